@@ -1,0 +1,12 @@
+"""How Sphinx builds the documentation: `make docs`."""
+
+from visir import __version__
+
+project = "visir"
+release = version = __version__
+extensions = ["myst_parser"]
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "tables"]
+html_theme = "furo"
+html_title = f"visir {__version__}"

@@ -1,0 +1,84 @@
+"""The sparse Jaccard graph against the dense definition, written as plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from visir.cluster.jaccard import jaccard_graph
+from visir.cluster.neighbors import nearest
+
+
+def features(count=150, groups=12, dim=16, noise=0.35, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(groups, dim))
+    rows = centres[rng.integers(groups, size=count)] + noise * rng.normal(size=(count, dim))
+    return F.normalize(torch.from_numpy(rows).float(), dim=1)
+
+
+def dense_jaccard(feats, k1, k2, share=2 / 3):
+    """Zhong et al. as the field codes it: dense matrices and a loop over rows."""
+    sim = (feats @ feats.T).numpy().astype(np.float64)
+    count = len(sim)
+    np.fill_diagonal(sim, np.inf)
+    rank = np.argsort(-sim, axis=1, kind="stable")[:, :k1]
+    np.fill_diagonal(sim, 1)
+
+    def reciprocal(i, k):
+        return [j for j in rank[i, : k + 1] if i in rank[j, : k + 1]]
+
+    codes = np.zeros((count, count))
+    for i in range(count):
+        base = reciprocal(i, k1)
+        members = set(base)
+        for c in base:
+            half = reciprocal(c, round(k1 / 2))
+            if len(set(half) & set(base)) > share * len(half):
+                members |= set(half)
+        members = sorted(members)
+        weights = np.exp(-(2 - 2 * sim[i, members]))
+        codes[i, members] = weights / weights.sum()
+    codes = np.stack([codes[rank[i, :k2]].mean(axis=0) for i in range(count)])
+    least = np.minimum(codes[:, None], codes[None]).sum(axis=2)
+    return np.maximum(1 - least / (2 - least), 0)
+
+
+def agrees(feats, k1, k2, radius, dense):
+    graph = jaccard_graph(feats, radius, k1, k2)
+    stored = np.zeros(graph.shape, bool)  # a stored distance may be 0
+    stored[np.repeat(np.arange(len(feats)), np.diff(graph.indptr)), graph.indices] = True
+    clear = np.abs(dense - radius) > 1e-5
+    return bool(
+        (stored == (dense <= radius))[clear].all()
+        and np.allclose(graph.toarray()[stored], dense[stored], atol=1e-5)
+    )
+
+
+@pytest.mark.parametrize(("k1", "k2", "radius"), [(20, 6, 0.6), (30, 6, 0.3), (7, 1, 0.5)])
+def test_equals_the_dense_definition(k1, k2, radius):
+    feats = features()
+    assert agrees(feats, k1, k2, radius, dense_jaccard(feats, k1, k2))
+
+
+def test_a_broken_definition_is_rejected():
+    feats = features()
+    assert not agrees(feats, 20, 6, 0.6, dense_jaccard(feats, 20, 5))
+    assert not agrees(feats, 20, 6, 0.6, dense_jaccard(feats, 20, 6, share=0.0))
+
+
+def test_fewer_images_than_neighbours():
+    graph = jaccard_graph(features(count=5), 0.9, 30, 6)
+    assert graph.shape == (5, 5)
+    assert np.allclose(graph.diagonal(), 0, atol=1e-5)
+
+
+def test_nearest_breaks_ties_by_row_and_puts_itself_first():
+    feats = F.normalize(torch.ones(6, 4), dim=1)
+    assert nearest(feats, 3).tolist() == [
+        [0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1], [4, 0, 1], [5, 0, 1],
+    ]  # fmt: skip
+
+
+def test_nearest_does_not_depend_on_the_block():
+    feats = features(100)
+    assert (nearest(feats, 10, block=7) == nearest(feats, 10)).all()

@@ -1,0 +1,117 @@
+import json
+import shutil
+
+import pytest
+
+from visir.data.check import check, missing
+from visir.types import InputError
+
+
+@pytest.fixture
+def made(sysu):
+    """The SYSU tree with the note `visir synth` leaves."""
+    counts = {f"cam{cam}": len(list((sysu / f"cam{cam}").rglob("*.jpg"))) for cam in range(1, 7)}
+    (sysu / "visir-synth.json").write_text(json.dumps({"layout": "sysu", "counts": counts}))
+    return sysu
+
+
+def test_a_whole_data_set_has_no_problems(made):
+    report = check(made, progress=False)
+    assert (report.layout, report.problems) == ("sysu", [])
+    assert report.text.endswith("No problems found.")
+    lines = report.text.splitlines()
+    assert "cam1: 12 images" in lines
+    assert "cam2: 15 images" in lines
+    row = next(line for line in lines if line.startswith("cam3") and "infrared" in line)
+    assert row.split() == ["cam3", "infrared", "9", "3", "3", "1"]
+    assert next(line for line in lines if line.startswith("all ")).split()[1:] == [
+        "54", "3", "30", "2",
+    ]  # fmt: skip
+
+
+def test_broken_copied_tiny_and_missing_files(made, make_image):
+    cut = made / "cam1" / "0001" / "0001.jpg"
+    cut.write_bytes(cut.read_bytes()[:700])
+    (made / "cam2" / "0001" / "0002.jpg").write_bytes(b"")
+    shutil.copy(made / "cam3" / "0002" / "0001.jpg", made / "cam3" / "0003" / "0003.jpg")
+    make_image(made / "cam4" / "0001" / "0001.jpg", size=(8, 48))
+    (made / "cam5" / "0004" / "0002.jpg").unlink()
+    problems = check(made, progress=False).problems
+    assert problems[0] == "cam5: 14 of 15, 1 missing"
+    assert "cam1/0001/0001.jpg: the image is cut short or damaged" in problems[1]
+    assert "cam2/0001/0002.jpg: the file is empty" in problems[2]
+    assert problems[3:] == [
+        "cam3/0002/0001.jpg and cam3/0003/0003.jpg: the same file",
+        "cam4/0001/0001.jpg: only 8 x 48 pixels (width x height)",
+    ]
+    assert check(made, progress=False).text.splitlines()[-6] == "5 problems:"
+    assert missing(made) == problems[:1]
+
+
+def test_many_broken_files_are_summed_up(made):
+    for path in (made / "cam1").rglob("*.jpg"):
+        path.write_bytes(b"")
+    for path in (made / "cam2").rglob("*.jpg"):
+        path.write_bytes(b"x")
+    problems = check(made, progress=False).problems
+    assert len(problems) == 21
+    assert problems[-1] == "7 more unreadable images"
+
+
+def test_the_published_counts_are_asserted(sysu):
+    """Without the note of `visir synth` it is taken for SYSU-MM01, of which much is missing."""
+    problems = missing(sysu)
+    assert any(
+        text.startswith("cam1: 12 of 6,289, 6,277 missing (identities 1 (3 of 29), 2 (3 of 26), ")
+        for text in problems
+    )
+    assert "training visible images: 36 of 22,258, 22,222 missing" in problems
+    assert "training infrared images: 18 of 11,909, 11,891 missing" in problems
+    assert "test infrared images: 9 of 3,803, 3,794 missing" in problems
+    assert "training identities: 3 of 395, 392 missing" in problems
+
+
+def test_an_identity_without_images_is_named(made):
+    (made / "exp" / "train_id.txt").write_text("1,2,99,100")
+    assert missing(made) == [f"{made / 'exp' / 'train_id.txt'}: no image in any camera of 99, 100"]
+
+
+def test_a_data_set_that_cannot_be_opened_is_still_counted(made):
+    (made / "exp" / "test_id.txt").unlink()
+    report = check(made, progress=False)
+    assert "cam1: 12 images" in report.text
+    assert len(report.problems) == 1
+    assert "test_id.txt: missing" in report.problems[0]
+    assert report.text.endswith(f"1 problem:\n1. {report.problems[0]}")
+
+
+def test_regdb_looks_at_every_split(regdb):
+    (regdb / "idx" / "train_visible_7.txt").unlink()
+    problems = missing(regdb)
+    assert (
+        f"{regdb / 'idx' / 'train_visible_7.txt'}: missing; copy it from the data set" in problems
+    )
+    assert "Thermal: 24 of 4,120, 4,096 missing" in problems
+    assert "split 10: test visible images: 12 of 2,060, 2,048 missing" in problems
+    assert not any(text.startswith("split 7:") for text in problems)
+
+
+def test_llcm_counts(llcm):
+    problems = missing(llcm)
+    assert "test_nir: 16 of 7,166, 7,150 missing" in problems
+    assert "test identities: 2 of 351, 349 missing" in problems
+
+
+def test_plain_folders_have_nothing_to_be_held_against(crops):
+    report = check(crops, progress=False)
+    assert (report.layout, report.problems) == ("folder", [])
+    assert "protocols: none" in report.text
+    (crops / "ir").rename(crops / "other")
+    assert "only visible images" in check(crops, progress=False).problems[0]
+
+
+def test_no_folder_no_report(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        check(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no known data set"):
+        check(tmp_path)

@@ -1,0 +1,100 @@
+"""Augmentation: channel operations, erasing, cropping, and draws that depend on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+
+from visir.data.draws import key, uniforms
+from visir.data.transforms import ERASED, GRAY, View, augment, erase, exchange, normalise
+
+
+def pixels(count=8, height=24, width=12):
+    values = np.random.default_rng(0).integers(0, 256, (count, height, width, 3), np.uint8)
+    return torch.from_numpy(values)
+
+
+def test_normalise_is_the_imagenet_one():
+    image = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+    expected = (1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    assert np.allclose(normalise(image)[0, :, 0, 0], expected, atol=1e-6)
+
+
+def test_exchange_copies_one_channel_and_never_leaves_an_image_as_it_is():
+    images = torch.rand(3, 3, 4, 4)
+    out = exchange(images, torch.tensor([0.1, 0.5, 0.9]), View.EXCHANGE)
+    for row in range(3):
+        assert torch.equal(out[row], images[row, row].expand(3, -1, -1))
+
+
+def test_adaptive_gray_branches_and_their_frequencies():
+    images = torch.rand(5, 3, 4, 4)
+    out = exchange(images, torch.tensor([0.1, 0.3, 0.6, 0.8, 0.95]), View.GRAY)
+    gray = sum(weight * images[3, channel] for channel, weight in enumerate(GRAY))
+    assert torch.allclose(out[3], gray.expand(3, -1, -1), atol=1e-6)
+    assert torch.allclose(out[4], images[4], atol=1e-6)
+    for row in range(3):
+        assert torch.equal(out[row], images[row, row].expand(3, -1, -1))
+    many = torch.rand(1, 3, 1, 1).expand(20_000, 3, 1, 1)
+    draws = torch.from_numpy(uniforms(3, np.arange(20_000), 1)[:, 0])
+    kept = (exchange(many, draws, View.GRAY) - many).abs().amax(dim=(1, 2, 3)) < 1e-6
+    assert kept.float().mean() == pytest.approx(1 / 8, abs=0.01)
+
+
+def test_erasing_fills_one_box_of_the_stated_area_in_half_of_the_images():
+    images = torch.full((4000, 3, 40, 20), 9.0)
+    out = erase(images, np.arange(4000), key(1))
+    erased = (out != 9.0).all(dim=1)
+    share = erased.float().mean(dim=(1, 2))
+    hit = share > 0
+    assert hit.float().mean() == pytest.approx(0.5, abs=0.03)
+    assert share[hit].min() > 0.01
+    assert share[hit].max() < 0.43
+    for mask in erased[hit][:50]:
+        rows, cols = torch.nonzero(mask, as_tuple=True)
+        box = (rows.max() - rows.min() + 1) * (cols.max() - cols.min() + 1)
+        assert int(box) == int(mask.sum())
+    assert torch.allclose(out[hit][0][:, erased[hit][0]][:, 0], torch.tensor(ERASED))
+
+
+def test_a_view_is_a_window_of_the_padded_image_possibly_mirrored():
+    source = pixels(1).expand(64, -1, -1, -1)
+    views = augment(source, np.arange(64), View.PLAIN, key(5), pad=2)
+    padded = torch.nn.functional.pad(source[:1], (0, 0, 2, 2, 2, 2))
+    windows = {}
+    for top in range(5):
+        for left in range(5):
+            window = padded[:, top : top + 24, left : left + 12]
+            windows[top, left, False] = normalise(window)[0]
+            windows[top, left, True] = normalise(window.flip(2))[0]
+    fill = torch.tensor(ERASED).view(3, 1, 1)
+    seen = set()
+    for view in views:
+        kept = (view != fill).any(dim=0)
+        match = [
+            name
+            for name, window in windows.items()
+            if torch.allclose(view[:, kept], window[:, kept], atol=1e-5)
+        ]
+        assert len(match) == 1
+        seen.add(match[0])
+    assert {name[2] for name in seen} == {True, False}
+    assert len(seen) > 20
+
+
+def test_augmentation_depends_on_row_and_stream_alone():
+    source = pixels()
+    rows = np.arange(8)
+    whole = augment(source, rows, View.GRAY, key(7), pad=3)
+    half = augment(source[4:], rows[4:], View.GRAY, key(7), pad=3)
+    assert torch.equal(whole[4:], half)
+    assert not torch.equal(whole, augment(source, rows, View.GRAY, key(8), pad=3))
+
+
+def test_draws_are_uniform_and_differ_by_every_part_of_the_key():
+    draws = uniforms(key(1, 2, 3), np.arange(50_000), 2)
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    assert draws.mean() == pytest.approx(0.5, abs=0.005)
+    assert abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.02
+    assert abs(np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]) < 0.02
+    assert len({key(1, 2), key(2, 1), key(1), key(1, 2, 0), key(-1)}) == 5

@@ -1,0 +1,87 @@
+"""The two-stem transformer: shapes, stems, tokens, sizes, stochastic depth."""
+
+import pytest
+import torch
+from torch import nn
+
+from visir.nets.vit import IBN, SIZES, Features, Stem, Vit
+from visir.types import InputError
+
+
+def images(count=4, size=(32, 16)):
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_shapes_and_the_one_output_in_training_and_evaluation(tokens):
+    net = Vit("micro", (32, 16), tokens)
+    infrared = torch.tensor([True, False, True, False])
+    for mode in (True, False):
+        out = net.train(mode)(images(), infrared)
+        assert isinstance(out, Features)
+        assert out.embedding.shape == (4, 128 * tokens)
+        assert out.tokens.shape == (4, tokens, 128)
+        assert out.embedding.dtype == torch.float32
+
+
+def test_each_modality_goes_through_its_own_stem():
+    net = Vit("micro", (32, 16)).eval()
+    all_vis, all_ir = torch.zeros(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
+    assert torch.equal(net(images(), all_vis).embedding, net(images(), all_ir).embedding)
+    with torch.no_grad():
+        for parameter in net.ir_stem.parameters():
+            parameter.add_(0.1)
+    vis, ir = net(images(), all_vis).embedding, net(images(), all_ir).embedding
+    assert not torch.allclose(vis, ir, atol=1e-3)
+    mixed = net(images(), torch.tensor([True, False, True, False])).embedding
+    assert torch.allclose(mixed[[0, 2]], ir[[0, 2]], atol=1e-5)
+    assert torch.allclose(mixed[[1, 3]], vis[[1, 3]], atol=1e-5)
+
+
+def test_ibn_normalises_half_by_instance_and_half_by_batch():
+    norm, x = IBN(8).train(), torch.randn(5, 8, 6, 6) * 3 + 1
+    out = norm(x)
+    assert out[:, :4].mean(dim=(2, 3)).abs().max() < 1e-4
+    assert out[:, 4:].mean(dim=(0, 2, 3)).abs().max() < 1e-4
+    assert out[:, 4:].mean(dim=(2, 3)).abs().max() > 1e-2
+
+
+def test_tokens_are_row_major_and_the_overall_stride_is_the_patch():
+    size = SIZES["micro"]
+    stem = Stem(size).eval()
+    tokens = stem(images(1, (48, 16)))
+    grid = (48 // size.patch, 16 // size.patch)
+    assert tokens.shape == (1, grid[0] * grid[1], size.dim)
+    expected = stem.proj(stem.conv(images(1, (48, 16))))[0, :, 1, 0]
+    assert torch.allclose(tokens[0, grid[1]], expected, atol=1e-6)
+
+
+def test_published_size_has_the_published_number_of_weights():
+    # CMAG, N = 4, 384 x 128: 98,766,720 weights with a spare block, norm and bottleneck, which
+    # this network leaves out.
+    with torch.device("meta"):
+        net = Vit("base", (384, 128), class_tokens=4)
+    spare = sum(p.numel() for p in net.blocks[-1].parameters()) + 2 * 768 + 2 * 768
+    assert sum(p.numel() for p in net.parameters()) + spare == 98_766_720
+
+
+def test_stochastic_depth_drops_whole_branches_per_sample_in_training_only():
+    net = Vit("micro", (32, 16), drop_path=0.9)
+    vis = torch.zeros(64, dtype=torch.bool)
+    one = images(1).expand(64, -1, -1, -1)
+    tokens = net.train()(one, vis).tokens
+    assert tokens.std(dim=0).max() > 1e-3
+    assert net.eval()(one, vis).tokens.std(dim=0).max() < 1e-4
+
+
+def test_bottleneck_biases_are_frozen():
+    net = Vit("micro", (32, 16), 2)
+    assert all(not b.bias.requires_grad for b in net.bottlenecks)
+    assert isinstance(net.bottlenecks[0], nn.BatchNorm1d)
+
+
+def test_impossible_sizes_are_refused():
+    with pytest.raises(InputError, match="multiples of 8"):
+        Vit("micro", (33, 16))
+    with pytest.raises(InputError, match="micro, small, base"):
+        Vit("tiny")

@@ -1,0 +1,159 @@
+"""Rendering: against a slow ray-caster, and each sensor's own physics."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import numpy as np
+import pytest
+import torch
+
+from visir.synth import render
+from visir.synth.body import build
+from visir.synth.cameras import Shot, World, camera, moment
+from visir.synth.people import DYE, Material, person
+from visir.synth.write import contact_sheet
+from visir.types import Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+SIZE = (48, 24)
+
+
+def shots(cam: int, modality: Modality, count: int = 6, frame: int = 1) -> list[Shot]:
+    return [Shot(PurePosixPath("x"), pid, cam, modality, frame) for pid in range(1, count + 1)]
+
+
+def setting(cam: int = 1, count: int = 3):
+    row = shots(cam, VIS, count)
+    people = [person(0, shot.pid, 0.75) for shot in row]
+    shape = {k: np.array([p.shape[k] for p in people]) for k in people[0].shape}
+    draws = [moment(World(), shot) for shot in row]
+    now = {k: np.array([draw[k] for draw in draws]) for k in draws[0]}
+    solids = build(shape, now)
+    views = render._look(shape, now, SIZE, "cpu")
+    return solids, views
+
+
+def slow_nearest(solids, views, image: int, x: float, y: float) -> tuple[float, int]:
+    """The nearest solid behind one pixel, by plain algebra in the body's own frame."""
+    rotation, origin = views.rotation[image].numpy(), views.origin[image].numpy()
+    focal, distance = float(views.focal[image]), float(views.distance[image])
+    ray = rotation.T @ np.array([(x - origin[0]) / focal, (y - origin[1]) / focal, 1.0])
+    eye = np.array([0, 0.5, 0]) - rotation.T @ np.array([0, 0, distance])
+    best = (np.inf, -1)
+    for k in range(len(solids.material)):
+        if not solids.on[image, k]:
+            continue
+        axes = solids.axes[image, k]
+        d, o = axes @ ray, axes @ (eye - solids.centre[image, k])
+        m, slope = solids.squares[image, k], solids.slope[image, k]
+        a, b = (m * d * d).sum(), (m * d * o).sum() + slope * d[2]
+        c = (m * o * o).sum() + 2 * slope * o[2] - 1
+        if b * b - a * c <= 0:
+            continue
+        t = c / (np.sqrt(b * b - a * c) - b)
+        z = o[2] + t * d[2]
+        if t > 0 and solids.clip[image, k, 0] < z < solids.clip[image, k, 1]:
+            best = min(best, (t, k))
+    return best
+
+
+def disagreement(solids, views) -> float:
+    depth = render._depths(render._place(solids, views), views, SIZE)
+    wrong = total = 0
+    for image in range(len(depth)):
+        for y in range(SIZE[0]):
+            for x in range(SIZE[1]):
+                t, _ = slow_nearest(solids, views, image, x + 0.5, y + 0.5)
+                bits = depth[image, y, x]
+                there = bool(bits != render._EMPTY)
+                got = float((bits & ~render._INDEX_MASK).view(torch.float32)) if there else np.inf
+                wrong += not (got == t or abs(got - t) < 2e-3)
+                total += np.isfinite(t) or there
+    return wrong / total
+
+
+def test_tiles_agree_with_a_slow_ray_caster():
+    solids, views = setting()
+    assert disagreement(solids, views) < 0.01
+
+
+def test_a_broken_ray_caster_is_noticed(monkeypatch):
+    solids, views = setting()
+    depths = render._depths
+    monkeypatch.setattr(
+        render, "_depths", lambda placed, *rest: depths(placed._replace(slope=-placed.slope), *rest)
+    )
+    assert disagreement(solids, views) > 0.03
+
+
+def test_a_picture_does_not_depend_on_its_neighbours():
+    row = [*shots(1, VIS, 3), *shots(3, IR, 3)]
+    together = render.render_shots(row, World(), SIZE)
+    backwards = render.render_shots(row[::-1], World(), SIZE)[::-1]
+    for one, other in zip(together, backwards, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1
+
+
+def test_infrared_has_no_hue_and_visible_has():
+    near = np.stack(render.render_shots(shots(3, IR), World(), SIZE))
+    visible = np.stack(render.render_shots(shots(2, VIS), World(), SIZE))
+    assert (near[..., 0] == near[..., 1]).all() and (near[..., 0] == near[..., 2]).all()
+    assert np.ptp(visible.astype(int), axis=-1).mean() > 10
+
+
+def test_another_seed_has_other_people():
+    first, second = person(0, 1, 0.75), person(1, 1, 0.75)
+    assert first.shape != second.shape
+    assert not np.allclose(first.materials, second.materials)
+    assert person(0, 1, 0.75).shape == first.shape
+
+
+def test_clothes_change_brightness_between_sensors_only_in_part():
+    table = np.stack([person(0, pid, 0.75).materials for pid in range(1, 200)])
+    cloth = table[:, [Material.UPPER, Material.LOWER]]
+    seen = np.sqrt(cloth[..., :3] @ np.array([0.2126, 0.7152, 0.0722]))
+    correlation = np.corrcoef(seen.ravel(), np.sqrt(cloth[..., 3]).ravel())[0, 1]
+    assert 0.6 < correlation < 0.95
+    table = np.stack([person(0, pid, 0.0).materials for pid in range(1, 200)])
+    cloth = table[:, [Material.UPPER, Material.LOWER]]
+    independent = np.corrcoef(seen.ravel(), np.sqrt(cloth[..., 3]).ravel())[0, 1]
+    assert abs(independent) < 0.2
+
+
+def test_thermal_skin_is_hotter_than_cloth_and_cloth_than_bags():
+    warmth = np.stack([person(0, pid, 0.75).materials[:, DYE - 1] for pid in range(1, 100)])
+    assert (warmth[:, Material.SKIN] > warmth[:, Material.UPPER]).mean() > 0.99
+    assert (warmth[:, Material.UPPER] > warmth[:, Material.BAG]).mean() > 0.9
+
+
+def test_thermal_people_stand_out_of_a_cold_room():
+    row = shots(2, IR, 8)
+    images = np.stack(render.render_shots(row, World(layout="regdb"), (64, 32)))[..., 0]
+    assert camera(World(layout="regdb"), 2, IR).sensor == "thermal"
+    assert images[:, 12:50, 12:20].mean() > images[:, :, :3].mean() + 40
+
+
+def test_frame_numbers_say_nothing_about_direction():
+    yaws = [moment(World(), shots(1, VIS, 1, frame)[0])["yaw"] for frame in range(1, 101)]
+    cosines = np.cos(yaws)
+    assert abs(np.corrcoef(np.arange(100), cosines)[0, 1]) < 0.3
+    assert cosines.min() < -0.9 and cosines.max() > 0.9
+
+
+def test_cameras_2_and_3_share_a_room():
+    second, third = camera(World(), 2, VIS), camera(World(), 3, IR)
+    assert second.room == third.room and second.sensor == "visible" and third.sensor == "near"
+    assert len({camera(World(), cam, VIS).room for cam in (1, 2, 4, 5)}) == 4
+
+
+def test_contact_sheet_has_a_column_per_person_and_a_row_per_camera():
+    assert contact_sheet((1, 2, 3), (1, 3), SIZE).size == (3 * SIZE[1], 2 * SIZE[0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_renders_the_same():
+    row = shots(1, VIS, 3)
+    here = np.stack(render.render_shots(row, World(), SIZE)).astype(int)
+    there = np.stack(render.render_shots(row, World(), SIZE, "cuda"))
+    assert np.abs(here - there).mean() < 0.5

@@ -1,0 +1,336 @@
+"""The command line: words reach the use-cases, and every mistake is one clear line."""
+
+import importlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from visir import __version__, cli
+from visir.types import InputError
+
+CALLS = [
+    ("demo", "visir.demo.demo", (Path("runs/demo"), 0), {}),
+    ("demo --out x --seed 3", "visir.demo.demo", (Path("x"), 3), {}),
+    (
+        "synth out --layout sysu --ids 24 --images 4 --size 144x72 --seed 1 --train-ids 9 "
+        "--unpaired 0.25 --twin regdb --workers 2 --device cuda",
+        "visir.synth.write.synthesise",
+        (Path("out"),),
+        {
+            "layout": "sysu",
+            "twin": "regdb",
+            "ids": 24,
+            "images": 4,
+            "train_ids": 9,
+            "size": "144x72",
+            "unpaired": 0.25,
+            "seed": 1,
+            "workers": 2,
+            "device": "cuda",
+            "progress": False,
+        },
+    ),
+    ("prepare regdb a 'b c'", "visir.data.prepare.prepare",
+     ("regdb", Path("a"), Path("b c")), {"progress": False}),
+    (
+        "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
+        "--device cpu --start s --layout regdb",
+        "visir.train.train",
+        ("adca", Path("d"), Path("runs/adca-d-2")),
+        {
+            "preset": "sysu",
+            "settings": {"eps": "0.5", "size": "96,48"},
+            "seed": 2,
+            "split": 3,
+            "layout": "regdb",
+            "start": Path("s"),
+            "device": "cpu",
+            "resume": True,
+            "on_epoch": None,
+        },
+    ),
+    (
+        "search r a.png ü.png --gallery g -k 3 --modality infrared --out o --device cpu",
+        "visir.gallery.search",
+        (Path("r"), Path("g"), (Path("a.png"), Path("ü.png")), "infrared", 3, Path("o"), "cpu"),
+        {"same_modality": False, "gallery_modality": None, "progress": False},
+    ),
+    (
+        "search r --gallery g --same-modality a.png b.png",
+        "visir.gallery.search",
+        (Path("r"), Path("g"), (Path("a.png"), Path("b.png")), None, 10, None, "auto"),
+        {"same_modality": True, "gallery_modality": None, "progress": False},
+    ),
+    ("report r", "visir.report.write_report", (Path("r"), "auto"), {}),
+]  # fmt: skip
+
+
+class Recorder:
+    """Stands in for a use-case; the result has what any verb prints."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple, dict]] = []
+        self.result = SimpleNamespace(
+            folder=Path("runs/a b"),
+            text="the text",
+            problems=[],
+            table=lambda: "the table",
+            as_json=lambda: {"queries": ["ü"]},
+        )
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self.calls.append((args, kwargs))
+        return self.result
+
+
+def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
+    module, _, name = where.rpartition(".")
+    recorder = Recorder()
+    monkeypatch.setattr(importlib.import_module(module), name, recorder)
+    return recorder
+
+
+@pytest.mark.parametrize(("words", "where", "args", "kwargs"), CALLS)
+def test_words_reach_the_use_case(
+    words: str, where: str, args: tuple, kwargs: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = replace(monkeypatch, where)
+    assert cli.main(shlex.split(words)) == 0
+    assert recorder.calls == [(args, kwargs)]
+
+
+def test_train_names_the_next_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    replace(monkeypatch, "visir.train.train")
+    cli.main(["train", "adca", "--data", "d"])
+    assert "visir eval 'runs/a b'" in capsys.readouterr().out
+
+
+def test_check_exits_with_1_where_there_are_problems(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    recorder = replace(monkeypatch, "visir.data.check.check")
+    assert cli.main(["check", "d", "--layout", "llcm"]) == 0
+    assert recorder.calls == [((Path("d"), "llcm"), {"progress": False})]
+    recorder.result.problems.append("a file is empty")
+    assert cli.main(["check", "d"]) == 1
+    assert capsys.readouterr().out == "the text\n" * 2
+
+
+def test_eval_scores_every_run_and_merges(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    score = replace(monkeypatch, "visir.evaluate.evaluate_run")
+    merge = replace(monkeypatch, "visir.evaluate.merge")
+    assert cli.main(["eval", "r", "--device", "cpu"]) == 0
+    assert (score.calls, merge.calls) == ([((Path("r"), None, None, "cpu", False), {})], [])
+    assert cli.main(["eval", "r", "s", "--data", "d", "--protocols", "a", "b"]) == 0
+    assert score.calls[1:] == [
+        ((Path(run), Path("d"), ("a", "b"), "auto", False), {}) for run in "rs"
+    ]
+    assert merge.calls == [(([score.result, score.result],), {})]
+    assert "all 2 runs" in capsys.readouterr().out
+
+
+def test_search_prints_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    replace(monkeypatch, "visir.gallery.search")
+    assert cli.main(["search", "r", "a.png", "--gallery", "g", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"queries": ["ü"]}
+
+
+def test_eval_every_scores_after_the_epochs_it_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    benchmark = SimpleNamespace(protocols={"first": 1, "second": 2})
+    monkeypatch.setattr("visir.data.manifest.open_benchmark", lambda *args: benchmark)
+    mean = SimpleNamespace(_asdict=lambda: {"mAP": 0.5})
+    result = SimpleNamespace(protocol="the first", mean=mean)
+    seen = []
+
+    def score(embedder: str, data: object, protocols: list[str]) -> object:
+        seen.append((embedder, data, protocols))
+        return SimpleNamespace(results={"first": result})
+
+    monkeypatch.setattr("visir.evaluate.evaluate", score)
+    on_epoch = cli._score_every(2, tmp_path, Path("d"), None, 1)
+    on_epoch(-1, None, "network")
+    for epoch in range(4):
+        on_epoch(epoch, SimpleNamespace(stage="stage 1"), "network")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["label"]) for line in lines] == [
+        (-1, "start"),
+        (1, "stage 1"),
+        (3, "stage 1"),
+    ]
+    assert lines[0].items() >= {"kind": "scores", "protocol": "the first", "mAP": 0.5}.items()
+    assert seen == [("network", benchmark, ["first"])] * 3
+
+
+def test_config_prints_settings_that_read_back(capsys: pytest.CaptureFixture) -> None:
+    import yaml
+
+    from visir.config import from_mapping
+    from visir.methods.adca import PRESETS, Config
+
+    assert cli.main(["config", "adca", "--preset", "regdb"]) == 0
+    text = capsys.readouterr().out
+    assert from_mapping(Config, yaml.safe_load(text), "printed") == PRESETS["regdb"]
+    assert "eps: 0.3  # DBSCAN" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("trian adca", "unknown verb 'trian'; did you mean 'train'?"),
+        ("synth out --idz 3", "synth: unknown option '--idz'; did you mean '--ids'?"),
+        ("synth --idz=3 out", "synth: unknown option '--idz'; did you mean '--ids'?"),
+        ("train adca --data d --resumee", "did you mean '--resume'?"),
+        ("train adca --data d --set eps", "--set: expected key=value, got 'eps'"),
+        ("train adca --data d --set a=1 --set b=2", "'--set' is given twice"),
+        ("train adcaa --data d", "method 'adcaa' is unknown; did you mean 'adca'?"),
+        ("train adca --data d --preset tny", "did you mean 'tiny'?"),
+        ("train adca --data d --set epz=3", "unknown key 'epz'; did you mean 'eps'?"),
+        ("config adca --preset tny", "did you mean 'tiny'?"),
+        ("check not-there", "not-there"),
+        ("eval not-there", "not-there"),
+        ("eval", "eval: no run was given"),
+    ],
+)
+def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(words.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("visir: error: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("synth out --ids three", "--ids"),
+        ("synth out --layout sysuu", "sysuu"),
+        ("synth", "folder to write"),
+        ("train adca", "--data"),
+        ("check a b", "b"),
+    ],
+)
+def test_a_wrong_value_names_its_option(
+    words: str, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words.split())
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_input_errors_have_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def fail(*args: object) -> None:
+        raise InputError("a.jpg: is empty; copy it again")
+
+    monkeypatch.setattr("visir.report.write_report", fail)
+    assert cli.main(["report", "r"]) == 2
+    assert capsys.readouterr().err == "visir: error: a.jpg: is empty; copy it again\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "where", "message"),
+    [
+        (
+            ["train", "adca", "--data", "a b"],
+            "visir.train.train",
+            "visir: stopped; go on with: visir train adca --data 'a b' --resume",
+        ),
+        (
+            ["train", "adca", "--data", "d", "--resume"],
+            "visir.train.train",
+            "visir: stopped; go on with: visir train adca --data d --resume",
+        ),
+        (
+            ["prepare", "sysu", "a", "b"],
+            "visir.data.prepare.prepare",
+            "visir: stopped; the same command goes on with what is missing",
+        ),
+        (["report", "r"], "visir.report.write_report", "visir: stopped"),
+    ],
+)
+def test_ctrl_c_says_how_to_go_on(
+    argv: list[str],
+    where: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, stop)
+    assert cli.main(argv) == 130
+    assert capsys.readouterr().err == f"\n{message}\n"
+
+
+def test_overview_names_every_verb(capsys: pytest.CaptureFixture) -> None:
+    for argv in ([], ["-h"], ["--help"]):
+        assert cli.main(argv) == 0
+        text = capsys.readouterr().out
+        assert all(f"\n  {verb} " in text for verb in cli.VERBS)
+        assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_version(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"visir {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_help_explains_every_argument(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as caught:
+        cli.main([verb, "--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for option in cli._options(cli.VERBS[verb]):
+        after = text.split(f"{option} ", 1)[1]
+        assert "(default: " in after or "(required)" in after
+    described = (cli.VERBS[verb].__doc__ or "").split("Args:")[1]
+    for line in filter(None, map(str.strip, described.splitlines())):
+        assert line.partition(": ")[2] in text
+
+
+def run_process(*words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "visir.cli", *words]
+    env = {**os.environ, "PYTHONPATH": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def test_an_unknown_key_in_a_process_of_its_own() -> None:
+    done = run_process("synth", "out", "--idz", "3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "visir: error: synth: unknown option '--idz'; did you mean '--ids'?\n"
+
+
+def test_help_answers_at_once() -> None:
+    def seconds() -> float:
+        began = time.perf_counter()
+        assert run_process("--help").returncode == 0
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+@pytest.mark.parametrize("heavy", ["torch", "numpy", "tyro", "matplotlib"])
+def test_importing_the_command_line_loads_nothing_heavy(heavy: str) -> None:
+    code = f"import sys, visir.cli; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,178 @@
+"""The training loop: no label gets in, a stopped run goes on to the same weights, clear errors."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from visir.run import Run
+from visir.synth.write import synthesise
+from visir.train import train
+from visir.types import InputError
+
+FAST = {
+    "adca": {
+        "size": "32,16", "stage_epochs": "2,2", "iterations": "2", "visible_clusters": "2",
+        "infrared_clusters": "2", "instances": "2", "k1": "6", "eps": "0.9", "min_samples": "2",
+        "precision": "fp32",
+    },
+    "simclr": {
+        "size": "32,16", "epochs": "3", "iterations": "2", "batch": "6", "precision": "fp32",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    root = tmp_path_factory.mktemp("people") / "set"
+    synthesise(root, ids=10, train_ids=6, images=2, size="32x16", workers=1, progress=False)
+    return root
+
+
+def run(people, out, method="adca", **keywords):
+    return train(
+        method, people, out, settings=FAST[method] if not keywords.get("resume") else None,
+        progress=False, **keywords,
+    )  # fmt: skip
+
+
+def weights(run):
+    return load_file(run.weights)
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(people, tmp_path_factory):
+    return {name: run(people, tmp_path_factory.mktemp(name) / "run", name) for name in FAST}
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_a_run_writes_everything_it_promises(method, undisturbed):
+    done = undisturbed[method]
+    for path in (done.config, done.metrics, done.checkpoint, done.weights):
+        assert path.stat().st_size > 0
+    epochs = [line for line in done.read_metrics() if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == list(range(len(epochs)))
+    assert all(line["loss"] > 0 for line in epochs)
+    assert list((done.folder / "tensorboard").glob("events*"))
+
+
+def test_plans_show_clusters_and_true_purity(undisturbed):
+    plans = [line for line in undisturbed["adca"].read_metrics() if line["kind"] == "plan"]
+    assert [line["stage"] for line in plans] == ["stage 1"] * 2 + ["stage 2"] * 2
+    for line in plans:
+        assert line["clusters_visible"] >= 2
+        assert 0 < line["purity_infrared"] <= 1
+    assert "pairs_matched" in plans[-1]
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_equal_seeds_give_equal_weights_and_others_do_not(method, people, undisturbed, tmp_path):
+    first = weights(undisturbed[method])
+    assert same(first, weights(run(people, tmp_path / "again", method)))
+    assert not same(first, weights(run(people, tmp_path / "other", method, seed=1)))
+
+
+@pytest.mark.parametrize("method", FAST)
+@pytest.mark.parametrize("stop_after", [0, 1])
+def test_a_stopped_run_resumes_to_the_same_weights(
+    method, stop_after, people, undisturbed, tmp_path
+):
+    def stop(epoch, _plan, _embedder):
+        if epoch == stop_after + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(people, tmp_path / "run", method, on_epoch=stop)
+    resumed = run(people, tmp_path / "run", method, resume=True)
+    assert same(weights(undisturbed[method]), weights(resumed))
+    kept = [
+        [line["loss"] for line in done.read_metrics() if line["kind"] == "epoch"]
+        for done in (undisturbed[method], resumed)
+    ]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_no_label_reaches_training(method, people, undisturbed, tmp_path):
+    """The same images as an unlabelled folder of crops give bit-equal weights."""
+    folder = tmp_path / "crops"
+    for cam in range(1, 7):
+        modality = "infrared" if cam in (3, 6) else "visible"
+        for number, image in enumerate(sorted((people / f"cam{cam}").rglob("*.jpg"))):
+            pid = image.parent.name
+            if int(pid) in training_ids(people):
+                target = folder / modality / f"cam{cam}" / f"{number:05d}.jpg"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(image, target)
+    blind = run(folder, tmp_path / "run", method, layout="folder")
+    plans = [line for line in blind.read_metrics() if line["kind"] == "plan"]
+    assert not any("purity_visible" in line for line in plans)
+    ordered = undisturbed[method].read_metrics()
+    assert losses(blind.read_metrics()) == losses(ordered)
+    assert same(weights(undisturbed[method]), weights(blind))
+
+
+def training_ids(root):
+    text = ",".join((root / "exp" / f"{name}_id.txt").read_text() for name in ("train", "val"))
+    return {int(word) for word in text.split(",") if word.strip()}
+
+
+def losses(lines):
+    return [line["loss"] for line in lines if line["kind"] == "epoch"]
+
+
+def test_adca_starts_from_another_runs_weights(people, undisturbed, tmp_path):
+    seen = {}
+
+    def look(epoch, _plan, embedder):
+        seen.setdefault(epoch, {k: v.clone() for k, v in embedder.net.state_dict().items()})
+
+    start = undisturbed["simclr"]
+    run(people, tmp_path / "run", start=start.folder, on_epoch=look)
+    assert same(weights(start), seen[-1])
+    assert not same(seen[-1], seen[3])
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(people, undisturbed):
+    done = undisturbed["simclr"]
+    before = done.metrics.read_text()
+    with pytest.raises(InputError, match="--resume"):
+        run(people, done.folder, "simclr")
+    assert done.metrics.read_text() == before
+
+
+def test_clear_errors(people, undisturbed, tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        run(people, tmp_path / "none", resume=True)
+    with pytest.raises(InputError, match="did you mean 'adca'"):
+        train("adcaa", people, tmp_path / "a", progress=False)
+    with pytest.raises(InputError, match="did you mean 'tiny'"):
+        train("adca", people, tmp_path / "a", preset="tinny", progress=False)
+    with pytest.raises(InputError, match="did you mean 'eps'"):
+        train("adca", people, tmp_path / "a", settings={"epps": "1"}, progress=False)
+    with pytest.raises(InputError, match="pos_embed"):
+        train(
+            "simclr", people, tmp_path / "b", settings={"size": "48,24"},
+            start=undisturbed["simclr"].folder, progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "a").exists()
+
+
+def test_collapsed_clustering_says_what_to_do(people, tmp_path):
+    settings = {**FAST["adca"], "eps": "0.01", "min_samples": "50"}
+    with pytest.raises(InputError, match=r"0 cluster.*eps"):
+        train("adca", people, tmp_path / "run", settings=settings, progress=False)
+
+
+def test_metrics_cut_short_by_a_kill_are_read(tmp_path):
+    log = Run(tmp_path)
+    log.log({"kind": "epoch", "epoch": 0})
+    with log.metrics.open("a") as file:
+        file.write(json.dumps({"kind": "epoch"})[:7])
+    assert log.read_metrics() == [{"kind": "epoch", "epoch": 0}]

@@ -1,0 +1,23 @@
+"""visir: find the same person across colour and infrared cameras, learnt without labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visir.embed import Embedder, load
+    from visir.ranking import rank
+
+__version__ = "0.1.0"
+__all__ = ["Embedder", "__version__", "load", "rank"]
+
+_WHERE = {"Embedder": "visir.embed", "load": "visir.embed", "rank": "visir.ranking"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module protocol asks for it
+    """Import the three public names when first used, so that `import visir` stays instant."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'visir' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_WHERE[name]), name)

@@ -1,0 +1,398 @@
+"""The command line: one verb for each use, each a thin call of one Python function.
+
+Nothing heavy is imported until a verb runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from visir import __version__
+
+if TYPE_CHECKING:
+    from visir.embed import Embedder
+    from visir.methods.contract import Plan
+    from visir.train import OnEpoch
+
+
+def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
+    """Show everything on synthetic people: data, training, scores, a search, a report.
+
+    Args:
+        out: folder to write; the report is report.html in it.
+        seed: of the people and of the training.
+    """
+    from visir.demo import demo as run_demo
+
+    run_demo(out, seed)
+
+
+def synth(
+    out: Path,
+    /,
+    *,
+    layout: Literal["sysu", "regdb", "llcm"] = "sysu",
+    twin: Literal["sysu", "regdb"] | None = None,
+    ids: int = 24,
+    images: int = 4,
+    train_ids: int | None = None,
+    size: str | None = None,
+    unpaired: float = 0.0,
+    seed: int = 0,
+    workers: int = 0,
+    device: str = "cpu",
+) -> None:
+    """Make a data set of synthetic people, in the folder layout of a public data set.
+
+    Args:
+        out: folder to write; a run that was stopped goes on with what is missing.
+        layout: the public data set whose folders and sensors are taken over.
+        twin: make that data set's exact identities and image counts; overrules --ids, --images.
+        ids: number of identities, training and test together.
+        images: number of images of each identity in each camera that sees it.
+        train_ids: number of identities for training; half of them where not given.
+        size: height x width of the images, in pixels; 288x144 where not given, regdb 128x64.
+        unpaired: share (0 to 1) of training identities seen in one modality only.
+        seed: of everything that is drawn; the same seed gives the same images.
+        workers: number of processes; 0 takes one for each core.
+        device: where images are rendered: cpu, cuda.
+    """
+    from visir.synth.write import synthesise
+
+    synthesise(
+        out,
+        layout=layout,
+        twin=twin,
+        ids=ids,
+        images=images,
+        train_ids=train_ids,
+        size=size,
+        unpaired=unpaired,
+        seed=seed,
+        workers=workers,
+        device=device,
+        progress=_on_terminal(),
+    )
+
+
+def check(data: Path, /, *, layout: str | None = None) -> int:
+    """Say what a data set's folder holds, what is missing and what is broken.
+
+    Exits with 1 where there is something to mend.
+
+    Args:
+        data: the data set's folder.
+        layout: sysu, regdb, llcm or folder; found out where not given.
+    """
+    from visir.data.check import check as inspect_data
+
+    report = inspect_data(data, layout, progress=_on_terminal())
+    print(report.text)
+    return 1 if report.problems else 0
+
+
+def prepare(layout: Literal["sysu", "regdb"], raw: Path, out: Path, /) -> None:
+    """Copy a raw data set into a Market-1501 style tree, for other people's code.
+
+    visir itself reads the raw folders. A copy that was stopped goes on where it was.
+
+    Args:
+        layout: which data set it is.
+        raw: the raw data set's folder.
+        out: folder to write.
+    """
+    from visir.data.prepare import prepare as copy
+
+    copy(layout, raw, out, progress=_on_terminal())
+    print(f"{out}: written")
+
+
+def train(
+    method: str,
+    /,
+    *,
+    data: Path,
+    out: Path | None = None,
+    preset: str = "tiny",
+    set: tuple[str, ...] = (),
+    seed: int = 0,
+    split: int = 1,
+    layout: str | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    eval_every: int = 0,
+) -> None:
+    """Train a method on a data set, or on a folder of unlabelled crops.
+
+    Args:
+        method: adca, or simclr for a start without clusters.
+        data: the data set's folder.
+        out: run folder to write; runs/METHOD-DATA-SEED where not given.
+        preset: settings to begin with: tiny, sysu or regdb; `visir config METHOD` prints them.
+        set: settings to replace, as key=value.
+        seed: of every random draw.
+        split: which of the data set's fixed splits; RegDB has 1 to 10.
+        layout: sysu, regdb, llcm or folder; found out where not given.
+        start: run folder or weights file whose network training starts from.
+        resume: go on with the run in --out, with the settings stored there.
+        device: where the network trains: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        eval_every: score the test images every so many epochs; 0 never does.
+    """
+    from visir.config import parse_pairs
+    from visir.train import train as run_training
+
+    out = out or Path("runs") / f"{method}-{data.resolve().name}-{seed}"
+    run = run_training(
+        method,
+        data,
+        out,
+        preset=preset,
+        settings=parse_pairs(set),
+        seed=seed,
+        split=split,
+        layout=layout,
+        start=start,
+        device=device,
+        resume=resume,
+        on_epoch=_score_every(eval_every, out, data, layout, split) if eval_every > 0 else None,
+    )
+    print(f"{run.folder}: trained; look at it with\n")
+    print(f"  visir eval {shlex.quote(str(run.folder))}")
+    print(f"  visir report {shlex.quote(str(run.folder))}")
+
+
+def evaluate(
+    runs: tuple[Path, ...],
+    /,
+    *,
+    data: Path | None = None,
+    protocols: tuple[str, ...] = (),
+    device: str = "auto",
+) -> None:
+    """Score runs on test images, write scores.json beside each and print a table.
+
+    Several runs (one for each RegDB split, or for each seed) are averaged as well.
+
+    Args:
+        runs: run folders, or weights files in them.
+        data: the data set's folder; the one the run was trained on where not given.
+        protocols: keys of protocols, as all-single-seeded; all of the data set's where not given.
+        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+    """
+    from visir.evaluate import evaluate_run, merge
+    from visir.types import InputError
+
+    if not runs:
+        raise InputError("eval: no run was given; name at least one run folder")
+    evaluations = []
+    for run in runs:
+        evaluations.append(evaluate_run(run, data, protocols or None, device, _on_terminal()))
+        print(f"{run}\n\n{evaluations[-1].table()}\n")
+    if len(runs) > 1:
+        print(f"all {len(runs)} runs\n\n{merge(evaluations).table()}")
+
+
+def search(
+    run: Path,
+    images: tuple[Path, ...],
+    /,
+    *,
+    gallery: Path,
+    k: int = 10,
+    modality: Literal["visible", "infrared"] | None = None,
+    same_modality: bool = False,
+    gallery_modality: Literal["visible", "infrared"] | None = None,
+    out: Path | None = None,
+    json: bool = False,
+    device: str = "auto",
+) -> None:
+    """Rank a gallery's images by likeness to the people on query images.
+
+    Args:
+        run: run folder or weights file.
+        images: the query images.
+        gallery: folder of a data set, or of crops.
+        k: hits to list for each query (also -k).
+        modality: of the query images; found out for each where not given.
+        same_modality: rank images of the query's own modality too.
+        gallery_modality: of those gallery images no folder name says it of.
+        out: folder to write search.json and the contact sheet search.png to.
+        json: print JSON instead of a table.
+        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+    """
+    from visir.gallery import search as search_gallery
+
+    result = search_gallery(
+        run,
+        gallery,
+        images,
+        modality,
+        k,
+        out,
+        device,
+        same_modality=same_modality,
+        gallery_modality=gallery_modality,
+        progress=_on_terminal(),
+    )
+    if json:
+        from json import dumps
+
+        print(dumps(result.as_json(), indent=1))
+    else:
+        print(result.table())
+
+
+def report(run: Path, /, *, device: str = "auto") -> None:
+    """Write one self-contained HTML page about a run.
+
+    Args:
+        run: run folder.
+        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+    """
+    from visir.report import write_report
+
+    print(write_report(run, device))
+
+
+def config(method: str, /, *, preset: str = "tiny") -> None:
+    """Print a method's settings as YAML, each with its unit or source.
+
+    Args:
+        method: adca, simclr.
+        preset: tiny, sysu or regdb.
+    """
+    from visir.config import dump_commented
+    from visir.train import find_preset
+
+    print(dump_commented(find_preset(method, preset)), end="")
+
+
+VERBS: dict[str, Callable[..., int | None]] = {
+    "demo": demo,
+    "synth": synth,
+    "check": check,
+    "prepare": prepare,
+    "train": train,
+    "eval": evaluate,
+    "search": search,
+    "report": report,
+    "config": config,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the words after `visir`; those of this process where None.
+
+    Returns:
+        The exit code: 0 done, 1 `check` found problems, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"visir {__version__}")
+        return 0
+    from visir.types import InputError
+
+    try:
+        return _run(argv[0], argv[1:]) or 0
+    except InputError as error:
+        print(f"visir: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nvisir: stopped{_how_to_go_on(argv)}", file=sys.stderr)
+        return 130
+
+
+def _overview() -> str:
+    lines = [(inspect.getdoc(verb) or "").splitlines()[0] for verb in VERBS.values()]
+    verbs = "\n".join(f"  {name:<9}{line}" for name, line in zip(VERBS, lines, strict=True))
+    return (
+        "usage: visir VERB ...\n\n"
+        "Find the same person across visible and infrared cameras, learnt without labels.\n\n"
+        f"{verbs}\n\n"
+        "visir VERB --help shows a verb's options with their defaults; visir --version the version."
+    )
+
+
+def _run(name: str, words: Sequence[str]) -> int | None:
+    """Call the verb as the words ask for."""
+    from visir.config import did_you_mean
+    from visir.types import InputError
+
+    if name not in VERBS:
+        raise InputError(f"unknown verb {name!r}; {did_you_mean(name, VERBS)}")
+    verb = VERBS[name]
+    _check_options(name, words, ["--help", *_options(verb)])
+    import tyro
+
+    # tyro gives one-letter options two dashes
+    words = ["--k" if word == "-k" else word for word in words]
+    return tyro.cli(verb, prog=f"visir {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _check_options(name: str, words: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse misspelt options with an offer, and repeated ones, of which tyro keeps the last."""
+    from visir.config import did_you_mean
+    from visir.types import InputError
+
+    given = [word.partition("=")[0] for word in words if word.startswith("--")]
+    for option in given:
+        if option not in known:
+            raise InputError(f"{name}: unknown option {option!r}; {did_you_mean(option, known)}")
+        if given.count(option) > 1:
+            raise InputError(f"{name}: option {option!r} is given twice; give its values together")
+
+
+def _options(verb: Callable[..., int | None]) -> list[str]:
+    parameters = inspect.signature(verb).parameters.values()
+    named = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    return ["--" + name.replace("_", "-") for name in named]
+
+
+def _how_to_go_on(argv: Sequence[str]) -> str:
+    if argv[0] == "train":
+        words = [*argv, *([] if "--resume" in argv else ["--resume"])]
+        return f"; go on with: visir {shlex.join(words)}"
+    if argv[0] in ("synth", "prepare"):
+        return "; the same command goes on with what is missing"
+    return ""
+
+
+def _on_terminal() -> bool:
+    """Whether to draw progress bars."""
+    return sys.stderr.isatty()
+
+
+def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:
+    """A callback of training that logs the scores of the data set's first protocol."""
+    from visir.data.manifest import open_benchmark
+    from visir.evaluate import evaluate as score
+    from visir.run import Run
+
+    benchmark = open_benchmark(data, layout, split)
+    first = list(benchmark.protocols)[:1]
+
+    def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
+        if (epoch + 1) % every:
+            return
+        label = "start" if plan is None else plan.stage
+        for result in score(embedder, benchmark, first).results.values():
+            line = {"kind": "scores", "epoch": epoch, "label": label, "protocol": result.protocol}
+            Run(out).log({**line, **result.mean._asdict()})
+
+    return on_epoch
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""Training images in memory: decoded once, drawn as mixed batches of augmented views."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from visir.data.draws import key
+from visir.data.images import read_resized
+from visir.data.transforms import View, augment
+from visir.types import Batch, ByteArray, IntArray, Modality, Record
+
+
+class Part(NamedTuple):
+    """The rows of one modality that enter a batch, in one view, with the labels to learn."""
+
+    rows: IntArray
+    labels: IntArray
+    view: View
+
+
+class TrainingSet(NamedTuple):
+    """Unlabelled training images: what a method that learns without labels gets to see.
+
+    pixels: (N, H, W, 3) uint8, memory-mapped; infrared: (N,) bool; cams: (N,) int64.
+    """
+
+    pixels: ByteArray
+    infrared: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    cams: IntArray
+
+    def rows(self, modality: Modality) -> IntArray:
+        """Row numbers of one modality's images."""
+        return np.flatnonzero(self.infrared == (modality is Modality.INFRARED))
+
+    def batch(self, parts: Sequence[Part], stream: int, pad: int, device: torch.device) -> Batch:
+        """Augment and join the parts; `stream` names seed, epoch and step."""
+        views = []
+        for number, part in enumerate(parts):
+            # One sorted read of the map serves repeated rows too.
+            pixels = torch.from_numpy(np.asarray(self.pixels[part.rows])).to(device)
+            # The position is part of the draw: a row drawn twice is augmented twice.
+            draws = part.rows * 4096 + np.arange(len(part.rows))
+            views.append(augment(pixels, draws, part.view, key(stream, number), pad))
+        rows = np.concatenate([part.rows for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+        return Batch(
+            images=torch.cat(views),
+            infrared=torch.from_numpy(self.infrared[rows]).to(device),
+            labels=torch.from_numpy(labels).to(device),
+            cams=torch.from_numpy(self.cams[rows]).to(device),
+            rows=torch.from_numpy(rows).to(device),
+        )
+
+
+def open_training_set(
+    records: Sequence[Record], size: tuple[int, int], cache: Path, progress: bool = False
+) -> TrainingSet:
+    """Decode all training images once, at the network's size, into a memory-mapped file.
+
+    Args:
+        records: the images, in the order their rows will have.
+        size: (height, width) in pixels.
+        cache: folder for the decoded pixels; found again when nothing changed.
+        progress: show a progress bar.
+    """
+    stamp = hashlib.sha256(repr(size).encode())
+    for record in records:
+        stamp.update(f"{record.path}|{record.path.stat().st_mtime_ns}\n".encode())
+    path = cache / f"pixels-{stamp.hexdigest()[:16]}.npy"
+    if not path.exists():
+        _decode(records, size, path, progress)
+    return TrainingSet(
+        pixels=np.load(path, mmap_mode="r"),
+        infrared=np.array([record.modality is Modality.INFRARED for record in records]),
+        cams=np.array([record.cam for record in records], np.int64),
+    )
+
+
+def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progress: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shape = (len(records), *size, 3)
+    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+    def fill(row: int) -> None:
+        pixels[row] = read_resized(records[row].path, size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        work = pool.map(fill, range(len(records)))
+        for _ in tqdm(work, "decoding", len(records), unit="img", disable=not progress):
+            pass
+    pixels.flush()
+    partial.replace(path)

@@ -1,0 +1,58 @@
+"""Which images meet in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from visir.types import IntArray
+
+
+def cluster_batches(
+    labels: IntArray, cams: IntArray, clusters: int, instances: int, rng: np.random.Generator
+) -> Iterator[IntArray]:
+    """Endless batches of `clusters` x `instances` rows, drawn by pseudo-label.
+
+    The field's RandomMultipleGallerySampler: pseudo-identities in random order; for each an
+    anchor, then images of other cameras where there are any, of the same camera otherwise,
+    repeated only where there are too few. An identity with one image repeats it, so that groups
+    keep their size. A new permutation begins where the last one ends, in the same batch.
+
+    Args:
+        labels: (N,) pseudo-labels, -1 for outliers, which are never drawn.
+        cams: (N,) camera of every row.
+        clusters: pseudo-identities in a batch.
+        instances: images of each.
+        rng: where the draws come from.
+    """
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    groups: list[IntArray] = []
+    while True:
+        for chosen in rng.permutation(len(members)):
+            groups.append(_group(members[chosen], cams, instances, rng))
+            if len(groups) == clusters:
+                yield np.concatenate(groups)
+                groups = []
+
+
+def _group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Generator) -> IntArray:
+    anchor = rng.choice(rows)
+    others = rows[cams[rows] != cams[anchor]]
+    if not len(others):
+        others = rows[rows != anchor]
+    if not len(others):
+        return np.full(instances, anchor)
+    more = rng.choice(others, instances - 1, replace=len(others) < instances - 1)
+    return np.concatenate([[anchor], more])
+
+
+def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Endless batches of `size` distinct rows (all of them where there are fewer)."""
+    size = min(size, len(rows))
+    while True:
+        order = rng.permutation(rows)
+        for start in range(0, len(order) - size + 1, size):
+            yield order[start : start + size]

@@ -1,0 +1,114 @@
+"""Augmentation of whole batches on the device they train on.
+
+Pad, crop, flip and normalise as the field does it, then the three operations of CAJ (Ye et al.,
+ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray, random
+erasing. Copying a channel after normalisation is not the normalisation of a grey image; that is
+how the published numbers were made, so it is kept.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from visir.data.draws import key, uniforms
+from visir.types import IntArray
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+ERASED = (0.4914, 0.4822, 0.4465)  # CAJ's fill, written as it is into the normalised tensor
+GRAY = (0.2989, 0.5870, 0.1140)
+
+
+class View(Enum):
+    """Which channel operation a view of an image goes through."""
+
+    PLAIN = "plain"
+    EXCHANGE = "exchange"  # CE(2): always one channel copied to all three
+    GRAY = "gray"  # CAG(.5): 1/4 each channel, 1/8 grey, 1/8 as it is
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32, ImageNet statistics."""
+    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def augment(pixels: Tensor, rows: IntArray, view: View, stream: int, pad: int = 10) -> Tensor:
+    """One training view of every image.
+
+    Args:
+        pixels: (B, H, W, 3) uint8.
+        rows: (B,) what each image draws from, together with `stream`.
+        view: the channel operation.
+        stream: a key naming seed, epoch, step and view.
+        pad: black border before the random crop, in pixels (10 at 288 x 144).
+
+    Returns:
+        (B, 3, H, W) float32, normalised.
+    """
+    draws = torch.from_numpy(uniforms(stream, rows, 4)).to(pixels.device)
+    images = normalise(_crop_and_flip(pixels, draws[:, 0], draws[:, 1], draws[:, 2] < 0.5, pad))
+    return erase(exchange(images, draws[:, 3], view), rows, stream)
+
+
+def exchange(images: Tensor, draw: Tensor, view: View) -> Tensor:
+    """Channel operations of CAJ on (B, 3, H, W): `draw` (B,) in [0, 1) picks each image's."""
+    if view is View.PLAIN:
+        return images
+    eye = torch.eye(3, device=images.device)
+    copies = eye[:, None, :].expand(3, 3, 3)  # mix c: every output channel is channel c
+    if view is View.EXCHANGE:
+        mixes, choice = copies, (draw * 3).long()
+    else:
+        gray = torch.tensor(GRAY, device=images.device).expand(1, 3, 3)
+        mixes = torch.cat([copies, gray, eye[None]])
+        choice = torch.where(draw < 0.875, (draw * 4).long(), 4)  # 3/4 copies, 1/8 grey, 1/8 same
+    return torch.einsum("boc,bchw->bohw", mixes[choice], images)
+
+
+def erase(images: Tensor, rows: IntArray, stream: int, chance: float = 0.5) -> Tensor:
+    """Random erasing: area U(.02, .4), aspect U(.3, 1/.3), up to 100 tries, in place."""
+    height, width = images.shape[2:]
+    apply = uniforms(key(stream, 1), rows, 1)[:, 0] < chance
+    box = np.zeros((len(rows), 4), np.int64)  # top, left, height, width
+    open_rows = np.flatnonzero(apply)
+    for attempt in range(100):
+        if not len(open_rows):
+            break
+        draw = uniforms(key(stream, 2, attempt), np.asarray(rows)[open_rows], 4)
+        area = (0.02 + 0.38 * draw[:, 0]) * height * width
+        aspect = 0.3 + (1 / 0.3 - 0.3) * draw[:, 1]
+        tall, wide = np.rint(np.sqrt(area * aspect)), np.rint(np.sqrt(area / aspect))
+        fits = (tall < height) & (wide < width)
+        top = np.floor(draw[:, 2] * (height - tall + 1))
+        left = np.floor(draw[:, 3] * (width - wide + 1))
+        box[open_rows[fits]] = np.stack([top, left, tall, wide], axis=1)[fits]
+        open_rows = open_rows[~fits]
+    top, left, tall, wide = torch.from_numpy(box).to(images.device).T[:, :, None]
+    y = torch.arange(height, device=images.device)
+    x = torch.arange(width, device=images.device)
+    inside = ((y >= top) & (y < top + tall))[:, :, None] & ((x >= left) & (x < left + wide))[
+        :, None
+    ]
+    fill = torch.tensor(ERASED, device=images.device).view(1, 3, 1, 1)
+    return torch.where(inside[:, None], fill, images)
+
+
+def _crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:
+    """Crop each (H, W) window out of the padded image, mirrored where `flip`, by one gather."""
+    height, width = pixels.shape[1:3]
+    padded = F.pad(pixels, (0, 0, pad, pad, pad, pad))
+    y = torch.floor(top * (2 * pad + 1)).long()[:, None] + torch.arange(height, device=top.device)
+    x = torch.arange(width, device=top.device).expand(len(pixels), -1)
+    x = (
+        torch.where(flip[:, None], width - 1 - x, x)
+        + torch.floor(left * (2 * pad + 1)).long()[:, None]
+    )
+    row = torch.arange(len(pixels), device=top.device)[:, None, None]
+    return padded[row, y[:, :, None], x[:, None, :]]

@@ -1,0 +1,141 @@
+"""From images to descriptors: load a trained model, embed images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from visir.data.images import read_resized
+from visir.data.transforms import normalise
+from visir.nets.precision import autocast, resolve_device
+from visir.nets.vit import Vit
+from visir.nets.weights import load_weights
+from visir.run import Run
+from visir.types import ByteArray, FloatArray, InputError, Modality, Record
+
+Image = Path | str | PIL.Image.Image | ByteArray
+
+
+@torch.no_grad()
+def embed_pixels(
+    net: Vit, pixels: ByteArray, modality: Modality, device: torch.device, precision: str = "auto"
+) -> Tensor:
+    """Descriptors of images already at the network's size.
+
+    Each image and its mirror image are embedded, L2-normalised, averaged, normalised again, as
+    ADCA and the two-stream methods test.
+
+    Args:
+        net: the network, in evaluation mode.
+        pixels: (N, H, W, 3) uint8.
+        modality: which stem they go through.
+        device: where the network is.
+        precision: "auto", "bf16" or "fp32".
+
+    Returns:
+        (N, D) float32 on `device`.
+    """
+    rows = []
+    for start in range(0, len(pixels), 256):
+        images = normalise(torch.from_numpy(np.array(pixels[start : start + 256])).to(device))
+        infrared = torch.full((len(images),), modality is Modality.INFRARED, device=device)
+        with autocast(device, precision):
+            views = [net(view, infrared).embedding for view in (images, images.flip(3))]
+        unit = [F.normalize(view.float(), dim=1) for view in views]
+        rows.append(F.normalize(unit[0] + unit[1], dim=1))
+    return torch.cat(rows) if rows else torch.empty(0, net.embedding_dim, device=device)
+
+
+class Embedder:
+    """A trained network that turns image files into descriptors one can compare by cosine.
+
+    Attributes:
+        net: the network, in evaluation mode.
+        size: (height, width) images are resized to, in pixels.
+        method: what trained it.
+        dataset: name of the benchmark it was trained on; None where unknown.
+        split: that benchmark's split; None where it has only one.
+    """
+
+    def __init__(self, net: Vit, about: dict[str, Any], device: str = "cpu") -> None:
+        self.device = resolve_device(device)
+        self.net = net.to(self.device).eval()
+        height, width = about["net"]["image_size"]
+        self.size: tuple[int, int] = (height, width)
+        self.method: str = about["method"]
+        self.dataset: str | None = about.get("dataset")
+        self.split: str | None = about.get("split")
+
+    def embed(
+        self, images: Sequence[Image], modality: Modality, progress: bool = False
+    ) -> FloatArray:
+        """Descriptors of images of one modality.
+
+        Args:
+            images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
+            modality: the kind of camera that took them.
+            progress: show a progress bar.
+
+        Returns:
+            (N, D) float32, rows of length 1.
+
+        Raises:
+            InputError: an image cannot be read; the message names it.
+        """
+        found = []
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            tqdm(total=len(images), desc="embedding", unit="img", disable=not progress) as bar,
+        ):
+            for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
+                pixels = np.stack(list(pool.map(self._pixels, chunk)))
+                found.append(embed_pixels(self.net, pixels, modality, self.device).cpu().numpy())
+                bar.update(len(chunk))
+        return np.concatenate(found) if found else np.empty((0, self.net.embedding_dim), np.float32)
+
+    def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
+        """Descriptors of records of both modalities, in their order: (N, D) float32."""
+        features: npt.NDArray[np.float32] = np.empty(
+            (len(records), self.net.embedding_dim), np.float32
+        )
+        for modality in Modality:
+            rows = [i for i, record in enumerate(records) if record.modality is modality]
+            features[rows] = self.embed([records[i].path for i in rows], modality, progress)
+        return features
+
+    def _pixels(self, image: Image) -> ByteArray:
+        if isinstance(image, (str, Path)):
+            return read_resized(Path(image), self.size)
+        picture = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
+        height, width = self.size
+        resized = picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
+        return np.asarray(resized)
+
+
+def load(path: Path | str, device: str = "cpu") -> Embedder:
+    """Open a trained model.
+
+    Args:
+        path: a run folder, or a weights file (.safetensors) of one.
+        device: "cpu", "cuda", "cuda:<n>" or "auto".
+
+    Raises:
+        InputError: nothing there, or not a file visir wrote.
+    """
+    path = Path(path)
+    weights = Run(path).weights if path.is_dir() else path
+    if not weights.is_file():
+        raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
+    net, about = load_weights(weights)
+    return Embedder(net, about, device)

@@ -1,0 +1,84 @@
+"""What the training loop asks of a method: a model and four answers, no base class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from visir.data.dataset import Part, TrainingSet
+from visir.nets.vit import Features, Vit
+from visir.types import Batch, IntArray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One epoch, planned.
+
+    Attributes:
+        stage: what to call this part of the training, for people.
+        batches: the parts of each batch, exactly `steps` of them.
+        steps: number of batches.
+        lr: learning rate of this epoch.
+        fresh_optimizer: forget the optimiser's state before this epoch.
+        labels: (N,) pseudo-labels of all training rows, numbered per modality, -1 for outliers.
+        partners: (visible clusters,) infrared cluster taken for the same person, -1 for none.
+        log: further numbers for the metrics.
+    """
+
+    stage: str
+    batches: Iterable[Sequence[Part]]
+    steps: int
+    lr: float
+    fresh_optimizer: bool = False
+    labels: IntArray | None = None
+    partners: IntArray | None = None
+    log: Mapping[str, float] = field(default_factory=dict)
+
+
+class Settings(Protocol):
+    """What every method's `Config` holds beside its own numbers."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the network's input, in pixels."""
+
+    @property
+    def pad(self) -> int:
+        """Border before the random crop, in pixels."""
+
+    @property
+    def precision(self) -> str:
+        """One of "auto", "bf16", "fp32"."""
+
+
+class Method(Protocol):
+    """A way to train. Everything random in it is drawn from `seed` and the epoch."""
+
+    presets: ClassVar[dict[str, Any]]
+    model: Vit
+    epochs: int
+
+    def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
+        """Build the network on `device`; `data` holds no label."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh optimiser over the model's learning-rate groups."""
+
+    def plan(self, epoch: int) -> Plan:
+        """Look at the data with the model as it is, and say what this epoch trains on."""
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Named terms; the loop adds them up."""
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """What follows the optimiser's step: updates of the memories."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything outside the model that the next epoch depends on."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""

@@ -1,0 +1,258 @@
+"""Vision transformer with one ICS stem per modality and N class tokens.
+
+The encoder of TransReID-SSL (Luo et al., 2021: ICS, an IBN-convolution stem before ViT) in the
+two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images enter through
+stems of their own, share every transformer block, and leave as N class tokens, each with its own
+batch-norm bottleneck. The concatenation of the N bottlenecks is the embedding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visir.types import InputError
+
+
+class VitSize(NamedTuple):
+    """Width, depth and stem of a network; `patch` is the stride from image to tokens, in pixels."""
+
+    dim: int
+    depth: int
+    heads: int
+    stem: int
+    patch: int
+
+
+SIZES = {
+    "micro": VitSize(dim=128, depth=3, heads=4, stem=32, patch=8),  # ours, for CPUs: 0.8 M weights
+    "small": VitSize(dim=384, depth=12, heads=6, stem=64, patch=16),
+    "base": VitSize(dim=768, depth=12, heads=12, stem=64, patch=16),
+}
+
+
+class Features(NamedTuple):
+    """What every network returns, in training and in evaluation.
+
+    embedding: (B, N * dim), the bottlenecked tokens side by side, not normalised;
+    tokens: (B, N, dim), the class tokens before their bottlenecks.
+    """
+
+    embedding: Tensor
+    tokens: Tensor
+
+
+class IBN(nn.Module):
+    """Instance norm on half of the channels, batch norm on the others (Pan et al., 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.split = channels // 2
+        self.IN = nn.InstanceNorm2d(self.split, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.split)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same shape."""
+        return torch.cat([self.IN(x[:, : self.split]), self.BN(x[:, self.split :])], dim=1)
+
+
+class Stem(nn.Module):
+    """ICS: three convolutions at half resolution, then one projection to tokens."""
+
+    def __init__(self, size: VitSize) -> None:
+        super().__init__()
+        width = size.stem
+        self.conv = nn.Sequential(
+            nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
+            IBN(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            IBN(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+        kernel = size.patch // 2
+        self.proj = nn.Conv2d(width, size.dim, kernel, stride=kernel)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, T, dim), tokens in row-major order."""
+        tokens: Tensor = self.proj(self.conv(images))
+        return tokens.flatten(2).transpose(1, 2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, dim) to the same shape."""
+        batch, length, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        mixed = _attend(q, k, v)
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+        return out
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, dim: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, ratio * dim)
+        self.fc2 = nn.Linear(ratio * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, dim) to the same shape."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; stochastic depth drops each branch per sample."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, dim) to the same shape."""
+        x = x + self._drop(self.attn(self.norm1(x)))
+        return x + self._drop(self.mlp(self.norm2(x)))
+
+    def _drop(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0:
+            return branch
+        keep = 1 - self.drop_path
+        mask = torch.rand(len(branch), 1, 1, device=branch.device) < keep
+        return branch * (mask / keep).to(branch.dtype)
+
+
+class Vit(nn.Module):
+    """The two-stem encoder.
+
+    Args:
+        size: one of `SIZES`.
+        image_size: (height, width) in pixels, each a multiple of the size's patch.
+        class_tokens: N, the number of class tokens.
+        drop_path: stochastic depth of the last block; earlier blocks rise to it linearly from 0.
+
+    Raises:
+        InputError: an unknown size, or an image size that the patches do not tile.
+    """
+
+    def __init__(
+        self,
+        size: str = "micro",
+        image_size: tuple[int, int] = (96, 48),
+        class_tokens: int = 1,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if size not in SIZES:
+            raise InputError(f"network size {size!r} is unknown; choose one of {', '.join(SIZES)}")
+        shape = SIZES[size]
+        if any(side % shape.patch for side in image_size):
+            raise InputError(
+                f"image size {image_size[0]}x{image_size[1]} does not fit vit-{size}: "
+                f"both sides must be multiples of {shape.patch}"
+            )
+        rows, columns = (side // shape.patch for side in image_size)
+        self.vis_stem = Stem(shape)
+        self.ir_stem = Stem(shape)
+        self.cls_token = nn.Parameter(torch.zeros(1, class_tokens, shape.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, class_tokens + rows * columns, shape.dim))
+        rates = [drop_path * i / max(shape.depth - 1, 1) for i in range(shape.depth)]
+        self.blocks = nn.ModuleList(Block(shape.dim, shape.heads, rate) for rate in rates)
+        self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
+        self.bottlenecks = nn.ModuleList(nn.BatchNorm1d(shape.dim) for _ in range(class_tokens))
+        self.class_tokens = class_tokens
+        self.embedding_dim = class_tokens * shape.dim
+        self.apply(_initialise)
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        self.pos_embed.data[:, class_tokens:] = _positions(shape.dim, rows, columns)
+        for bottleneck in self.bottlenecks:
+            bottleneck.bias.requires_grad_(False)
+        # Both modalities start alike, as two copies of one pre-trained stem do.
+        self.ir_stem.load_state_dict(self.vis_stem.state_dict())
+
+    def forward(self, images: Tensor, infrared: Tensor) -> Features:
+        """Encode a mixed batch.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            infrared: (B,) bool, True where the infrared stem is to be used.
+        """
+        patches = self._patches(images, infrared)
+        tokens = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
+        x = torch.cat([tokens, patches], dim=1) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        tokens = self.norm(x[:, : self.class_tokens]).float()
+        embedding = torch.cat(
+            [bottleneck(tokens[:, i]) for i, bottleneck in enumerate(self.bottlenecks)], dim=1
+        )
+        return Features(embedding.float(), tokens)
+
+    def _patches(self, images: Tensor, infrared: Tensor) -> Tensor:
+        if infrared.all():
+            return self.ir_stem(images)  # type: ignore[no-any-return]
+        if not infrared.any():
+            return self.vis_stem(images)  # type: ignore[no-any-return]
+        vis, ir = self.vis_stem(images[~infrared]), self.ir_stem(images[infrared])
+        patches: Tensor = vis.new_empty(len(images), *vis.shape[1:])
+        patches[~infrared], patches[infrared] = vis, ir
+        return patches
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention; on a CPU that trains in bf16, its float32 kernel.
+
+    The bf16 backward kernel for CPUs is four times slower than the float32 one.
+    """
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Xavier for linear layers, He for convolutions.
+
+    The usual N(0, .02) leaves the branches of a narrow transformer so faint that, without a
+    pre-trained start, it hardly learns.
+    """
+    if isinstance(module, Attention):
+        for weight in module.qkv.weight.data.chunk(3):
+            nn.init.xavier_uniform_(weight)
+        nn.init.xavier_uniform_(module.proj.weight)
+    elif isinstance(module, Mlp):
+        for layer in (module.fc1, module.fc2):
+            nn.init.xavier_uniform_(layer.weight)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _positions(dim: int, rows: int, columns: int) -> Tensor:
+    """Sines and cosines of both coordinates, (rows * columns, dim), about as large as a token."""
+    rate = 100.0 ** -(torch.arange(dim // 4) / (dim // 4))
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    angles = [axis.flatten()[:, None] * rate for axis in (y, x)]
+    return 0.5 * torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)

@@ -1,0 +1,153 @@
+"""Plots of a report as inline SVG that takes the page's ink, in light and in dark mode."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visir.types import FloatArray, Modality
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Matplotlib wants fixed colours; these two stand for the page's own and are put in afterwards.
+INK, LINE = "#010203", "#010204"
+VISIBLE, INFRARED, THIRD = "#d9822b", "#6c72e0", "#2a9d8f"
+SERIES = (VISIBLE, INFRARED, THIRD, "#c2528b", "#8a8f2a", "#4a90c2", "#b0614a", "#7f868f")
+# Twelve tones that are told apart on white and on near-black.
+TONES = (
+    *("#e45756", "#3b8fd4", "#3fa35a", "#e58a2f", "#9b6bd1", "#17a2a2"),
+    *("#d65fa5", "#9a7d3a", "#7fae2e", "#5f6fd8", "#c94f7c", "#4d8b8b"),
+)
+MARKERS = {Modality.VISIBLE: "o", Modality.INFRARED: "^"}
+
+Points = Sequence[tuple[float, float]]
+
+
+def lines(
+    series: Sequence[tuple[str, str, Points]],
+    x_label: str,
+    y_label: str,
+    *,
+    percent: bool = False,
+    level: tuple[str, float] | None = None,
+    bounds: Sequence[tuple[str, float]] = (),
+) -> str:
+    """A line plot with a point per epoch.
+
+    Args:
+        series: (name, colour, points) of each line.
+        x_label: what runs along x, with its unit.
+        y_label: what runs along y, with its unit.
+        percent: values are fractions, drawn as percent from zero.
+        level: a named horizontal line to compare with.
+        bounds: where a stage of training begins, by name.
+
+    Returns:
+        An SVG element, to be put into a page that defines --line.
+    """
+    factor = 100.0 if percent else 1.0
+    with _drawing(4.3, 2.9, repr((y_label, *series, *bounds))) as (axes, done):
+        for name, colour, points in series:
+            x, y = zip(*points, strict=True) if points else ((), ())
+            values = [factor * value for value in y]
+            axes.plot(x, values, color=colour, label=name, marker="o", markersize=3, linewidth=1.8)
+        if level is not None:
+            name, value = level
+            axes.axhline(factor * value, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=name)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_ylim(bottom=0)
+        _whole_epochs(axes)
+        top = axes.get_ylim()[1] * (1.12 if bounds else 1.0)
+        axes.set_ylim(0, top)
+        for name, x_bound in bounds:
+            axes.axvline(x_bound, color=LINE, linewidth=1)
+            axes.text(x_bound, top, f" {name}", fontsize=8, color=INK, va="top", alpha=0.7)
+        if len(series) + (level is not None) > 1:
+            columns = min(3, len(series) + (level is not None))
+            axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, **_LEGEND)
+        return done()
+
+
+def embedding_map(
+    places_N2: FloatArray, infrared_N: Sequence[bool], tone_N: Sequence[int | None]
+) -> str:
+    """Points of a 2-D map: the marker tells the modality, the colour the identity.
+
+    Args:
+        places_N2: (N, 2) coordinates without a unit.
+        infrared_N: True for a triangle, False for a circle.
+        tone_N: index into TONES, None for the grey of everybody else.
+    """
+    with _drawing(6.4, 5.6, "map") as (axes, done):
+        for modality, marker in MARKERS.items():
+            side = np.asarray(infrared_N) == (modality is Modality.INFRARED)
+            named = np.array([tone is not None for tone in tone_N])
+            for chosen, size, alpha in ((side & ~named, 16, 0.22), (side & named, 38, 0.9)):
+                rows = np.flatnonzero(chosen).tolist()
+                colours = [INK if tone_N[row] is None else TONES[tone_N[row] or 0] for row in rows]
+                x, y = places_N2[rows].T
+                axes.scatter(x, y, s=size, c=colours, marker=marker, alpha=alpha, linewidths=0)
+        axes.axis("off")
+        axes.set_aspect("equal")
+        return done()
+
+
+_LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "fontsize": 9,
+    "labelcolor": INK,
+    "handlelength": 1.4,
+    "columnspacing": 1.2,
+    "borderaxespad": 0.2,
+}
+
+
+@contextmanager
+def _drawing(width: float, height: float, salt: str) -> Iterator[tuple[Axes, Callable[[], str]]]:
+    """Axes to draw on, and a function that gives the SVG once drawn; sizes in inches.
+
+    `salt` keeps the names inside the SVG apart from those of other figures on the page.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_facecolor("none")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(LINE)
+        axes.tick_params(colors=INK, length=0, labelsize=9)
+        axes.xaxis.label.set_color(INK)
+        axes.yaxis.label.set_color(INK)
+        axes.grid(axis="y", color=LINE, linewidth=0.8)
+        axes.set_axisbelow(True)
+
+        def done() -> str:
+            buffer = io.StringIO()
+            figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+            return _inline(buffer.getvalue())
+
+        yield axes, done
+
+
+def _inline(svg: str) -> str:
+    """Only what a page needs of a stand-alone SVG file, in the page's colours."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", svg, count=5)
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)  # names of groups, the same in every figure
+    svg = svg.replace("xlink:href", "href").replace("<svg", '<svg aria-hidden="true"', 1)
+    return svg.replace(INK, "currentColor").replace(LINE, "var(--line)")
+
+
+def _whole_epochs(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))

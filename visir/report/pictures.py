@@ -1,0 +1,49 @@
+"""Small pictures inside a page: each stands in the file once, however often it is shown."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+
+from visir.data.images import read_resized
+
+HEIGHT = 112  # pixels
+QUALITY = 80  # JPEG
+
+
+class Pictures:
+    """Collects the pictures of a page; `tag` shows one, `css` carries them all."""
+
+    def __init__(self, aspect: float) -> None:
+        """Start without pictures; `aspect` is width over height of every one."""
+        self.size = (HEIGHT, max(1, round(HEIGHT * aspect)))
+        self._numbers: dict[Path, int] = {}
+
+    def tag(self, path: Path, alt: str, frame: str = "") -> str:
+        """HTML that shows the picture; `frame` is a class of the page: hit, miss, query."""
+        number = self._numbers.setdefault(path, len(self._numbers))
+        classes = f"pic p{number} {frame}".strip()
+        return f'<span class="{classes}" role="img" aria-label="{escape(alt)}"></span>'
+
+    def css(self) -> str:
+        """Style rules with every picture shown so far as a data URI.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        height, width = self.size
+        rules = [f":root{{--pic-width:{width}px;--pic-height:{height}px}}"]
+        rules += [
+            f".p{number}{{background-image:url(data:image/jpeg;base64,{self._encoded(path)})}}"
+            for path, number in self._numbers.items()
+        ]
+        return "\n".join(rules)
+
+    def _encoded(self, path: Path) -> str:
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(read_resized(path, self.size)).save(buffer, "JPEG", quality=QUALITY)
+        return base64.b64encode(buffer.getvalue()).decode()

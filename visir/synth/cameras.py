@@ -1,0 +1,148 @@
+"""Cameras and the moments they see: where each stands, its sensor, and what one image draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from visir.synth.people import CAMERA, IMAGE
+from visir.types import FloatArray, Modality
+
+Sensor = Literal["visible", "near", "thermal"]
+
+
+class Shot(NamedTuple):
+    """One image to be taken: its place in the data set, who, by which camera, its number."""
+
+    path: PurePosixPath
+    pid: int
+    cam: int
+    modality: Modality
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that is the same for all images of a data set.
+
+    `nir_follows`: the share of near-infrared brightness that follows visible brightness; the rest
+    is the material's own. `sway`: how far light, exposure and framing wander between images.
+    """
+
+    seed: int = 0
+    layout: str = "sysu"
+    nir_follows: float = 0.9
+    sway: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera where it hangs; angles in radians, distances in heights of a person."""
+
+    number: int
+    sensor: Sensor
+    room: int
+    outdoor: bool
+    pitch: float
+    distance: float
+    light: FloatArray  # (3,) direction towards the light, body frame of a person facing the camera
+    lamp: FloatArray  # (3,) colour of that light
+    ambient: FloatArray  # (3,) colour of the light from all around
+    cast: FloatArray  # (3,) white-balance error
+    exposure: float
+    horizon: float  # row where wall meets floor, share of the image height
+    blur: float  # standard deviation, pixels at a height of 288
+    noise: float
+    quality: int  # JPEG
+    occlusion: float  # chance that something stands in front
+    facing: float  # preferred direction of walking
+    preference: float  # how strong that preference is, 0 none
+
+
+SYSU_INFRARED = (3, 6)
+_SYSU_ROOMS = {1: 1, 2: 2, 3: 2, 4: 3, 5: 4, 6: 5}  # cameras 2 and 3 share a room
+
+
+@lru_cache(maxsize=256)
+def camera(world: World, cam: int, modality: Modality) -> Camera:
+    """The camera `cam` of the world, as it sees in `modality`."""
+    infrared = modality is Modality.INFRARED
+    sensor: Sensor = "visible"
+    if infrared:
+        sensor = "thermal" if world.layout == "regdb" else "near"
+    room = _SYSU_ROOMS[cam] if world.layout == "sysu" else cam
+    outdoor = room >= 3 if world.layout == "sysu" else cam % 2 == 0
+    where = np.random.default_rng([world.seed, CAMERA, cam])
+    how = np.random.default_rng([world.seed, CAMERA, cam, 1 + infrared])
+    side, hard = where.uniform(-1.2, 1.2), 1.0 if outdoor else 0.55
+    light = np.array([np.sin(side), where.uniform(0.6, 1.6), np.cos(side)])
+    warm = how.normal(0, 0.12) + (0.0 if outdoor else 0.08)
+    return Camera(
+        number=cam,
+        sensor=sensor,
+        room=room,
+        outdoor=outdoor,
+        pitch=float(where.uniform(0.03, 0.36)),
+        distance=float(where.uniform(3.5, 8.0)),
+        light=(light / np.linalg.norm(light)).astype(np.float32),
+        lamp=np.array([1 + warm, 1.0, 1 - warm], np.float32) * hard,
+        ambient=np.array([1 - warm / 2, 1.0, 1 + warm], np.float32) * (1.25 - 0.7 * hard),
+        cast=np.exp(how.normal(0, 0.10, 3)).astype(np.float32),
+        exposure=float(np.exp(how.normal(0, 0.12))),
+        horizon=float(where.uniform(0.42, 0.68)),
+        blur=float(how.uniform(0.4, 1.1)) + 0.5 * (sensor == "thermal"),
+        noise=float(how.uniform(0.008, 0.022)) * (1.6 if infrared else 1.0),
+        quality=int(how.integers(72, 94)),
+        occlusion=float(where.uniform(0.04, 0.22)),
+        facing=float(where.uniform(0, 2 * np.pi)),
+        preference=0.35,
+    )
+
+
+def moment(world: World, shot: Shot) -> dict[str, float]:
+    """What is particular to one image, drawn from its own stream: pose, framing, light, sensor."""
+    view = camera(world, shot.cam, shot.modality)
+    infrared = int(shot.modality is Modality.INFRARED)
+    rng = np.random.default_rng([world.seed, IMAGE, shot.cam, shot.pid, shot.frame, infrared])
+    preferred = rng.random() < view.preference
+    yaw = rng.vonmises(0, 3.0) + view.facing if preferred else rng.uniform(0, 2 * np.pi)
+    hidden = rng.random() < view.occlusion
+    sway = world.sway
+    return {
+        "yaw": float(yaw),
+        "phase": rng.uniform(0, 2 * np.pi),
+        "stride": float(np.clip(rng.normal(0.8, 0.3), 0.05, 1.25)),
+        "lean": rng.normal(0.05, 0.04),
+        "pitch": view.pitch + rng.normal(0, 0.03),
+        "roll": rng.normal(0, 0.025) * sway,
+        "distance": view.distance * float(np.exp(rng.normal(0, 0.12))),
+        "fill": float(np.clip(rng.normal(0.93, 0.035 * sway), 0.78, 1.04)),
+        "shift_x": rng.normal(0, 0.035 * sway),
+        "shift_y": rng.normal(0, 0.014 * sway),
+        "exposure": view.exposure * float(np.exp(rng.normal(0, 0.24 * sway))),
+        "warm": rng.normal(0, 0.04 * sway),
+        "tint": rng.normal(0, 0.03 * sway),
+        "turn": rng.normal(0, 0.3),
+        "spot_x": rng.uniform(0.3, 0.7),
+        "spot_y": rng.uniform(0.25, 0.6),
+        "blur": view.blur * float(np.exp(rng.normal(0, 0.25))),
+        "gain": float(np.exp(rng.normal(0, 0.1 * sway))),
+        "scene_x": rng.uniform(0, 1),
+        "scene_zoom": float(np.exp(rng.uniform(-0.25, 0.3))),
+        "scene_flip": float(rng.random() < 0.5),
+        "horizon": view.horizon + rng.normal(0, 0.06),
+        "hidden": float(hidden),
+        "bar_kind": float(rng.integers(3)),
+        "bar_at": rng.uniform(0, 1),
+        "bar_size": rng.uniform(0.12, 0.34),
+        "bar_red": rng.uniform(0.03, 0.6),
+        "bar_green": rng.uniform(0.03, 0.6),
+        "bar_blue": rng.uniform(0.03, 0.6),
+        "bar_near": rng.uniform(0.03, 0.6),
+        "bar_warm": rng.uniform(0.0, 0.3),
+        "noise_seed": float(rng.integers(2**31)),
+    }

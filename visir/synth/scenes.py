@@ -1,0 +1,139 @@
+"""Backgrounds: one procedural panorama per room, from which every image cuts its own piece."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from visir.synth.people import DYE, SCENE
+from visir.types import FloatArray
+
+FLOOR = 0.55  # row of the panorama where wall meets floor, share of its height
+
+
+@lru_cache(maxsize=32)
+def panorama(seed: int, room: int, outdoor: bool, height: int) -> FloatArray:
+    """A wide view of a room or street, without people.
+
+    Returns:
+        (DYE, H, W) float32: red, green, blue albedo, near-infrared reflectance, warmth;
+        H = 2.2·`height`, W = 3·H.
+    """
+    rng = np.random.default_rng([seed, SCENE, room])
+    rows = int(2.2 * height)
+    columns = 3 * rows
+    y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
+    y, x = y / rows, x / rows
+    scene = np.empty((DYE, rows, columns), np.float32)
+    scene[:] = _paint(rng, outdoor)[:, None, None]
+    scene *= 1 + 0.25 * (_cloud(rng, rows, columns, 4) + 0.5 * (0.5 - y))
+    scene[:] = np.where(y < FLOOR, scene * _wall(rng, x, y), scene)
+    for _ in range(int(rng.integers(14, 22))):
+        _furnish(rng, scene, x, y, outdoor)
+    floor = _paint(rng, outdoor)[:, None, None] * _ground(rng, x, y)
+    scene[:] = np.where(y < FLOOR, scene, floor)
+    for _ in range(int(rng.integers(4, 9))):
+        _furnish(rng, scene, x, y, outdoor, standing=True)
+    scene *= 1 + 0.16 * _cloud(rng, rows, columns, 24)
+    scene[4] = np.clip(scene[4], 0.0, 0.45)
+    return np.clip(scene, 0.0, 0.95)
+
+
+def _paint(rng: np.random.Generator, outdoor: bool) -> FloatArray:
+    grey = rng.uniform(0.16, 0.34)
+    rgb = grey * np.exp(rng.normal(0, 0.08, 3))
+    near = 0.5 * grey + 0.5 * rng.uniform(0.12, 0.34)
+    return np.array([*rgb, near, rng.uniform(0.04, 0.2) + 0.04 * outdoor], np.float32)
+
+
+def _cloud(rng: np.random.Generator, rows: int, columns: int, cells: int) -> FloatArray:
+    """Smooth noise of about unit size, `cells` bumps to the height."""
+    coarse = rng.normal(0, 1, (cells + 2, 3 * cells + 2)).astype(np.float32)
+    r = np.linspace(0, cells, rows, dtype=np.float32)
+    c = np.linspace(0, 3 * cells, columns, dtype=np.float32)
+    i, j = r.astype(int), c.astype(int)
+    u, v = (r - i)[:, None], (c - j)
+    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+    upper = coarse[i][:, j] * (1 - v) + coarse[i][:, j + 1] * v
+    lower = coarse[i + 1][:, j] * (1 - v) + coarse[i + 1][:, j + 1] * v
+    result: FloatArray = upper * (1 - u) + lower * u
+    return result
+
+
+def _grid(x: FloatArray, y: FloatArray, wide: float, high: float, line: float) -> FloatArray:
+    row = np.floor(y / high)
+    across = (x / wide + 0.5 * (row % 2)) % 1 < line / wide
+    joint: FloatArray = np.where(across | ((y / high) % 1 < line / high), 0.7, 1.0)
+    return joint.astype(np.float32)
+
+
+def _wall(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
+    kind = rng.integers(4)
+    if kind == 0:
+        return _grid(x, y, rng.uniform(0.05, 0.09), rng.uniform(0.02, 0.04), 0.005)
+    if kind == 1:
+        return _grid(x, y, rng.uniform(0.15, 0.4), 9.0, 0.008)
+    if kind == 2:
+        return _grid(x, y, 9.0, rng.uniform(0.04, 0.1), 0.006)
+    band: FloatArray = np.where(y > rng.uniform(0.3, 0.45), rng.uniform(0.5, 0.8), 1.0)
+    return band.astype(np.float32)
+
+
+def _ground(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Tiles or planks that run towards a vanishing point, brighter to the front."""
+    depth = 1 / np.maximum(y - FLOOR + 0.08, 0.03)
+    size = rng.uniform(0.6, 2.0)
+    lateral = (x - 1.5) * depth
+    tile = _grid(lateral, depth, size, size * rng.uniform(0.6, 3), 0.05 * size)
+    shine: FloatArray = tile * (0.8 + 0.5 * (y - FLOOR))
+    return shine.astype(np.float32)
+
+
+def _furnish(
+    rng: np.random.Generator,
+    scene: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    outdoor: bool,
+    standing: bool = False,
+) -> None:
+    """Puts one thing into the scene: a door, window, poster, post, shrub, or box on the floor."""
+    rows, columns = y.shape
+    paint = _paint(rng, outdoor)
+    vivid = np.clip(paint[:3] * np.exp(rng.normal(0, 0.15, 3)), 0.01, 0.85)
+    paint[:3] = vivid
+    left = rng.uniform(0, 3)
+    if standing:
+        bottom = FLOOR + rng.uniform(0.0, 0.2)
+        top, wide = bottom - rng.uniform(0.06, 0.3), rng.uniform(0.02, 0.3)
+    else:
+        top, wide = rng.uniform(-0.1, 0.4), rng.uniform(0.03, 0.4)
+        bottom = min(top + rng.uniform(0.16, 0.34), FLOOR)
+    window = (
+        slice(max(0, int(top * rows)), max(0, int(bottom * rows))),
+        slice(int(left * rows), min(columns, int((left + wide) * rows))),
+    )
+    piece = scene[:, window[0], window[1]]
+    if not piece.size:
+        return
+    if outdoor and rng.random() < 0.45:
+        _shrub(rng, piece)
+        return
+    inner_y, inner_x = (axis[window] for axis in (y, x))
+    shade = 1 + 0.3 * (inner_x - left) / wide - 0.2 * (inner_y - top) / max(bottom - top, 1e-3)
+    edge = np.minimum(
+        np.minimum(inner_x - left, left + wide - inner_x),
+        np.minimum(inner_y - top, bottom - inner_y),
+    )
+    frame = np.where(edge < rng.uniform(0, 0.02), rng.uniform(0.4, 1.5), 1.0)
+    piece[:] = paint[:, None, None] * shade * frame
+
+
+def _shrub(rng: np.random.Generator, piece: FloatArray) -> None:
+    """Leaves: dark green to the eye, bright in the near infrared."""
+    _, rows, columns = piece.shape
+    leaf = np.array([0.06, 0.12, 0.03, 0.35, 0.12], np.float32) * np.float32(rng.uniform(0.7, 1.5))
+    fine = _cloud(rng, rows, columns, max(2, columns // 12)) + _cloud(rng, rows, columns, 4)
+    cover = fine > rng.uniform(-1.2, -0.2)
+    piece[:] = np.where(cover, leaf[:, None, None] * np.exp(0.3 * fine), piece)

@@ -1,0 +1,206 @@
+"""A whole data set of synthetic people, written to disk in a public data set's own layout."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from visir.data.images import parse_size
+from visir.data.manifest import SYNTHETIC
+from visir.run import sweep, write_json, write_text
+from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
+from visir.synth.render import render_shots
+from visir.synth.twin import Order, Plan, as_parameters, plan
+from visir.types import InputError, Modality
+
+MARKER = SYNTHETIC
+_SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144"}
+_CHUNK = 16  # images rendered together; fixed, so that bytes never depend on who renders them
+_WORTH_A_POOL = 64  # images; below, starting processes costs more than it saves
+
+
+def synthesise(
+    out: Path,
+    layout: str = "sysu",
+    twin: str | None = None,
+    ids: int = 24,
+    images: int = 4,
+    train_ids: int | None = None,
+    size: str | None = None,
+    unpaired: float = 0.0,
+    seed: int = 0,
+    workers: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+) -> None:
+    """Render a data set of synthetic people; the same command again finishes an interrupted one.
+
+    Scripts that use several workers need the usual `if __name__ == "__main__":` guard.
+
+    Args:
+        out: folder to write, new, empty, or begun by the same command.
+        layout: sysu (near infrared), regdb (thermal) or llcm (near infrared).
+        twin: sysu or regdb, for exactly that data set's identities and image counts.
+        ids: identities, training and test together.
+        images: images per identity and camera.
+        train_ids: identities for training; None for half of them.
+        size: height x width in pixels; None for the layout's own (288x144, regdb 128x64).
+        unpaired: share of the training identities, 0..1, that only one modality sees.
+        seed: the world; another seed has other people, clothes and cameras.
+        workers: processes; 0 for one per core. Files are the same for any number.
+        device: where torch renders; other than cpu, one process does all.
+        progress: show a bar.
+
+    Raises:
+        InputError: impossible numbers, or `out` holds something else.
+    """
+    order = Order(twin or layout, twin, ids, images, train_ids, unpaired, seed)
+    if twin and layout not in ("sysu", twin):
+        raise InputError(f"layout {layout!r}: a twin of {twin} has {twin}'s; leave it out")
+    whole = plan(order)
+    world = World(seed=seed, layout=order.layout)
+    pixels = _pixels(size or _SIZES[order.layout])
+    _claim(out, order, whole, world, pixels)
+    todo = [chunk for chunk in _chunks(whole.shots) if not _present(out, chunk)]
+    _render_all(out, todo, world, pixels, workers, device, progress)
+    for name, text in whole.lists.items():
+        write_text(out / name, text)
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    height, width = parse_size(text)
+    if min(height, width) < 16 or max(height, width) > 1024:
+        raise InputError(f"size {text!r}: give sides from 16 to 1024 pixels")
+    return height, width
+
+
+def _claim(out: Path, order: Order, whole: Plan, world: World, size: tuple[int, int]) -> None:
+    """Makes `out` this data set's folder, or finds that it already is."""
+    parameters = as_parameters(order) | {"size": "{}x{}".format(*size), "world": asdict(world)}
+    marker = out / MARKER
+    if marker.exists():
+        try:
+            known = json.loads(marker.read_text(encoding="utf-8"))["parameters"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{marker}: damaged; remove {out} and run again") from None
+        differing = sorted(k for k in parameters | known if parameters.get(k) != known.get(k))
+        if differing:
+            was = ", ".join(f"{k} {known.get(k)!r} not {parameters.get(k)!r}" for k in differing)
+            raise InputError(f"{out}: made with {was}; give the same settings or another folder")
+        sweep(out)
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: not empty and not made by visir synth; give a new folder")
+    write_json(marker, {"parameters": parameters, "counts": whole.counts()})
+
+
+def _chunks(shots: Sequence[Shot]) -> Iterator[tuple[Shot, ...]]:
+    """Fixed groups of at most `_CHUNK` shots of one camera."""
+    for _, group in groupby(shots, key=lambda shot: (shot.modality, shot.cam)):
+        row = tuple(group)
+        yield from (row[i : i + _CHUNK] for i in range(0, len(row), _CHUNK))
+
+
+def _present(out: Path, chunk: Sequence[Shot]) -> bool:
+    try:
+        return all((out / shot.path).stat().st_size for shot in chunk)
+    except OSError:
+        return False
+
+
+def _render_all(
+    out: Path,
+    todo: Sequence[Sequence[Shot]],
+    world: World,
+    size: tuple[int, int],
+    workers: int,
+    device: str,
+    progress: bool,
+) -> None:
+    total = sum(len(chunk) for chunk in todo)
+    workers = workers or os.cpu_count() or 1
+    with tqdm(total=total, unit="image", desc="rendering people", disable=not progress) as bar:
+        if workers == 1 or device != "cpu" or total < _WORTH_A_POOL:
+            with _one_thread():
+                for chunk in todo:
+                    bar.update(_render_chunk(out, chunk, world, size, device))
+            return
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
+            jobs = [pool.submit(_render_chunk, out, chunk, world, size, device) for chunk in todo]
+            try:
+                for job in as_completed(jobs):
+                    bar.update(job.result())
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch with one thread, as in every worker, so that rounding is the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _render_chunk(
+    out: Path, chunk: Sequence[Shot], world: World, size: tuple[int, int], device: str
+) -> int:
+    """Renders and writes one chunk; returns how many images that were."""
+    quality = camera(world, chunk[0].cam, chunk[0].modality).quality
+    pictures = render_shots(chunk, world, size, device)
+    for folder in {(out / shot.path).parent for shot in chunk}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for shot, picture in zip(chunk, pictures, strict=True):
+        path = out / shot.path
+        encoded = io.BytesIO()
+        image = Image.fromarray(picture)
+        if path.suffix == ".jpg":
+            image.save(encoded, "JPEG", quality=quality)
+        else:
+            image.save(encoded, "BMP")
+        # atomic by name only: a lost image is rendered again, so waiting for the disk buys nothing
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            temporary.write_bytes(encoded.getbuffer())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"{path}: writing failed ({error.strerror or error}); free space and run the same "
+                "command again"
+            ) from error
+    return len(chunk)
+
+
+def contact_sheet(
+    ids: Sequence[int] = tuple(range(1, 13)),
+    cams: Sequence[int] = (1, 2, 3, 4, 5, 6),
+    size: tuple[int, int] = (288, 144),
+    seed: int = 0,
+) -> Image.Image:
+    """People side by side, one row per camera of the sysu layout, without a data set on disk."""
+    world = World(seed=seed)
+    rows = []
+    for cam in cams:
+        modality = Modality.INFRARED if cam in SYSU_INFRARED else Modality.VISIBLE
+        shots = [Shot(PurePosixPath(f"{pid}"), pid, cam, modality, 1) for pid in ids]
+        rows.append(np.concatenate(render_shots(shots, world, size), axis=1))
+    return Image.fromarray(np.concatenate(rows))

@@ -1,0 +1,339 @@
+"""The one training loop, for every method.
+
+An epoch is the unit of everything: it is planned, trained, scored, logged and saved as a whole.
+All randomness is drawn from (seed, epoch, step, row), so a run that was stopped anywhere goes on
+from its last whole epoch to the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from visir.cluster.health import describe
+from visir.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
+from visir.data.dataset import TrainingSet, open_training_set
+from visir.data.draws import key
+from visir.data.manifest import open_benchmark
+from visir.embed import Embedder
+from visir.methods import METHODS
+from visir.methods.contract import Method, Plan
+from visir.nets.precision import autocast, resolve_device
+from visir.nets.weights import save_weights, start_from
+from visir.run import Run, atomic_write, sweep, write_text
+from visir.types import Batch, Benchmark, InputError, IntArray, Modality
+
+OnEpoch = Callable[[int, Plan | None, Embedder], None]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What config.yaml holds: everything a run is determined by."""
+
+    method: str
+    preset: str
+    seed: int
+    data: str
+    layout: str | None
+    split: int
+    start: str | None
+    settings: Any
+
+
+def train(
+    method: str,
+    data: Path,
+    out: Path,
+    preset: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    seed: int = 0,
+    split: int = 1,
+    layout: str | None = None,
+    start: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a method on a data set, or on a folder of unlabelled crops.
+
+    Args:
+        method: a key of `visir.methods.METHODS`.
+        data: the data set's folder.
+        out: the run folder to write.
+        preset: the method's settings to begin with.
+        settings: some of them replaced, `{"eps": "0.5"}`.
+        seed: of all random draws.
+        split: which of the data set's fixed splits (RegDB: 1 to 10).
+        layout: "sysu", "regdb", "llcm" or "folder"; found out where None.
+        start: a run folder or weights file to take the network's weights from.
+        device: "cpu", "cuda", "cuda:<n>" or "auto".
+        resume: go on with the run in `out`; every other argument but `device` is then read there.
+        on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one.
+        progress: show a bar and one line an epoch on standard error.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: unusable settings or data, or a run folder in the way.
+    """
+    run = Run(out)
+    setting = (
+        _read_setting(run)
+        if resume
+        else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
+    )
+    place = resolve_device(device)
+    benchmark = open_benchmark(Path(setting.data), setting.layout, setting.split)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    sweep(run.folder)
+    config = setting.settings
+    torch.manual_seed(key(setting.seed))
+    training = open_training_set(benchmark.train, config.size, run.folder / "cache", progress)
+    learner = METHODS[setting.method](config, training, place, setting.seed)
+    if setting.start:
+        path = Path(setting.start)
+        start_from(learner.model, Run(path).weights if path.is_dir() else path)
+    if not resume:
+        write_text(run.config, dump_yaml(to_mapping(setting)))
+    _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
+    return run
+
+
+class _Loop:
+    """The state of a running training: model, optimiser, epoch."""
+
+    def __init__(
+        self,
+        run: Run,
+        setting: _Setting,
+        benchmark: Benchmark,
+        data: TrainingSet,
+        method: Method,
+        device: torch.device,
+        on_epoch: OnEpoch | None,
+        progress: bool,
+    ) -> None:
+        self.run, self.setting, self.config = run, setting, setting.settings
+        self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
+        self.on_epoch, self.progress = on_epoch, progress
+        self.optimizer = method.optimizer()
+        self.truth = _truth(benchmark)
+        self.about = {
+            "net": {
+                "size": self.config.network,
+                "image_size": list(self.config.size),
+                "class_tokens": self.config.class_tokens,
+            },
+            "method": setting.method,
+            "dataset": benchmark.name,
+            "split": benchmark.split,
+        }
+
+    def go(self, resume: bool) -> None:
+        """Train from the last whole epoch to the end."""
+        first = self._load() if resume else 0
+        self._forget_from(first)
+        if first == 0:
+            self._report(-1, None)
+        for epoch in range(first, self.method.epochs):
+            # Drop path is the only draw torch makes by itself; tie it to the epoch.
+            torch.manual_seed(key(self.setting.seed, epoch))
+            began = time.perf_counter()
+            plan = self.method.plan(epoch)
+            if plan.fresh_optimizer:
+                self.optimizer = self.method.optimizer()
+            log = self._epoch(epoch, plan)
+            log["seconds"] = round(time.perf_counter() - began, 3)
+            self._log(epoch, plan, log)
+            self._report(epoch, plan)
+            self._save(epoch)
+
+    def _epoch(self, epoch: int, plan: Plan) -> dict[str, Any]:
+        """Train on every batch of the plan; mean losses and the speed of it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.lr * group.get("lr_scale", 1.0)
+        sums: dict[str, float] = {}
+        views, began = 0, time.perf_counter()
+        self.method.model.train()
+        bar = tqdm(
+            enumerate(plan.batches),
+            f"{plan.stage}, epoch {epoch + 1}/{self.method.epochs}",
+            plan.steps,
+            unit="batch",
+            leave=False,
+            disable=not self.progress,
+        )
+        for step, parts in bar:
+            stream = key(self.setting.seed, epoch, step)
+            batch = self.data.batch(parts, stream, self.config.pad, self.device)
+            terms = self._step(batch, f"epoch {epoch + 1}, batch {step + 1}")
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value / plan.steps
+            views += len(batch.rows)
+        return {
+            "loss": round(sum(sums.values()), 5),
+            "losses": {name: round(value, 5) for name, value in sums.items()},
+            "lr": plan.lr,
+            "views_per_second": round(views / (time.perf_counter() - began), 1),
+        }
+
+    def _step(self, batch: Batch, where: str) -> dict[str, float]:
+        with autocast(self.device, self.config.precision):
+            outputs = self.method.model(batch.images, batch.infrared)
+        terms = self.method.loss(batch, outputs)
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise InputError(
+                f"{self.run.folder}: the loss is no longer a number in {where}; lower lr "
+                "(--set lr=...) or try --set precision=fp32; the last whole epoch is saved"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        self.optimizer.step()
+        self.method.after_step(batch, outputs)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _log(self, epoch: int, plan: Plan, log: dict[str, Any]) -> None:
+        about = {"epoch": epoch, "stage": plan.stage}
+        clusters = _clusters(plan, self.data, self.truth)
+        if clusters:
+            self.run.log({"kind": "plan", **about, **clusters, **plan.log})
+        self.run.log({"kind": "epoch", **about, **log})
+        _tensorboard(self.run, epoch, {**clusters, **log, **log["losses"]})
+        if self.progress:
+            tqdm.write(_line(epoch, self.method.epochs, plan, clusters, log))
+
+    def _report(self, epoch: int, plan: Plan | None) -> None:
+        if self.on_epoch is None:
+            return
+        embedder = Embedder(self.method.model, self.about, str(self.device))
+        self.on_epoch(epoch, plan, embedder)
+
+    def _save(self, epoch: int) -> None:
+        state = {
+            "epoch": epoch,
+            "model": self.method.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state(),
+        }
+        with atomic_write(self.run.checkpoint) as file:
+            torch.save(state, file)
+        save_weights(self.run.weights, self.method.model, self.about)
+
+    def _load(self) -> int:
+        """Take the state of the last whole epoch; the number of the next one."""
+        if not self.run.checkpoint.exists():
+            return 0
+        state = torch.load(self.run.checkpoint, map_location=self.device, weights_only=True)
+        self.method.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.method.load_state(state["method"])
+        return int(state["epoch"]) + 1
+
+    def _forget_from(self, epoch: int) -> None:
+        """Drop metrics of an epoch that was cut short; it is trained again."""
+        kept = [line for line in self.run.read_metrics() if line["epoch"] < epoch]
+        self.run.metrics.unlink(missing_ok=True)
+        for line in kept:
+            self.run.log(line)
+
+
+def _new_setting(
+    run: Run, method: str, preset: str, settings: Mapping[str, str], seed: int, data: Path,
+    layout: str | None, split: int, start: Path | None,
+) -> _Setting:  # fmt: skip
+    if run.config.exists():
+        raise InputError(
+            f"{run.folder}: holds a run already; go on with --resume or name another --out"
+        )
+    config = find_preset(method, preset)
+    return _Setting(
+        method=method,
+        preset=preset,
+        seed=seed,
+        data=str(data),
+        layout=layout,
+        split=split,
+        start=None if start is None else str(start),
+        settings=apply(config, settings),
+    )
+
+
+def find_preset(method: str, preset: str) -> Any:  # noqa: ANN401 - each method has a Config of its own
+    """A method's settings by name.
+
+    Raises:
+        InputError: no such method or preset; the nearest name is offered.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is unknown; {did_you_mean(method, METHODS)}")
+    presets = METHODS[method].presets
+    if preset not in presets:
+        raise InputError(
+            f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, presets)}"
+        )
+    return presets[preset]
+
+
+def _read_setting(run: Run) -> _Setting:
+    if not run.config.exists():
+        raise InputError(f"{run.config}: no such file; there is no run to resume in {run.folder}")
+    stored = load_yaml(run.config)
+    method, preset = stored.get("method", ""), stored.get("preset", "")
+    kind = type(find_preset(str(method), str(preset)))
+    config = from_mapping(kind, stored.pop("settings", {}), f"{run.config}: settings")
+    return from_mapping(_Setting, {**stored, "settings": config}, str(run.config))
+
+
+def _truth(benchmark: Benchmark) -> IntArray | None:
+    """True identities, for the progress display alone; None unless every image has one."""
+    pids = [record.pid for record in benchmark.train]
+    return None if None in pids else np.array(pids, np.int64)
+
+
+def _clusters(plan: Plan, data: TrainingSet, truth: IntArray | None) -> dict[str, float]:
+    """What to show of a plan's pseudo-labels; the true identities serve nothing but this."""
+    if plan.labels is None:
+        return {}
+    rows = {modality.value: data.rows(modality) for modality in Modality}
+    labels = {name: plan.labels[of] for name, of in rows.items()}
+    known = None if truth is None else {name: truth[of] for name, of in rows.items()}
+    return describe(labels, plan.partners, known)
+
+
+def _line(
+    epoch: int, epochs: int, plan: Plan, clusters: Mapping[str, float], log: Mapping[str, Any]
+) -> str:
+    words = [f"{plan.stage}  epoch {epoch + 1:>3}/{epochs}  loss {log['loss']:.3f}"]
+    if clusters:
+        words.append(f"clusters {clusters['clusters_visible']}+{clusters['clusters_infrared']}")
+        words.append(
+            f"outliers {clusters['outliers_visible']:.0%}+{clusters['outliers_infrared']:.0%}"
+        )
+    if "purity_visible" in clusters:
+        words.append(
+            f"true purity {clusters['purity_visible']:.0%}+{clusters['purity_infrared']:.0%}"
+        )
+    if "pairs_matched" in clusters:
+        right = f" ({clusters['pairs_correct']:.0%} right)" if "pairs_correct" in clusters else ""
+        words.append(f"pairs {clusters['pairs_matched']}{right}")
+    words.append(f"{log['views_per_second']:.0f} views/s")
+    return "  ".join(words)
+
+
+def _tensorboard(run: Run, epoch: int, values: Mapping[str, Any]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run.folder / "tensorboard")) as writer:
+        for name, value in values.items():
+            if isinstance(value, (int, float)):
+                writer.add_scalar(name, value, epoch + 1)
