@@ -29,7 +29,7 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
     """
     from visir.demo import demo as run_demo
 
-    run_demo(out, seed)
+    run_demo(out, seed, say=print)
 
 
 def synth(
@@ -377,7 +377,7 @@ def _on_terminal() -> bool:
 def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:
     """A callback of training that logs the scores of the data set's first protocol."""
     from visir.data.manifest import open_benchmark
-    from visir.evaluate import evaluate as score
+    from visir.evaluate import score_and_log
     from visir.run import Run
 
     benchmark = open_benchmark(data, layout, split)
@@ -387,9 +387,7 @@ def _score_every(every: int, out: Path, data: Path, layout: str | None, split: i
         if (epoch + 1) % every:
             return
         label = "start" if plan is None else plan.stage
-        for result in score(embedder, benchmark, first).results.values():
-            line = {"kind": "scores", "epoch": epoch, "label": label, "protocol": result.protocol}
-            Run(out).log({**line, **result.mean._asdict()})
+        score_and_log(Run(out), embedder, benchmark, epoch, label, first)
 
     return on_epoch
 

@@ -96,7 +96,9 @@ class Embedder:
         found = []
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=len(images), desc="embedding", unit="img", disable=not progress) as bar,
+            tqdm(
+                total=len(images), desc="embedding", unit="img", disable=None if progress else True
+            ) as bar,
         ):
             for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
                 pixels = np.stack(list(pool.map(self._pixels, chunk)))

@@ -267,6 +267,31 @@ def evaluate_run(
     return evaluation
 
 
+def score_and_log(
+    run: Run,
+    embedder: Embedder,
+    benchmark: Benchmark,
+    epoch: int,
+    label: str,
+    protocols: Sequence[str] | None = None,
+) -> Evaluation:
+    """Evaluate during training and add a line for each protocol to the run's metrics.
+
+    Args:
+        run: whose metrics to add to.
+        embedder: the network as it is.
+        benchmark: what to score on.
+        epoch: number of the epoch the network has just finished; below 0 before the first.
+        label: the stage of the training, for people.
+        protocols: as for `evaluate`.
+    """
+    evaluation = evaluate(embedder, benchmark, protocols)
+    for result in evaluation.results.values():
+        line = {"kind": "scores", "epoch": epoch, "label": label, "protocol": result.protocol}
+        run.log({**line, **result.mean._asdict()})
+    return evaluation
+
+
 def _chosen(benchmark: Benchmark, keys: Sequence[str] | None) -> dict[str, Protocol]:
     known = benchmark.protocols
     if not known:

@@ -7,6 +7,7 @@ from its last whole epoch to the same weights as one that was not.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class _Loop:
             plan.steps,
             unit="batch",
             leave=False,
-            disable=not self.progress,
+            disable=None if self.progress else True,
         )
         for step, parts in bar:
             stream = key(self.setting.seed, epoch, step)
@@ -210,7 +211,8 @@ class _Loop:
         self.run.log({"kind": "epoch", **about, **log})
         _tensorboard(self.run, epoch, {**clusters, **log, **log["losses"]})
         if self.progress:
-            tqdm.write(_line(epoch, self.method.epochs, plan, clusters, log))
+            line = _line(epoch, self.method.epochs, plan, clusters, log)
+            tqdm.write(line, file=sys.stderr)
 
     def _report(self, epoch: int, plan: Plan | None) -> None:
         if self.on_epoch is None:
@@ -241,7 +243,8 @@ class _Loop:
 
     def _forget_from(self, epoch: int) -> None:
         """Drop metrics of an epoch that was cut short; it is trained again."""
-        kept = [line for line in self.run.read_metrics() if line["epoch"] < epoch]
+        first = epoch or -1  # -1 is the look before the first epoch; what lies before is not ours
+        kept = [line for line in self.run.read_metrics() if line["epoch"] < first]
         self.run.metrics.unlink(missing_ok=True)
         for line in kept:
             self.run.log(line)

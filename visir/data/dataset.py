@@ -96,7 +96,9 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         work = pool.map(fill, range(len(records)))
-        for _ in tqdm(work, "decoding", len(records), unit="img", disable=not progress):
+        for _ in tqdm(
+            work, "decoding", len(records), unit="img", disable=None if progress else True
+        ):
             pass
     pixels.flush()
     partial.replace(path)

@@ -71,7 +71,7 @@ class Config:
     weight_decay: float = 5e-4  # [script]
     lr_step: int = 20  # epochs between divisions of the rate by ten, per stage [paper]
     pad: int = 10  # border before the random crop, pixels [script]
-    center_cameras: bool = False  # ours: cluster features less their camera's mean
+    center_cameras: bool = False  # ours: cluster and pair features less their camera's mean
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -79,15 +79,19 @@ PRESETS = {
     "sysu": Config(),
     "regdb": Config(eps=0.3, iterations=100),
     "tiny": Config(
-        size=(96, 48),
+        size=(64, 32),
         network="micro",
         drop_path=0.0,
-        stage_epochs=(10, 10),
-        iterations=25,
+        stage_epochs=(10, 20),
+        iterations=40,
         visible_clusters=8,
-        infrared_clusters=16,
+        infrared_clusters=8,
         instances=4,
-        k1=20,
+        eps=0.5,
+        k1=16,
+        vote_threshold=0.3,
+        lr=1e-3,
+        lr_step=10,
         pad=4,
         center_cameras=True,
     ),
@@ -119,14 +123,15 @@ class Adca:
         second = epoch >= config.stage_epochs[0]
         in_stage = epoch - config.stage_epochs[0] if second else epoch
         features = {modality: self._features(modality) for modality in Modality}
-        labels = {modality: self._labels(modality, features[modality]) for modality in Modality}
+        compared = self._compared(features)
+        labels = {modality: self._labels(modality, compared[modality]) for modality in Modality}
         for modality in Modality:
             self.memories[modality] = ClusterMemory(
                 prototypes(features[modality], labels[modality]),
                 config.momentum,
                 config.temperature,
             )
-        partners = self._aggregate(features, labels) if second else None
+        partners = self._aggregate(compared, labels) if second else None
         all_labels = np.empty(len(self.data.infrared), np.int64)
         for modality in Modality:
             all_labels[self.data.rows(modality)] = labels[modality]
@@ -148,10 +153,17 @@ class Adca:
         )
         return features
 
+    def _compared(self, features: dict[Modality, Tensor]) -> dict[Modality, Tensor]:
+        """What clusters and pairs are found on."""
+        if not self.config.center_cameras:
+            return features
+        return {
+            modality: centred(of, self.data.cams[self.data.rows(modality)])
+            for modality, of in features.items()
+        }
+
     def _labels(self, modality: Modality, features: Tensor) -> IntArray:
         config = self.config
-        if config.center_cameras:
-            features = centred(features, self.data.cams[self.data.rows(modality)])
         labels = pseudo_labels(features, config.eps, config.min_samples, config.k1, config.k2)
         if labels.max(initial=-1) < 1:
             raise InputError(

@@ -59,7 +59,14 @@ PRESETS = {
     "sysu": Config(),
     "regdb": Config(iterations=100),
     "tiny": Config(
-        size=(96, 48), network="micro", drop_path=0.0, epochs=12, iterations=25, batch=32, pad=4
+        size=(64, 32),
+        network="micro",
+        drop_path=0.0,
+        epochs=20,
+        iterations=40,
+        batch=32,
+        lr=2e-3,
+        pad=8,
     ),
 }
 _VIEWS = {

@@ -43,7 +43,7 @@ def load_weights(path: Path) -> tuple[Vit, dict[str, Any]]:
     """Build the network a file describes and fill it: (network in evaluation mode, description)."""
     about = read_about(path)
     net = Vit(**{**about["net"], "image_size": tuple(about["net"]["image_size"])})
-    net.load_state_dict(safetensors.torch.load_file(path))
+    start_from(net, path)
     return net.eval(), about
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from itertools import product
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -219,16 +220,16 @@ def _llcm(order: Order) -> Plan:
     shots: list[Shot] = []
     words = {VISIBLE: ("vis", tuple(range(1, 10))), INFRARED: ("nir", _LLCM_NIR)}
     lines: dict[str, list[str]] = {"vis": [], "nir": []}
-    for modality, (word, cams) in words.items():
-        for pid in range(1, order.ids + 1):
-            if single.get(pid, modality) is not modality:
-                continue
-            for cam in sorted(_seen_by(order.seed, pid, cams)):
-                folder = PurePosixPath(word) if pid in train else _llcm_test(word, cam)
-                row = [_llcm_shot(folder, pid, cam, modality, word, n) for n in range(order.images)]
-                shots += row
-                if pid in train:
-                    lines[word] += [f"{shot.path} {train.index(pid)}\n" for shot in row]
+    for modality, pid in product(words, range(1, order.ids + 1)):
+        if single.get(pid, modality) is not modality:
+            continue
+        word, cams = words[modality]
+        for cam in sorted(_seen_by(order.seed, pid, cams)):
+            folder = PurePosixPath(word) if pid in train else _llcm_test(word, cam)
+            row = [_llcm_shot(folder, pid, cam, modality, word, n) for n in range(order.images)]
+            shots += row
+            if pid in train:
+                lines[word] += [f"{shot.path} {train.index(pid)}\n" for shot in row]
     lists = {f"idx/train_{word}.txt": "".join(rows) for word, rows in lines.items()}
     return _plan(shots, lists | {"idx/test_id.txt": _line(test)})
 

@@ -1,0 +1,129 @@
+"""Everything at once, on people who do not exist: render, check, train, score, search, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visir.run import Run
+from visir.types import Benchmark, Modality
+
+if TYPE_CHECKING:
+    from visir.embed import Embedder
+    from visir.evaluate import Evaluation, Measures
+    from visir.train import OnEpoch
+
+TRAIN_IDS, TEST_IDS, IMAGES = 60, 48, 8
+SIZE = "128x64"  # rendered; the network sees half of it
+PROTOCOL = "all-single-seeded"
+EVERY = 5  # epochs between looks at people the training never sees
+
+
+def demo(out: Path, seed: int = 0, say: Callable[[str], None] = lambda _: None) -> Path:
+    """Train without labels on synthetic people and score on others; the report's path.
+
+    The run lies in `out` itself, its people in `people`, the warm-up it starts from in `warm-up`.
+    A demo that was stopped goes on where it was.
+
+    Args:
+        out: folder to write.
+        seed: of the people, their cameras, and the training.
+        say: called with each line to show.
+    """
+    from visir.data.check import check
+    from visir.data.manifest import open_benchmark
+    from visir.evaluate import evaluate_run
+    from visir.report import write_report
+    from visir.synth.write import synthesise
+
+    began = time.perf_counter()
+    people = out / "people"
+    say(f"1/6  Rendering {TRAIN_IDS + TEST_IDS} people under 4 colour and 2 infrared cameras")
+    synthesise(people, ids=TRAIN_IDS + TEST_IDS, train_ids=TRAIN_IDS, images=IMAGES, size=SIZE,
+               seed=seed)  # fmt: skip
+    say("2/6  Checking the images")
+    say(_indented(check(people).text))
+    benchmark = open_benchmark(people)
+    say(f"3/6  Training without labels on {len(benchmark.train):,} images of {TRAIN_IDS} people")
+    _train(out, people, seed, benchmark)
+    say(f"4/6  Scoring on {TEST_IDS} people never seen in training")
+    evaluation = evaluate_run(out)
+    say(_indented(evaluation.table()))
+    say("")
+    say(_indented(_before_and_after(Run(out), evaluation)))
+    say("5/6  Searching: who is on these infrared images?")
+    say(_indented(_search(out, people, benchmark)))
+    say("6/6  Writing the report")
+    report = write_report(out)
+    minutes = (time.perf_counter() - began) / 60
+    say(f"\nDone in {minutes:.1f} minutes. Look at {report} and {out / 'search' / 'search.png'}.")
+    say("Next, try:")
+    for line in _next(out, people, seed):
+        say(f"  {line}")
+    return report
+
+
+def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
+    """A self-supervised warm-up from nothing, then ADCA from there."""
+    from visir.train import train
+
+    run, warm = Run(out), Run(out / "warm-up")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    train(
+        "simclr", people, warm.folder, seed=seed, resume=warm.config.exists(),
+        on_epoch=_look(run, benchmark, first=-2, label="random start", every=0),
+    )  # fmt: skip
+    train(
+        "adca", people, out, seed=seed, start=warm.folder, resume=run.config.exists(),
+        on_epoch=_look(run, benchmark, first=-1, label="warm-up", every=EVERY),
+    )  # fmt: skip
+
+
+def _look(run: Run, benchmark: Benchmark, first: int, label: str, every: int) -> OnEpoch:
+    """Log scores before the first epoch, as epoch `first`, and after every `every` epochs."""
+    from visir.evaluate import score_and_log
+    from visir.methods.contract import Plan
+
+    def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
+        if plan is None:
+            score_and_log(run, embedder, benchmark, first, label, [PROTOCOL])
+        elif every and (epoch + 1) % every == 0:
+            score_and_log(run, embedder, benchmark, epoch, plan.stage, [PROTOCOL])
+
+    return on_epoch
+
+
+def _before_and_after(run: Run, evaluation: Evaluation) -> str:
+    """The network at its random start, before and after training without labels."""
+    result = evaluation.results[PROTOCOL]
+    after: Measures = result.mean
+    lines = [f"{result.protocol}, in percent", f"{'':<28}rank-1    mAP"]
+    for line in run.read_metrics():
+        if line["kind"] == "scores" and line["epoch"] < 0:
+            name = {"warm-up": "before (warm-up)"}.get(line["label"], line["label"])
+            lines.append(f"{name:<28}{line['rank1']:>6.1%}{line['mAP']:>7.1%}")
+    lines.append(f"{'after training':<28}{after.rank1:>6.1%}{after.mAP:>7.1%}")
+    lines.append(f"{'chance':<34}{after.chance_mAP:>7.1%}")
+    return "\n".join(lines)
+
+
+def _search(out: Path, people: Path, benchmark: Benchmark) -> str:
+    from visir.gallery import search
+
+    infrared = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
+    queries = infrared[:: len(infrared) // 4][:4]
+    return search(out, people, queries, k=8, out=out / "search").table()
+
+
+def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:
+    return (
+        f"visir search {out} --gallery {people} YOUR_IMAGE.jpg --out {out / 'mine'}",
+        f"visir train adca --data YOUR_CROPS --start {out / 'warm-up'} --seed {seed}",
+        f"visir demo --out {out}-{seed + 1} --seed {seed + 1}",
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"     {line}" for line in text.splitlines())
