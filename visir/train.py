@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from visir.cluster.health import describe
 from visir.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
+from visir.data.check import missing
 from visir.data.dataset import TrainingSet, open_training_set
 from visir.data.draws import key
 from visir.data.manifest import open_benchmark
@@ -94,6 +95,7 @@ def train(
     )
     place = resolve_device(device)
     benchmark = open_benchmark(Path(setting.data), setting.layout, setting.split)
+    _warn_of_missing(Path(setting.data), setting.layout)
     run.folder.mkdir(parents=True, exist_ok=True)
     sweep(run.folder)
     config = setting.settings
@@ -295,6 +297,13 @@ def _read_setting(run: Run) -> _Setting:
     kind = type(find_preset(str(method), str(preset)))
     config = from_mapping(kind, stored.pop("settings", {}), f"{run.config}: settings")
     return from_mapping(_Setting, {**stored, "settings": config}, str(run.config))
+
+
+def _warn_of_missing(data: Path, layout: str | None) -> None:
+    """Nobody is to train on an incomplete copy of a public data set without noticing."""
+    for line in missing(data, layout):
+        short = line if len(line) <= 120 else f"{line[:110]} ..."
+        tqdm.write(f"warning: {data}: {short} (`visir check` shows all)", file=sys.stderr)
 
 
 def _truth(benchmark: Benchmark) -> IntArray | None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from visir.data.galleries import published_counts
 from visir.synth.cameras import SYSU_INFRARED, Shot
 from visir.synth.people import PLAN
 from visir.types import InputError, Modality
@@ -102,14 +103,9 @@ class Facts(NamedTuple):
 
 def facts() -> Facts:
     """Read SYSU-MM01's numbers from the package."""
-    text = files("visir.synth").joinpath("sysu_counts.json").read_text(encoding="utf-8")
-    known = json.loads(text)
-    counts = {
-        (int(cam.removeprefix("cam")), int(pid)): number
-        for cam, row in known["counts"].items()
-        for pid, number in row.items()
-    }
-    return Facts(counts, known["train"], known["val"], known["test"])
+    known = json.loads(files("visir.synth").joinpath("sysu_ids.json").read_text(encoding="utf-8"))
+    counts = {(cam, pid): number for (pid, cam), number in published_counts().items()}
+    return Facts(dict(sorted(counts.items())), known["train"], known["val"], known["test"])
 
 
 def one_modality_only(order: Order, train: Iterable[int], draw: int = 0) -> dict[int, Modality]:
