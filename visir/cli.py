@@ -270,6 +270,7 @@ def config(method: str, /, *, preset: str = "tiny") -> None:
     from visir.config import dump_commented
     from visir.train import find_preset
 
+    print("# A source in brackets is that of the default value.")
     print(dump_commented(find_preset(method, preset)), end="")
 
 

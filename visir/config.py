@@ -128,15 +128,24 @@ def dump_yaml(mapping: Mapping[str, Value]) -> str:
 
 
 def dump_commented(config: object) -> str:
-    """The YAML text of a dataclass, a line a field, with the comment behind the field's default."""
+    """The YAML text of a dataclass, a line a field, with the comment behind the field's default.
+
+    Where a value is not the default, the line names it: a source in brackets is the default's.
+    """
     source = inspect.getsource(type(config))
     comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
+    defaults = {
+        field.name: _plain(field.default)
+        for field in dataclasses.fields(config)  # type: ignore[arg-type]
+    }
     lines = []
     for key, value in to_mapping(config).items():
         # A scalar alone is a YAML document, which ends in dots.
         text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n")
-        comment = f"  # {comments[key]}" if key in comments else ""
-        lines.append(f"{key}: {text.strip()}{comment}\n")
+        notes = [comments[key]] if key in comments else []
+        if value != defaults[key] and defaults[key] is not dataclasses.MISSING:
+            notes.append(f"default {defaults[key]}")
+        lines.append(f"{key}: {text.strip()}{'  # ' + '; '.join(notes) if notes else ''}\n")
     return "".join(lines)
 
 
