@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visir.embed import Embedder, load
     from visir.ranking import rank
+    from visir.types import Modality
 
 __version__ = "0.1.0"
-__all__ = ["Embedder", "__version__", "load", "rank"]
+__all__ = ["Embedder", "Modality", "__version__", "load", "rank"]
 
-_WHERE = {"Embedder": "visir.embed", "load": "visir.embed", "rank": "visir.ranking"}
+_WHERE = {
+    "Embedder": "visir.embed",
+    "Modality": "visir.types",
+    "load": "visir.embed",
+    "rank": "visir.ranking",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module protocol asks for it
-    """Import the three public names when first used, so that `import visir` stays instant."""
+    """Import the public names when first used, so that `import visir` stays instant."""
     if name not in _WHERE:
         raise AttributeError(f"module 'visir' has no attribute {name!r}")
     from importlib import import_module
