@@ -20,6 +20,10 @@ EXCEPTIONS = {
 NESTS = (ast.If, ast.For, ast.While, ast.Try, ast.Match)
 
 
+def hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts)
+
+
 def tracked() -> list[Path]:
     """The project's files: those git knows, or would take."""
     done = subprocess.run(
@@ -28,9 +32,10 @@ def tracked() -> list[Path]:
         capture_output=True,
         check=False,
     )
-    if done.returncode:
-        pytest.skip("not in a git repository")
-    paths = (ROOT / name for name in sorted(done.stdout.decode().split("\0")) if name)
+    names = done.stdout.decode().split("\0")
+    if done.returncode:  # unpacked without git: everything that is not a leftover
+        names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not hidden(path)]
+    paths = (ROOT / name for name in sorted(names) if name)
     return [path for path in paths if path.is_file()]
 
 

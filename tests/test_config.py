@@ -88,7 +88,8 @@ def test_round_trip_through_overrides(eps: float, epochs: int, flip: bool, stage
 
 def test_comments_are_printed_behind_their_fields() -> None:
     text = dump_commented(Commented(words=("a", "b: c")))
-    assert text == "eps: 0.6\nwords: [a, 'b: c']  # names; two of them; default []\nnote: null  # or text\n"
+    words = "words: [a, 'b: c']  # names; two of them; default []\n"
+    assert text == f"eps: 0.6\n{words}note: null  # or text\n"
     assert from_mapping(Commented, yaml.safe_load(text), "here").words == ("a", "b: c")
 
 

@@ -26,7 +26,8 @@ def nearest(features_ND: Tensor, k: int, block: int = 4096) -> IntArray:
     for start in range(0, count, block):
         rows = torch.arange(start, min(start + block, count), device=features_ND.device)
         sim_BN = features_ND[rows] @ features_ND.T
-        sim_BN[torch.arange(len(rows), device=rows.device), rows] = torch.inf  # itself first, whatever the rounding
+        itself = torch.arange(len(rows), device=rows.device), rows
+        sim_BN[itself] = torch.inf  # first, whatever the rounding
         top = sim_BN.topk(k, dim=1)
         # topk leaves ties in any order: sort by row first, then stably by similarity.
         index, order = top.indices.sort(dim=1)
