@@ -171,6 +171,7 @@ def test_collapsed_clustering_says_what_to_do(people, tmp_path):
     settings = {**FAST["adca"], "eps": "0.01", "min_samples": "50"}
     with pytest.raises(InputError, match=r"0 cluster.*eps"):
         train("adca", people, tmp_path / "run", settings=settings, progress=False)
+    assert run(people, tmp_path / "run").weights.exists()  # no epoch was whole: begun anew
 
 
 def test_metrics_cut_short_by_a_kill_are_read(tmp_path):

@@ -256,7 +256,7 @@ def _new_setting(
     run: Run, method: str, preset: str, settings: Mapping[str, str], seed: int, data: Path,
     layout: str | None, split: int, start: Path | None,
 ) -> _Setting:  # fmt: skip
-    if run.config.exists():
+    if run.checkpoint.exists():
         raise InputError(
             f"{run.folder}: holds a run already; go on with --resume or name another --out"
         )
