@@ -53,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--labelled-seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=8000, help="of the training with labels")
+    parser.add_argument("--steps", type=int, default=6000, help="of the training with labels")
     arguments = parser.parse_args()
     ratios: dict[str, list[float]] = {}
     maps: dict[str, list[float]] = {}

@@ -197,7 +197,7 @@ def _absent_identities(root: Path, benchmark: Benchmark) -> Iterator[str]:
 def _file_problems(root: Path, paths: Sequence[Path], progress: bool) -> Iterator[str]:
     with ThreadPoolExecutor() as pool:
         looks = list(
-            tqdm(pool.map(_look, paths), "reading", len(paths), unit="image", disable=not progress)
+            tqdm(pool.map(_look, paths), "reading", len(paths), unit="image", disable=None if progress else True)
         )
     yield from _capped([look.problem for look in looks if look.problem], "unreadable images")
     same: dict[str, list[str]] = {}

@@ -64,7 +64,7 @@ def prepare(layout: str, raw: Path, out: Path, progress: bool = True) -> None:
     out = out.expanduser()
     for top in _TOPS.values():
         sweep(out / top)
-    for target, source in tqdm(sources.items(), "copying", unit="file", disable=not progress):
+    for target, source in tqdm(sources.items(), "copying", unit="file", disable=None if progress else True):
         _copy(source, out / target)
     os.sync()
 

@@ -132,7 +132,7 @@ def _render_all(
 ) -> None:
     total = sum(len(chunk) for chunk in todo)
     workers = workers or os.cpu_count() or 1
-    with tqdm(total=total, unit="image", desc="rendering people", disable=not progress) as bar:
+    with tqdm(total=total, unit="image", desc="rendering people", disable=None if progress else True) as bar:
         if workers == 1 or device != "cpu" or total < _WORTH_A_POOL:
             with _one_thread():
                 for chunk in todo:
