@@ -21,7 +21,7 @@ from visir.data.transforms import normalise
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.vit import Vit
 from visir.nets.weights import load_weights
-from visir.run import Run
+from visir.run import Run, quiet
 from visir.types import ByteArray, FloatArray, InputError, Modality, Record
 
 Image = Path | str | PIL.Image.Image | ByteArray
@@ -96,9 +96,7 @@ class Embedder:
         found = []
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(
-                total=len(images), desc="embedding", unit="img", disable=None if progress else True
-            ) as bar,
+            tqdm(total=len(images), desc="embedding", unit="img", disable=quiet(progress)) as bar,
         ):
             for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
                 pixels = np.stack(list(pool.map(self._pixels, chunk)))

@@ -57,6 +57,11 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def quiet(progress: bool) -> bool | None:
+    """Tqdm's `disable`: bars are drawn where they are wanted and somebody sits at a terminal."""
+    return None if progress else True
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-written below `folder`."""
     for stray in folder.rglob(".*.part"):

@@ -29,7 +29,7 @@ from visir.methods import METHODS
 from visir.methods.contract import Method, Plan
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import save_weights, start_from
-from visir.run import Run, atomic_write, sweep, write_text
+from visir.run import Run, atomic_write, quiet, sweep, write_text
 from visir.types import Batch, Benchmark, InputError, IntArray, Modality
 
 OnEpoch = Callable[[int, Plan | None, Embedder], None]
@@ -173,7 +173,7 @@ class _Loop:
             plan.steps,
             unit="batch",
             leave=False,
-            disable=None if self.progress else True,
+            disable=quiet(self.progress),
         )
         for step, parts in bar:
             stream = key(self.setting.seed, epoch, step)

@@ -17,6 +17,7 @@ from visir.data.galleries import published_counts
 from visir.data.images import image_tree, read_image
 from visir.data.lists import identity_folders, read_ids
 from visir.data.manifest import DATASETS, SYNTHETIC, layout_of, resolve
+from visir.run import quiet
 from visir.types import Benchmark, InputError, Modality, Record
 
 TINY = 16
@@ -197,7 +198,9 @@ def _absent_identities(root: Path, benchmark: Benchmark) -> Iterator[str]:
 def _file_problems(root: Path, paths: Sequence[Path], progress: bool) -> Iterator[str]:
     with ThreadPoolExecutor() as pool:
         looks = list(
-            tqdm(pool.map(_look, paths), "reading", len(paths), unit="image", disable=None if progress else True)
+            tqdm(
+                pool.map(_look, paths), "reading", len(paths), unit="image", disable=quiet(progress)
+            )
         )
     yield from _capped([look.problem for look in looks if look.problem], "unreadable images")
     same: dict[str, list[str]] = {}

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from visir.data.draws import key
 from visir.data.images import read_resized
 from visir.data.transforms import View, augment
+from visir.run import quiet
 from visir.types import Batch, ByteArray, IntArray, Modality, Record
 
 
@@ -96,9 +97,7 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         work = pool.map(fill, range(len(records)))
-        for _ in tqdm(
-            work, "decoding", len(records), unit="img", disable=None if progress else True
-        ):
+        for _ in tqdm(work, "decoding", len(records), unit="img", disable=quiet(progress)):
             pass
     pixels.flush()
     partial.replace(path)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from visir.data import regdb, sysu
 from visir.data.lists import read_list
 from visir.data.manifest import resolve
-from visir.run import sweep
+from visir.run import quiet, sweep
 from visir.types import InputError, Modality
 
 _TOPS = {Modality.INFRARED: "ir_modify", Modality.VISIBLE: "rgb_modify"}
@@ -64,7 +64,7 @@ def prepare(layout: str, raw: Path, out: Path, progress: bool = True) -> None:
     out = out.expanduser()
     for top in _TOPS.values():
         sweep(out / top)
-    for target, source in tqdm(sources.items(), "copying", unit="file", disable=None if progress else True):
+    for target, source in tqdm(sources.items(), "copying", unit="file", disable=quiet(progress)):
         _copy(source, out / target)
     os.sync()
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from visir.data.images import parse_size
 from visir.data.manifest import SYNTHETIC
-from visir.run import sweep, write_json, write_text
+from visir.run import quiet, sweep, write_json, write_text
 from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
 from visir.synth.render import render_shots
 from visir.synth.twin import Order, Plan, as_parameters, plan
@@ -132,7 +132,7 @@ def _render_all(
 ) -> None:
     total = sum(len(chunk) for chunk in todo)
     workers = workers or os.cpu_count() or 1
-    with tqdm(total=total, unit="image", desc="rendering people", disable=None if progress else True) as bar:
+    with tqdm(total=total, unit="image", desc="rendering people", disable=quiet(progress)) as bar:
         if workers == 1 or device != "cpu" or total < _WORTH_A_POOL:
             with _one_thread():
                 for chunk in todo:
