@@ -5,6 +5,9 @@ grey values or gradients alone, a network that was never trained, and the same n
 labels on other people. Shortcuts would show in the first, a toy or noise in the last.
 
     python benchmarks/fairness.py        # about 15 minutes on two cores
+    python benchmarks/fairness.py --out people    # keeps the people, to look at or to go on with
+
+Exit status 1 where a limit is broken.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,17 +40,25 @@ from visir.types import Benchmark, Modality
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "fairness.md"
 PROTOCOL = "all-single-seeded"
 TRAIN_IDS, TEST_IDS, IMAGES = 120, 48, 8
+STARTS = 3  # random starts of the untrained network
 CPU = torch.device("cpu")
 LIMITS = {
-    "border strip": (0.0, 2.0),
-    "mean brightness": (0.0, 2.0),
-    "mean brightness, standardised by camera": (0.0, 2.0),
-    "grey histogram": (0.0, 2.0),
-    "grey histogram, standardised by image": (0.0, 2.0),
-    "HOG": (0.0, 4.0),
-    "untrained network": (0.0, 2.5),
+    "border strip": 2.0,
+    "mean brightness": 2.0,
+    "mean brightness, standardised by camera": 2.0,
+    "grey histogram": 2.0,
+    "grey histogram, standardised by image": 2.0,
+    "HOG": 4.0,
+    "untrained network": 2.5,
 }  # times chance
 LABELLED = (0.4, 0.9)  # mAP of the network trained with labels
+
+
+class Reached(NamedTuple):
+    """Mean average precision over the trials, and what it is by chance."""
+
+    mean_ap: float
+    chance: float
 
 
 def main() -> int:
@@ -54,29 +66,35 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--labelled-seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=6000, help="of the training with labels")
+    parser.add_argument("--out", type=Path, help="folder that keeps the people")
     arguments = parser.parse_args()
-    ratios: dict[str, list[float]] = {}
-    maps: dict[str, list[float]] = {}
+    found: dict[str, list[Reached]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds:
-            people = Path(folder) / str(seed)
+            people = (arguments.out or Path(folder)) / str(seed)
             synthesise(people, ids=TRAIN_IDS + TEST_IDS, train_ids=TRAIN_IDS, images=IMAGES,
                        size="128x64", seed=seed)  # fmt: skip
             benchmark = open_benchmark(people)
-            found = blind(benchmark, people, seed)
+            features = blind(benchmark, people, seed)
             if seed in arguments.labelled_seeds:
-                found["trained with labels"] = labelled(benchmark, people, seed, arguments.steps)
-            for name, features in found.items():
-                mean = score_features(features, benchmark, [PROTOCOL]).results[PROTOCOL].mean
-                ratios.setdefault(name, []).append(mean.mAP / mean.chance_mAP)
-                maps.setdefault(name, []).append(mean.mAP)
-    text, fair = table(ratios, maps, arguments.steps)
+                features["trained with labels"] = [
+                    labelled(benchmark, people, seed, arguments.steps)
+                ]
+            for name, variants in features.items():
+                found.setdefault(name, []).append(reached(variants, benchmark))
+    text, fair = table(found, arguments.steps)
     print(text)
     TABLE.write_text(text, encoding="utf-8")
     return 0 if fair else 1
 
 
-def blind(benchmark: Benchmark, cache: Path, seed: int) -> dict[str, np.ndarray]:
+def reached(variants: list[np.ndarray], benchmark: Benchmark) -> Reached:
+    """The mean over variants of one matcher's features."""
+    means = [score_features(f, benchmark, [PROTOCOL]).results[PROTOCOL].mean for f in variants]
+    return Reached(float(np.mean([mean.mAP for mean in means])), means[0].chance_mAP)
+
+
+def blind(benchmark: Benchmark, cache: Path, seed: int) -> dict[str, list[np.ndarray]]:
     """Features, rows of unit length, of everything that has not learnt anything."""
     test = open_training_set(benchmark.test, (128, 64), cache / "cache")
     grey = test.pixels.astype(np.float32).mean(axis=3)
@@ -88,18 +106,19 @@ def blind(benchmark: Benchmark, cache: Path, seed: int) -> dict[str, np.ndarray]
         rows = test.cams == cam
         by_camera[rows] = (mean[rows] - mean[rows].mean()) / mean[rows].std()
     spread = grey.std(axis=(1, 2))[:, None, None]
-    torch.manual_seed(key(seed))
     small = open_training_set(benchmark.test, (64, 32), cache / "cache")
     return {
-        "border strip": unit(centred(np.concatenate([flat(part) for part in border], axis=1))),
-        "mean brightness": on_a_circle(mean / 255),
-        "mean brightness, standardised by camera": on_a_circle(np.clip(by_camera, -3, 3) / 6),
-        "grey histogram": unit(histograms(grey, 0, 255)),
-        "grey histogram, standardised by image": unit(
-            histograms((grey - mean[:, None, None]) / spread, -3, 3)
-        ),
-        "HOG": unit(hog(grey / 255)),
-        "untrained network": features_of(Vit("micro", (64, 32)), small),
+        "border strip": [unit(centred(np.concatenate([flat(part) for part in border], axis=1)))],
+        "mean brightness": [on_a_circle(mean / 255)],
+        "mean brightness, standardised by camera": [on_a_circle(np.clip(by_camera, -3, 3) / 6)],
+        "grey histogram": [unit(histograms(grey, 0, 255))],
+        "grey histogram, standardised by image": [
+            unit(histograms((grey - mean[:, None, None]) / spread, -3, 3))
+        ],
+        "HOG": [unit(hog(grey / 255))],
+        "untrained network": [
+            features_of(micro(key(seed, start)), small) for start in range(STARTS)
+        ],
     }
 
 
@@ -141,6 +160,11 @@ def hog(grey: np.ndarray, cell: int = 8, bins: int = 9) -> np.ndarray:
     return flat(blocks / (np.linalg.norm(blocks, axis=3, keepdims=True) + 1e-3))
 
 
+def micro(seed: int) -> Vit:
+    torch.manual_seed(seed)
+    return Vit("micro", (64, 32))
+
+
 def features_of(net: Vit, images: TrainingSet) -> np.ndarray:
     net.eval()
     features = np.empty((len(images.cams), net.embedding_dim), np.float32)
@@ -154,8 +178,7 @@ def labelled(benchmark: Benchmark, cache: Path, seed: int, steps: int) -> np.nda
     """Test features of the micro network after training on the true identities of other people."""
     images = open_training_set(benchmark.train, (64, 32), cache / "cache")
     pids = np.unique([record.pid for record in benchmark.train], return_inverse=True)[1]
-    torch.manual_seed(key(seed))
-    net = Vit("micro", (64, 32))
+    net = micro(key(seed))
     centres = torch.nn.Parameter(0.01 * torch.randn(pids.max() + 1, net.embedding_dim))
     optimizer = torch.optim.AdamW([*net.parameters(), centres], lr=2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.05)
@@ -192,26 +215,33 @@ def labelled_batches(images: TrainingSet, pids: np.ndarray, seed: int) -> Iterat
         ]
 
 
-def table(
-    ratios: dict[str, list[float]], maps: dict[str, list[float]], steps: int
-) -> tuple[str, bool]:
-    lines = ["| matcher | mAP, % | times chance | limit | within |", "|---|---|---|---|---|"]
+def table(found: dict[str, list[Reached]], steps: int) -> tuple[str, bool]:
+    """The table as markdown, and whether every seed keeps within every limit."""
+    chance = next(iter(found.values()))
+    lines = [
+        "| matcher | mAP, % | times chance | limit | within |",
+        "|---|---|---|---|---|",
+        f"| chance | {spread([100 * one.chance for one in chance])} | 1 | | |",
+    ]
     fair = True
-    for name, values in ratios.items():
-        low, high = LIMITS.get(name, LABELLED)
-        compared = values if name in LIMITS else maps[name]
-        within = all(low <= value <= high for value in compared)
-        limit = f"at most {high:g} x chance" if name in LIMITS else "40 to 90 % mAP"
+    for name, values in found.items():
+        ratios = [one.mean_ap / one.chance for one in values]
+        if name in LIMITS:
+            within, limit = max(ratios) <= LIMITS[name], f"at most {LIMITS[name]:g} x chance"
+        else:
+            low, high = LABELLED
+            within = all(low <= one.mean_ap <= high for one in values)
+            limit = f"{low:.0%} to {high:.0%} mAP".replace("%", "", 1)
         fair &= within
-        cells = [name, spread([100 * value for value in maps[name]]), spread(values), limit]
+        cells = [name, spread([100 * one.mean_ap for one in values]), spread(ratios), limit]
         lines.append(f"| {' | '.join(cells)} | {'yes' if within else '**no**'} |")
-    seeds = {len(values) for values in ratios.values()}
     lines += [
         "",
         f"Infrared queries, visible gallery (SYSU-MM01 all-search single-shot, seeded gallery, 10 "
         f"trials) on {TEST_IDS} synthetic people; mean ± sample standard deviation over "
-        f"{max(seeds)} seeds, one seed where no spread stands. The labelled network trained for "
-        f"{steps:,} steps of 48 views on {TRAIN_IDS} other people.",
+        f"{len(chance)} seeds, one seed where no spread stands; the limit holds for every seed. "
+        f"The untrained network is the mean of {STARTS} random starts a seed. The labelled one, of "
+        f"the same size, trained for {steps:,} steps of 48 views on {TRAIN_IDS} other people.",
         "",
     ]
     return "\n".join(lines), fair
