@@ -231,7 +231,7 @@ def table(found: dict[str, list[Reached]], steps: int) -> tuple[str, bool]:
         else:
             low, high = LABELLED
             within = all(low <= one.mean_ap <= high for one in values)
-            limit = f"{low:.0%} to {high:.0%} mAP".replace("%", "", 1)
+            limit = f"{100 * low:.0f} to {100 * high:.0f} % mAP"
         fair &= within
         cells = [name, spread([100 * one.mean_ap for one in values]), spread(ratios), limit]
         lines.append(f"| {' | '.join(cells)} | {'yes' if within else '**no**'} |")

@@ -16,8 +16,8 @@ from visir import __version__, cli
 from visir.types import InputError
 
 CALLS = [
-    ("demo", "visir.demo.demo", (Path("runs/demo"), 0), {}),
-    ("demo --out x --seed 3", "visir.demo.demo", (Path("x"), 3), {}),
+    ("demo", "visir.demo.demo", (Path("runs/demo"), 0), {"say": print}),
+    ("demo --out x --seed 3", "visir.demo.demo", (Path("x"), 3), {"say": print}),
     (
         "synth out --layout sysu --ids 24 --images 4 --size 144x72 --seed 1 --train-ids 9 "
         "--unpaired 0.25 --twin regdb --workers 2 --device cuda",

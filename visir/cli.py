@@ -270,8 +270,8 @@ def config(method: str, /, *, preset: str = "tiny") -> None:
     from visir.config import dump_commented
     from visir.train import find_preset
 
-    print("# A source in brackets is that of the default value.")
-    print(dump_commented(find_preset(method, preset)), end="")
+    text = dump_commented(find_preset(method, preset))
+    print(f"# A source in brackets is that of the default value.\n{text}", end="")
 
 
 VERBS: dict[str, Callable[..., int | None]] = {
@@ -338,7 +338,7 @@ def _run(name: str, words: Sequence[str]) -> int | None:
     import tyro
 
     # tyro gives one-letter options two dashes
-    words = ["--k" if word == "-k" else word for word in words]
+    words = ["-" + word if word == "-k" or word.startswith("-k=") else word for word in words]
     return tyro.cli(verb, prog=f"visir {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
 
 
@@ -365,7 +365,7 @@ def _how_to_go_on(argv: Sequence[str]) -> str:
     if argv[0] == "train":
         words = [*argv, *([] if "--resume" in argv else ["--resume"])]
         return f"; go on with: visir {shlex.join(words)}"
-    if argv[0] in ("synth", "prepare"):
+    if argv[0] in ("demo", "synth", "prepare"):
         return "; the same command goes on with what is missing"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -100,10 +101,11 @@ def _before_and_after(run: Run, evaluation: Evaluation) -> str:
     result = evaluation.results[PROTOCOL]
     after: Measures = result.mean
     lines = [f"{result.protocol}, in percent", f"{'':<28}rank-1    mAP"]
-    for line in run.read_metrics():
-        if line["kind"] == "scores" and line["epoch"] < 0:
-            name = {"warm-up": "before (warm-up)"}.get(line["label"], line["label"])
-            lines.append(f"{name:<28}{line['rank1']:>6.1%}{line['mAP']:>7.1%}")
+    scores = [line for line in run.read_metrics() if line["kind"] == "scores"]
+    looks = {line["label"]: line for line in scores if line["epoch"] < 0}  # a restart looks again
+    for label, look in looks.items():
+        name = "before (warm-up)" if label == "warm-up" else label
+        lines.append(f"{name:<28}{look['rank1']:>6.1%}{look['mAP']:>7.1%}")
     lines.append(f"{'after training':<28}{after.rank1:>6.1%}{after.mAP:>7.1%}")
     lines.append(f"{'chance':<34}{after.chance_mAP:>7.1%}")
     return "\n".join(lines)
@@ -118,10 +120,14 @@ def _search(out: Path, people: Path, benchmark: Benchmark) -> str:
 
 
 def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:
+    run, gallery, mine, start, other = (
+        shlex.quote(str(path))
+        for path in (out, people, out / "mine", out / "warm-up", f"{out}-{seed + 1}")
+    )
     return (
-        f"visir search {out} --gallery {people} YOUR_IMAGE.jpg --out {out / 'mine'}",
-        f"visir train adca --data YOUR_CROPS --start {out / 'warm-up'} --seed {seed}",
-        f"visir demo --out {out}-{seed + 1} --seed {seed + 1}",
+        f"visir search {run} --gallery {gallery} YOUR_IMAGE.jpg --out {mine}",
+        f"visir train adca --data YOUR_CROPS --start {start} --seed {seed}",
+        f"visir demo --out {other} --seed {seed + 1}",
     )
 
 

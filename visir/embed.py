@@ -64,6 +64,7 @@ class Embedder:
         net: the network, in evaluation mode.
         size: (height, width) images are resized to, in pixels.
         method: what trained it.
+        precision: "auto", "bf16" or "fp32", as it was trained.
         dataset: name of the benchmark it was trained on; None where unknown.
         split: that benchmark's split; None where it has only one.
     """
@@ -74,6 +75,7 @@ class Embedder:
         height, width = about["net"]["image_size"]
         self.size: tuple[int, int] = (height, width)
         self.method: str = about["method"]
+        self.precision: str = about.get("precision", "auto")
         self.dataset: str | None = about.get("dataset")
         self.split: str | None = about.get("split")
 
@@ -100,7 +102,8 @@ class Embedder:
         ):
             for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
                 pixels = np.stack(list(pool.map(self._pixels, chunk)))
-                found.append(embed_pixels(self.net, pixels, modality, self.device).cpu().numpy())
+                vectors = embed_pixels(self.net, pixels, modality, self.device, self.precision)
+                found.append(vectors.cpu().numpy())
                 bar.update(len(chunk))
         return np.concatenate(found) if found else np.empty((0, self.net.embedding_dim), np.float32)
 

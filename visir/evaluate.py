@@ -109,10 +109,9 @@ class Evaluation:
         trials = max(len(result.trials) for result in self.results.values())
         spread = "; mean ± sample standard deviation over trials" if trials > 1 else ""
         flip = {True: "yes", False: "no", None: "unknown"}[self.flip_averaged]
-        split = f"; split {self.split}" if self.split else ""
-        return "\n".join(
-            [*lines, f"In percent{spread}{split}; flip averaging: {flip}; re-ranking: none."]
-        )
+        data = f"{self.benchmark}, split {self.split}" if self.split else self.benchmark
+        legend = f"{data}, in percent{spread}; flip averaging: {flip}; re-ranking: none."
+        return "\n".join([*lines, legend])
 
     def as_json(self) -> dict[str, Any]:
         """What scores.json holds; all accuracies are fractions (0..1)."""

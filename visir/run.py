@@ -62,9 +62,9 @@ def quiet(progress: bool) -> bool | None:
     return None if progress else True
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written below `folder`."""
-    for stray in folder.rglob(".*.part"):
+def sweep(folder: Path, below: bool = True) -> None:
+    """Remove what a killed process left half-written in `folder`, and `below` it where asked."""
+    for stray in folder.rglob(".*.part") if below else folder.glob(".*.part"):
         stray.unlink(missing_ok=True)
 
 

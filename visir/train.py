@@ -7,6 +7,7 @@ from its last whole epoch to the same weights as one that was not.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -77,7 +78,8 @@ def train(
         layout: "sysu", "regdb", "llcm" or "folder"; found out where None.
         start: a run folder or weights file to take the network's weights from.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
-        resume: go on with the run in `out`; every other argument but `device` is then read there.
+        resume: go on with the run in `out`; every other argument but `device` is then read there,
+            and a `method` or `settings` that differ are refused.
         on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one.
         progress: show a bar and one line an epoch on standard error.
 
@@ -89,20 +91,21 @@ def train(
     """
     run = Run(out)
     setting = (
-        _read_setting(run)
+        _stored_setting(run, method, settings or {})
         if resume
         else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
     )
     place = resolve_device(device)
     benchmark = open_benchmark(Path(setting.data), setting.layout, setting.split)
+    _require_both_modalities(benchmark)
     _warn_of_missing(Path(setting.data), setting.layout)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    sweep(run.folder)
+    sweep(run.folder, below=False)  # further down nothing need be ours
     config = setting.settings
     torch.manual_seed(key(setting.seed))
-    training = open_training_set(benchmark.train, config.size, run.folder / "cache", progress)
+    cache = run.folder / "cache"
+    training = open_training_set(benchmark.train, config.size, cache, progress)
     learner = METHODS[setting.method](config, training, place, setting.seed)
-    if setting.start:
+    if setting.start and not (resume and run.checkpoint.exists()):
         path = Path(setting.start)
         start_from(learner.model, Run(path).weights if path.is_dir() else path)
     if not resume:
@@ -139,6 +142,7 @@ class _Loop:
             "method": setting.method,
             "dataset": benchmark.name,
             "split": benchmark.split,
+            "precision": self.config.precision,
         }
 
     def go(self, resume: bool) -> None:
@@ -163,7 +167,7 @@ class _Loop:
     def _epoch(self, epoch: int, plan: Plan) -> dict[str, Any]:
         """Train on every batch of the plan; mean losses and the speed of it."""
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.lr * group.get("lr_scale", 1.0)
+            group["lr"] = plan.lr
         sums: dict[str, float] = {}
         views, began = 0, time.perf_counter()
         self.method.model.train()
@@ -223,6 +227,8 @@ class _Loop:
         self.on_epoch(epoch, plan, embedder)
 
     def _save(self, epoch: int) -> None:
+        # The weights first: a kill between the two trains this epoch again, and writes both.
+        save_weights(self.run.weights, self.method.model, self.about)
         state = {
             "epoch": epoch,
             "model": self.method.model.state_dict(),
@@ -231,7 +237,6 @@ class _Loop:
         }
         with atomic_write(self.run.checkpoint) as file:
             torch.save(state, file)
-        save_weights(self.run.weights, self.method.model, self.about)
 
     def _load(self) -> int:
         """Take the state of the last whole epoch; the number of the next one."""
@@ -247,9 +252,7 @@ class _Loop:
         """Drop metrics of an epoch that was cut short; it is trained again."""
         first = epoch or -1  # -1 is the look before the first epoch; what lies before is not ours
         kept = [line for line in self.run.read_metrics() if line["epoch"] < first]
-        self.run.metrics.unlink(missing_ok=True)
-        for line in kept:
-            self.run.log(line)
+        write_text(self.run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _new_setting(
@@ -299,6 +302,30 @@ def _read_setting(run: Run) -> _Setting:
     return from_mapping(_Setting, {**stored, "settings": config}, str(run.config))
 
 
+def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Setting:
+    """The run's own settings; nobody is to believe that others took hold."""
+    setting = _read_setting(run)
+    if method != setting.method:
+        raise InputError(f"{run.config}: the run's method is {setting.method}, not {method}")
+    if apply(setting.settings, settings) != setting.settings:
+        raise InputError(
+            f"{run.config}: the run to resume has other settings than "
+            f"{', '.join(f'{key}={value}' for key, value in settings.items())}; leave them out, "
+            "or begin another run"
+        )
+    return setting
+
+
+def _require_both_modalities(benchmark: Benchmark) -> None:
+    for modality in Modality:
+        count = sum(record.modality is modality for record in benchmark.train)
+        if count < 2:
+            raise InputError(
+                f"{benchmark.root}: training needs at least two {modality.value} images, found "
+                f"{count}; add images of that modality"
+            )
+
+
 def _warn_of_missing(data: Path, layout: str | None) -> None:
     """Nobody is to train on an incomplete copy of a public data set without noticing."""
     for line in missing(data, layout):
@@ -307,9 +334,9 @@ def _warn_of_missing(data: Path, layout: str | None) -> None:
 
 
 def _truth(benchmark: Benchmark) -> IntArray | None:
-    """True identities, for the progress display alone; None unless every image has one."""
+    """True identities, numbered from 0, for display alone; None unless every image has one."""
     pids = [record.pid for record in benchmark.train]
-    return None if None in pids else np.array(pids, np.int64)
+    return None if None in pids else np.unique(pids, return_inverse=True)[1].astype(np.int64)
 
 
 def _clusters(plan: Plan, data: TrainingSet, truth: IntArray | None) -> dict[str, float]:

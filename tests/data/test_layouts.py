@@ -114,7 +114,7 @@ def test_regdb(regdb, split):
             for cam, modality in ((1, Modality.VISIBLE), (2, Modality.INFRARED))
         }
     for key, protocol in bench.protocols.items():
-        assert protocol.name == f"RegDB {key}, split {split}"
+        assert protocol.name == f"RegDB {key}, full gallery"
         assert protocol.exclusion == Exclusion()
         assert not protocol.unique_identities
         ((query, gallery),) = protocol.trials

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,8 @@ from tqdm import tqdm
 from visir.data.draws import key
 from visir.data.images import read_resized
 from visir.data.transforms import View, augment
-from visir.run import quiet
-from visir.types import Batch, ByteArray, IntArray, Modality, Record
+from visir.run import quiet, sweep
+from visir.types import Batch, ByteArray, InputError, IntArray, Modality, Record
 
 
 class Part(NamedTuple):
@@ -46,7 +47,6 @@ class TrainingSet(NamedTuple):
         """Augment and join the parts; `stream` names seed, epoch and step."""
         views = []
         for number, part in enumerate(parts):
-            # One sorted read of the map serves repeated rows too.
             pixels = torch.from_numpy(np.asarray(self.pixels[part.rows])).to(device)
             # The position is part of the draw: a row drawn twice is augmented twice.
             draws = part.rows * 4096 + np.arange(len(part.rows))
@@ -72,6 +72,9 @@ def open_training_set(
         size: (height, width) in pixels.
         cache: folder for the decoded pixels; found again when nothing changed.
         progress: show a progress bar.
+
+    Raises:
+        InputError: an image cannot be read, or the pixels find no room on the disk.
     """
     stamp = hashlib.sha256(repr(size).encode())
     for record in records:
@@ -87,17 +90,41 @@ def open_training_set(
 
 
 def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progress: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shape = (len(records), *size, 3)
-    pixels = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    sweep(path.parent)
+    pixels = _room_for((len(records), *size, 3), partial)
 
     def fill(row: int) -> None:
         pixels[row] = read_resized(records[row].path, size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = pool.map(fill, range(len(records)))
-        for _ in tqdm(work, "decoding", len(records), unit="img", disable=quiet(progress)):
-            pass
-    pixels.flush()
-    partial.replace(path)
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            work = pool.map(fill, range(len(records)))
+            for _ in tqdm(work, "decoding", len(records), unit="img", disable=quiet(progress)):
+                pass
+        pixels.flush()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _room_for(shape: tuple[int, ...], path: Path) -> ByteArray:
+    """A new memory-mapped array, its place on the disk taken.
+
+    Writing to a map of a file with holes, a full disk kills the process instead of raising.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        size = int(np.prod(shape)) / 1e9
+        raise InputError(
+            f"{path.parent}: no room for the decoded images, {size:.1f} GB "
+            f"({error.strerror or error}); free space or write the run elsewhere"
+        ) from error
+    return pixels

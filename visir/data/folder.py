@@ -143,9 +143,10 @@ def _labels(root: Path, images: set[Path]) -> dict[Path, _Label]:
 
 def _label(where: str, row: dict[str, str]) -> tuple[str, _Label]:
     pid, split = row["pid"].strip(), row.get("split", "train and test").strip()
-    if not (pid.isascii() and pid.isdigit()):
+    if not (pid.isascii() and pid.isdigit() and len(pid) <= 18):  # more digits overflow int64
         raise InputError(
-            f"{where} has pid {pid!r}; write a whole number, or take the row out if nobody knows"
+            f"{where} has pid {pid!r}; write a whole number of at most 18 digits, or take the row "
+            "out if nobody knows"
         )
     if "split" in row and split not in ("train", "test"):
         raise InputError(f"{where} has split {split!r}; write train or test")

@@ -32,7 +32,7 @@ def load(root: Path, split: int = 1) -> Benchmark:
         root=root,
         train=train,
         test=test,
-        protocols=two_directions(root, test, "RegDB", f"split {split}"),
+        protocols=two_directions(root, test, "RegDB", "full gallery"),
         cameras={CAMS[modality]: word for modality, word in _WORDS.items()},
         split=str(split),
     )

@@ -73,7 +73,7 @@ def exchange(images: Tensor, draw: Tensor, view: View) -> Tensor:
 
 
 def erase(images: Tensor, rows: IntArray, stream: int, chance: float = 0.5) -> Tensor:
-    """Random erasing: area U(.02, .4), aspect U(.3, 1/.3), up to 100 tries, in place."""
+    """Random erasing: area U(.02, .4), aspect U(.3, 1/.3), up to 100 tries; a copy."""
     height, width = images.shape[2:]
     apply = uniforms(key(stream, 1), rows, 1)[:, 0] < chance
     box = np.zeros((len(rows), 4), np.int64)  # top, left, height, width

@@ -34,7 +34,7 @@ from visir.data.transforms import View
 from visir.losses import nt_xent
 from visir.methods.contract import Plan
 from visir.nets.vit import Features, Vit
-from visir.types import Batch, InputError, Modality
+from visir.types import Batch, Modality
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,6 @@ class SimCLR:
             device
         )
         self.model.ir_stem = self.model.vis_stem
-        for modality in Modality:
-            if len(data.rows(modality)) < 2:
-                raise InputError(
-                    f"training needs at least two {modality.value} images, found "
-                    f"{len(data.rows(modality))}; add images of that modality"
-                )
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all weights."""
