@@ -1,6 +1,7 @@
 """The training loop: no label gets in, a stopped run goes on to the same weights, clear errors."""
 
 import dataclasses
+import errno
 import json
 import shutil
 
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from visir.data.manifest import open_benchmark
+from visir.methods import METHODS
 from visir.run import Run
 from visir.synth.write import synthesise
 from visir.train import train
@@ -140,6 +142,80 @@ def test_adca_starts_from_another_runs_weights(people, undisturbed, tmp_path):
     run(people, tmp_path / "run", start=start.folder, on_epoch=look)
     assert same(weights(start), seen[-1])
     assert not same(seen[-1], seen[3])
+
+
+def test_a_run_is_resumed_without_the_one_it_started_from(people, undisturbed, tmp_path):
+    start = shutil.copytree(undisturbed["simclr"].folder, tmp_path / "start")
+
+    def stop(epoch, _plan, _embedder):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(people, tmp_path / "run", start=start, on_epoch=stop)
+    shutil.rmtree(start)
+    assert len(losses(run(people, tmp_path / "run", resume=True).read_metrics())) == 4
+
+
+def test_a_resumed_run_keeps_its_settings(people, undisturbed):
+    done = undisturbed["simclr"]
+    same_again = {"settings": FAST["simclr"], "resume": True, "progress": False}
+    assert train("simclr", people, done.folder, **same_again).folder == done.folder
+    with pytest.raises(InputError, match="other settings than epochs=9"):
+        train("simclr", people, done.folder, **(same_again | {"settings": {"epochs": "9"}}))
+    with pytest.raises(InputError, match="method is simclr, not adca"):
+        train("adca", people, done.folder, **(same_again | {"settings": {}}))
+
+
+def test_weights_are_never_older_than_the_checkpoint(people, tmp_path, monkeypatch):
+    """Stopped between the two files of the last epoch, the run still ends with its weights."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    whole = run(people, tmp_path / "whole", "simclr")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("visir.train.save_weights", stop)
+        run(people, tmp_path / "run", "simclr")
+    assert not Run(tmp_path / "run").checkpoint.exists()
+    assert same(weights(whole), weights(run(people, tmp_path / "run", "simclr")))
+
+
+def test_identities_may_have_any_numbers(people, tmp_path, monkeypatch):
+    def renumbered(*arguments):
+        benchmark = open_benchmark(*arguments)
+        train = tuple(r._replace(pid=10**17 + r.pid) for r in benchmark.train)
+        return dataclasses.replace(benchmark, train=train)
+
+    monkeypatch.setattr("visir.train.open_benchmark", renumbered)
+    lines = run(people, tmp_path / "run").read_metrics()
+    assert all(line["purity_visible"] > 0 for line in lines if line["kind"] == "plan")
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_training_images_of_one_modality_are_refused(method, people, tmp_path):
+    shutil.copytree(people, tmp_path / "set")
+    known = [(people / "exp" / f"{name}_id.txt").read_text() for name in ("train", "val")]
+    for pid in ",".join(known).replace("\n", "").split(","):
+        for cam in (3, 6):
+            shutil.rmtree(tmp_path / "set" / f"cam{cam}" / f"{int(pid):04d}", ignore_errors=True)
+    with pytest.raises(InputError, match="at least two infrared images, found 0"):
+        run(tmp_path / "set", tmp_path / "run", method)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_too_small_for_the_pixels_is_said(people, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("visir.data.dataset.os.posix_fallocate", full)
+    with pytest.raises(InputError, match="no room for the decoded images.*No space left"):
+        run(people, tmp_path / "run")
+    assert list((tmp_path / "run" / "cache").iterdir()) == []
+
+
+def test_every_method_is_tried_here():
+    assert set(FAST) == set(METHODS)
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(people, undisturbed):

@@ -7,6 +7,7 @@ from its last whole epoch to the same weights as one that was not.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -235,8 +236,10 @@ class _Loop:
             "optimizer": self.optimizer.state_dict(),
             "method": self.method.state(),
         }
+        buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
+        torch.save(state, buffer)
         with atomic_write(self.run.checkpoint) as file:
-            torch.save(state, file)
+            file.write(buffer.getbuffer())
 
     def _load(self) -> int:
         """Take the state of the last whole epoch; the number of the next one."""
@@ -336,7 +339,7 @@ def _warn_of_missing(data: Path, layout: str | None) -> None:
 def _truth(benchmark: Benchmark) -> IntArray | None:
     """True identities, numbered from 0, for display alone; None unless every image has one."""
     pids = [record.pid for record in benchmark.train]
-    return None if None in pids else np.unique(pids, return_inverse=True)[1].astype(np.int64)
+    return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
 
 
 def _clusters(plan: Plan, data: TrainingSet, truth: IntArray | None) -> dict[str, float]:

@@ -3,11 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from visir.data.galleries import official_counts
 from visir.data.manifest import DATASETS, detect, open_benchmark
 from visir.data.sysu import SAME_ROOM
+from visir.evaluate import merge, score_features
 from visir.types import Exclusion, InputError, Modality
 
 SYSU_SEEDED = {f"{m}-{s}-seeded" for m in ("all", "indoor") for s in ("single", "multi")}
@@ -122,6 +124,19 @@ def test_regdb(regdb, split):
         assert {bench.test[i].modality.value for i in query} == {source}
         assert {bench.test[i].modality.value for i in gallery} == {target}
         assert len(query) == len(gallery) == 12
+
+
+def test_runs_on_regdbs_splits_are_averaged(regdb):
+    """Each split has a benchmark of its own, but one protocol: the ten results merge."""
+    evaluations = []
+    for split in (1, 2):
+        bench = open_benchmark(regdb, split=split)
+        features = np.eye(8, dtype=np.float32)[[r.pid for r in bench.test]]
+        evaluations.append(score_features(features, bench))
+    merged = merge(evaluations)
+    assert (merged.split, set(merged.results)) == ("1, 2", DIRECTIONS)
+    assert all(len(result.trials) == 2 for result in merged.results.values())
+    assert "RegDB, split 1, 2, in percent" in merged.table()
 
 
 def test_regdb_bad_lists(regdb):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
         partial.unlink(missing_ok=True)
 
 
-def _room_for(shape: tuple[int, ...], path: Path) -> ByteArray:
+def _room_for(shape: tuple[int, ...], path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
     """A new memory-mapped array, its place on the disk taken.
 
     Writing to a map of a file with holes, a full disk kills the process instead of raising.
