@@ -209,7 +209,7 @@ def test_a_disk_too_small_for_the_pixels_is_said(people, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("visir.data.dataset.os.posix_fallocate", full)
-    with pytest.raises(InputError, match="no room for the decoded images.*No space left"):
+    with pytest.raises(InputError, match=r"no room for the decoded images.*No space left"):
         run(people, tmp_path / "run")
     assert list((tmp_path / "run" / "cache").iterdir()) == []
 

@@ -97,14 +97,11 @@ def train(
         else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
     )
     place = resolve_device(device)
-    benchmark = open_benchmark(Path(setting.data), setting.layout, setting.split)
-    _require_both_modalities(benchmark)
-    _warn_of_missing(Path(setting.data), setting.layout)
+    benchmark = _open(Path(setting.data), setting.layout, setting.split)
     sweep(run.folder, below=False)  # further down nothing need be ours
     config = setting.settings
     torch.manual_seed(key(setting.seed))
-    cache = run.folder / "cache"
-    training = open_training_set(benchmark.train, config.size, cache, progress)
+    training = open_training_set(benchmark.train, config.size, run.folder / "cache", progress)
     learner = METHODS[setting.method](config, training, place, setting.seed)
     if setting.start and not (resume and run.checkpoint.exists()):
         path = Path(setting.start)
@@ -319,7 +316,9 @@ def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Sett
     return setting
 
 
-def _require_both_modalities(benchmark: Benchmark) -> None:
+def _open(data: Path, layout: str | None, split: int) -> Benchmark:
+    """The data set, if it can be trained on; what is missing of it is warned of."""
+    benchmark = open_benchmark(data, layout, split)
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
         if count < 2:
@@ -327,6 +326,8 @@ def _require_both_modalities(benchmark: Benchmark) -> None:
                 f"{benchmark.root}: training needs at least two {modality.value} images, found "
                 f"{count}; add images of that modality"
             )
+    _warn_of_missing(data, layout)
+    return benchmark
 
 
 def _warn_of_missing(data: Path, layout: str | None) -> None:

@@ -19,11 +19,12 @@ UNSUPERVISED = "Identity labels took no part in training."
 def header(material: Material) -> str:
     """What this is, and the headline numbers."""
     method = escape(str(material.config.get("method", "model")).upper())
+    split = f", split {material.benchmark.split}" if material.benchmark.split else ""
     clustered = any("clusters_visible" in line for line in material.lines("plan"))
     learnt = f" It learnt from groups of look-alikes it found by itself. {UNSUPERVISED}"
     return (
         f'<header><p class="kicker">visir report · {escape(_when(material))}</p>'
-        f"<h1>{method} on {escape(material.benchmark.name)}</h1>"
+        f"<h1>{method} on {escape(material.benchmark.name)}{escape(split)}</h1>"
         '<p class="lead">A network that finds the same person across visible and infrared '
         f"cameras.{learnt if clustered else ''}</p>{_headline(material)}</header>"
     )

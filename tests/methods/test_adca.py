@@ -1,0 +1,95 @@
+"""ADCA's own parts against plain loops: aggregation, losses, schedule, camera means."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from visir.cluster.memory import ClusterMemory
+from visir.data.dataset import TrainingSet
+from visir.data.transforms import View
+from visir.methods.adca import PRESETS, Adca, centred
+from visir.nets.vit import Features
+from visir.types import Batch, Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+CONFIG = replace(
+    PRESETS["tiny"], size=(16, 8), stage_epochs=(3, 4), iterations=2, lr_step=2, visible_clusters=2,
+    infrared_clusters=3, instances=2, k1=4, k2=2, eps=0.8, min_samples=2, precision="fp32",
+)  # fmt: skip
+
+
+@pytest.fixture
+def method():
+    rng = np.random.default_rng(0)
+    looks = np.kron(rng.integers(0, 256, (4, 2, 2, 3)), np.ones((1, 8, 4, 1)))
+    pixels = np.clip(looks.repeat(12, axis=0) + rng.normal(0, 9, (48, 16, 8, 3)), 0, 255)
+    data = TrainingSet(pixels.astype(np.uint8), np.arange(48) % 2 == 1, np.arange(48) % 4)
+    torch.manual_seed(0)
+    return Adca(CONFIG, data, torch.device("cpu"), seed=0)
+
+
+def unit(rows, columns, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, columns, generator=generator), dim=1)
+
+
+def test_the_visible_prototype_of_a_pair_takes_nine_tenths_of_the_infrared_one(method):
+    features = {VIS: unit(6, 4, 0), IR: unit(6, 4, 0)}
+    labels = {VIS: np.array([0, 0, 1, 1, 2, 2]), IR: np.array([1, 1, 0, 0, -1, -1])}
+    vis, ir = unit(3, 4, 1), unit(2, 4, 2)
+    method.memories = {VIS: ClusterMemory(vis, 0.1), IR: ClusterMemory(ir, 0.1)}
+    method.config = replace(CONFIG, vote_threshold=0.99)
+    assert method._aggregate(features, labels).tolist() == [1, 0, -1]
+    expected = torch.stack([0.1 * vis[0] + 0.9 * ir[1], 0.1 * vis[1] + 0.9 * ir[0], vis[2]])
+    assert torch.allclose(method.memories[VIS].prototypes_CD, expected, atol=1e-6)
+    # Neither the other way round nor of length 1 again.
+    assert torch.equal(method.memories[IR].prototypes_CD, ir)
+    assert not torch.allclose(expected, F.normalize(expected, dim=1), atol=1e-3)
+
+
+def test_each_modality_is_compared_with_its_own_memory_and_updates_it_alone(method):
+    memories = {VIS: ClusterMemory(unit(3, 4, 1), 0.1), IR: ClusterMemory(unit(3, 4, 2), 0.1)}
+    method.memories = memories
+    outputs = Features(torch.randn(6, 4), torch.empty(6, 1, 4))
+    infrared = torch.tensor([False, False, False, False, True, True])
+    labels = torch.tensor([0, 1, 0, 1, 2, 2])
+    nothing = torch.zeros(6, dtype=torch.int64)
+    batch = Batch(torch.empty(6, 3, 16, 8), infrared, labels, nothing, nothing)
+    before = {side: memory.prototypes_CD.clone() for side, memory in memories.items()}
+    found = method.loss(batch, outputs)
+    for side, rows in ((VIS, slice(0, 4)), (IR, slice(4, 6))):
+        cosines = F.normalize(outputs.embedding[rows], dim=1) @ before[side].T
+        expected = F.cross_entropy(cosines / 0.05, labels[rows])
+        assert found[side.value] == pytest.approx(float(expected), rel=1e-5)
+    method.after_step(batch, outputs)
+    moved = {side: (memories[side].prototypes_CD != before[side]).any(dim=1) for side in Modality}
+    assert moved[VIS].tolist() == [True, True, False]
+    assert moved[IR].tolist() == [False, False, True]
+
+
+def test_stages_rates_and_batches(method):
+    plans = [method.plan(epoch) for epoch in range(7)]
+    assert [plan.stage for plan in plans] == ["stage 1"] * 3 + ["stage 2"] * 4
+    assert [plan.fresh_optimizer for plan in plans] == [n in (0, 3) for n in range(7)]
+    steps = [plan.lr / CONFIG.lr for plan in plans]
+    assert steps == pytest.approx([1, 1, 0.1, 1, 1, 0.1, 0.1])
+    assert [plan.partners is None for plan in plans] == [True] * 3 + [False] * 4
+    for parts in plans[3].batches:
+        assert [part.view for part in parts] == [View.PLAIN, View.EXCHANGE, View.GRAY]
+        plain, exchanged, gray = parts
+        assert (plain.rows == exchanged.rows).all()
+        assert (len(plain.rows), len(gray.rows)) == (2 * 2, 3 * 2)
+        assert not method.data.infrared[plain.rows].any()
+        assert method.data.infrared[gray.rows].all()
+        assert all((part.labels >= 0).all() for part in parts)
+
+
+def test_what_a_camera_adds_is_removed():
+    people, cams = unit(8, 5, 3), np.arange(8) % 2
+    people = people - people.view(4, 2, 5).mean(dim=0).repeat(4, 1)
+    added = people + torch.tensor([[1.0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0]]).repeat(4, 1)
+    assert torch.allclose(centred(added, cams), F.normalize(people, dim=1), atol=1e-6)
+    assert not torch.allclose(F.normalize(added, dim=1), F.normalize(people, dim=1), atol=1e-1)
