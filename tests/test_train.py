@@ -235,6 +235,8 @@ def test_clear_errors(people, undisturbed, tmp_path):
         train("adca", people, tmp_path / "a", preset="tinny", progress=False)
     with pytest.raises(InputError, match="did you mean 'eps'"):
         train("adca", people, tmp_path / "a", settings={"epps": "1"}, progress=False)
+    with pytest.raises(InputError, match="visible_clusters must be at least 1"):
+        train("adca", people, tmp_path / "a", settings={"visible_clusters": "0"}, progress=False)
     with pytest.raises(InputError, match="pos_embed"):
         train(
             "simclr", people, tmp_path / "b", settings={"size": "48,24"},

@@ -28,7 +28,7 @@ from visir.data.draws import key
 from visir.data.manifest import open_benchmark
 from visir.embed import Embedder
 from visir.methods import METHODS
-from visir.methods.contract import Method, Plan
+from visir.methods.contract import Method, Plan, require_usable
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import save_weights, start_from
 from visir.run import Run, atomic_write, quiet, sweep, write_text
@@ -263,7 +263,8 @@ def _new_setting(
         raise InputError(
             f"{run.folder}: holds a run already; go on with --resume or name another --out"
         )
-    config = find_preset(method, preset)
+    config = apply(find_preset(method, preset), settings)
+    require_usable(config)
     return _Setting(
         method=method,
         preset=preset,
@@ -272,7 +273,7 @@ def _new_setting(
         layout=layout,
         split=split,
         start=None if start is None else str(start),
-        settings=apply(config, settings),
+        settings=config,
     )
 
 

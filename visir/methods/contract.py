@@ -11,7 +11,7 @@ from torch import Tensor
 
 from visir.data.dataset import Part, TrainingSet
 from visir.nets.vit import Features, Vit
-from visir.types import Batch, IntArray
+from visir.types import Batch, InputError, IntArray
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,19 @@ class Settings(Protocol):
     @property
     def precision(self) -> str:
         """One of "auto", "bf16", "fp32"."""
+
+
+def require_usable(config: object) -> None:
+    """Refuse counts below one, where only a border or a stage may be nothing.
+
+    Raises:
+        InputError: the setting and its value.
+    """
+    for name, value in vars(config).items():
+        least = 0 if name in ("pad", "stage_epochs") else 1
+        for number in value if isinstance(value, tuple) else (value,):
+            if type(number) is int and number < least:
+                raise InputError(f"--set: {name} must be at least {least}, got {value}")
 
 
 class Method(Protocol):
