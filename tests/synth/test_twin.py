@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from visir.synth.cameras import World
+from visir.synth.render import render_shots
 from visir.synth.twin import Order, plan
 from visir.types import InputError, Modality
 
@@ -137,3 +139,13 @@ def test_unpaired_regdb_leaves_the_test_lists():
 def test_impossible_orders_are_refused(order, word):
     with pytest.raises(InputError, match=word):
         plan(order)
+
+
+def test_a_sample_of_the_twin_renders():
+    sample = plan(Order("sysu", "sysu")).shots[::3000]
+    pictures = render_shots(sample, World(), (48, 24))
+    assert {shot.cam for shot in sample} == set(range(1, 7))
+    for shot, picture in zip(sample, pictures, strict=True):
+        grey = (picture == picture[:, :, :1]).all()
+        assert picture.shape == (48, 24, 3)
+        assert bool(grey) == (shot.modality is Modality.INFRARED)
