@@ -27,6 +27,7 @@ class Plan:
         labels: (N,) pseudo-labels of all training rows, numbered per modality, -1 for outliers.
         partners: (visible clusters,) infrared cluster taken for the same person, -1 for none.
         log: further numbers for the metrics.
+        warnings: what looks wrong with the pseudo-labels, for people; a line each.
     """
 
     stage: str
@@ -37,6 +38,7 @@ class Plan:
     labels: IntArray | None = None
     partners: IntArray | None = None
     log: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 class Settings(Protocol):
