@@ -99,8 +99,12 @@ def _metrics(epoch: int, epochs: int, scored: bool) -> list[dict[str, Any]]:
             plan[f"clusters_{side}"] = round(20 + 40 * done - 30 * shift)
             plan[f"outliers_{side}"] = 0.5 - 0.4 * done + shift
             plan[f"purity_{side}"] = 0.5 + 0.4 * done - shift
+            if epoch > 2:
+                plan[f"agreement_{side}"] = 0.2 + 0.7 * done - shift
         if stage == "stage 2":
-            plan |= {"pairs_matched": round(30 * done), "pairs_correct": 0.6}
+            plan |= {"pairs_matched": round(30 * done), "pairs_correct": 0.3 + 0.5 * done}
+            plan |= {"none_precision": 0.4 * done, "none_recall": 0.9 - 0.3 * done}
+        plan["warnings"] = _warnings(plan)
         lines.append(plan)
     if epoch >= 0:
         terms = {"visible": 3 - done, "infrared": 3.2 - 1.5 * done}
@@ -113,3 +117,14 @@ def _metrics(epoch: int, epochs: int, scored: bool) -> list[dict[str, Any]]:
         scores = {"rank1": 0.05 + 0.5 * done, "mAP": 0.07 + 0.4 * done, "mINP": 0.05}
         lines.append({**line, **scores, "chance_mAP": 0.068})
     return lines
+
+
+def _warnings(plan: dict[str, Any]) -> list[str]:
+    """What goes wrong in the epochs counted 3, 4, 5 and 8."""
+    said = []
+    if plan["epoch"] in (2, 3, 4, 7):
+        left = plan["outliers_infrared"]
+        said.append(f"infrared: {left:.0%} of the images are outliers: raise eps, lower k1")
+    if plan["epoch"] == 4:
+        said.append("60 clusters of visible images against 9 of infrared ones: <look> at k1")
+    return said

@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 
 import pytest
@@ -16,6 +17,9 @@ SECTIONS = (
     *("data", "ranked", "failures", "map", "results"),
     *("accuracy", "clusters", "losses", "settings"),
 )
+
+
+UNKNOWN_ONCE = ("warnings", "none_precision", "agreement_visible", "agreement_infrared")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,7 +69,7 @@ def test_pictures_are_stored_once_and_can_be_decoded(page):
 
 
 def test_plots_take_the_colours_of_the_page(page):
-    for name, least in (("clusters", 4), ("losses", 1), ("accuracy", 1), ("map", 1)):
+    for name, least in (("clusters", 6), ("losses", 1), ("accuracy", 1), ("map", 1)):
         drawings = re.findall(r"<svg.*?</svg>", section(page, name), re.DOTALL)
         assert len(drawings) >= least
         for drawing in drawings:
@@ -76,6 +80,32 @@ def test_plots_take_the_colours_of_the_page(page):
     assert set(re.findall(r'href="#([^"]*)"', page)) <= set(names)
     for words in ("epochs trained (0: the start)", "accuracy (%)", "mAP by chance"):
         assert words in section(page, "accuracy")
+
+
+def test_warnings_stand_once_with_their_epochs(page):
+    listed = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", section(page, "clusters"))
+    assert [when for when, _ in listed] == ["epochs 3–5, 8", "epoch 5"]
+    # The numbers of the last epoch it was said of.
+    assert listed[0][1] == "Infrared: 20% of the images are outliers: raise eps, lower k1"
+    assert "&lt;look&gt; at k1" in listed[1][1]
+    assert "Numbers are those of the last epoch named." in section(page, "clusters")
+
+
+def test_a_run_that_did_not_look_is_not_called_faultless(tmp_path, run):
+    data = Run(run).config.read_text().split("data: ")[1].splitlines()[0]
+    for name, rule, said in (
+        ("older", lambda line: [line.pop(key, None) for key in UNKNOWN_ONCE], False),
+        ("good", lambda line: "warnings" in line and line["warnings"].clear(), True),
+    ):
+        again = make_run(tmp_path / name, data)
+        lines = Run(again).read_metrics()
+        for line in lines:
+            rule(line)
+        (again / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        part = section(write_report(again).read_text(), "clusters")
+        assert ("There was none." in part) == ("<h3>Warnings</h3>" in part) == said
+        assert ("none said" in part) == ("Settled" in part) == said
+        assert "none due" in part
 
 
 def test_numbers_stand_with_their_protocol_and_come_from_the_features(page, run):

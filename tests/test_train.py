@@ -23,6 +23,11 @@ FAST = {
         "min_samples": "2",
         "precision": "fp32",
     },
+    "sdcl": {
+        "size": "32,16", "epochs": "4", "switch": "2", "iterations": "2", "iterations_after": "2",
+        "cross_from": "1", "clusters": "2", "instances": "2", "k1": "4", "k1_after": "4", "k2": "2",
+        "eps": "0.7", "min_samples": "2", "ranked": "4", "smoothing": "2", "precision": "fp32",
+    },
     "simclr": {
         "size": "32,16", "epochs": "3", "iterations": "2", "batch": "6", "precision": "fp32",
     },

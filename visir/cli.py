@@ -384,11 +384,12 @@ def _score_every(every: int, out: Path, data: Path, layout: str | None, split: i
     benchmark = open_benchmark(data, layout, split)
     first = list(benchmark.protocols)[:1]
 
-    def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
+    def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> float | None:
         if (epoch + 1) % every:
-            return
+            return None
         label = "start" if plan is None else plan.stage
-        score_and_log(Run(out), embedder, benchmark, epoch, label, first)
+        found = score_and_log(Run(out), embedder, benchmark, epoch, label, first)
+        return found.results[first[0]].mean.mAP
 
     return on_epoch
 

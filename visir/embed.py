@@ -16,21 +16,22 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from visir.data.images import read_resized
+from visir.data.images import read_resized, resized, upright_rgb
 from visir.data.transforms import normalise
+from visir.nets.build import Network
 from visir.nets.precision import autocast, resolve_device
-from visir.nets.vit import Vit
 from visir.nets.weights import load_weights
 from visir.run import Run, quiet
-from visir.types import ByteArray, FloatArray, InputError, Modality, Record
+from visir.types import ByteArray, FloatArray, InputError, IntArray, Modality, Record
 
 Image = Path | str | PIL.Image.Image | ByteArray
 
 
 @torch.no_grad()
 def embed_pixels(
-    net: Vit, pixels: ByteArray, modality: Modality, device: torch.device, precision: str = "auto"
-) -> Tensor:
+    net: Network, pixels: ByteArray, modality: Modality, device: torch.device,
+    precision: str = "auto", rows: IntArray | None = None,
+) -> Tensor:  # fmt: skip
     """Descriptors of images already at the network's size.
 
     Each image and its mirror image are embedded, L2-normalised, averaged, normalised again, as
@@ -38,23 +39,25 @@ def embed_pixels(
 
     Args:
         net: the network, in evaluation mode.
-        pixels: (N, H, W, 3) uint8.
+        pixels: (N, H, W, 3) uint8; may be memory-mapped.
         modality: which stem they go through.
         device: where the network is.
         precision: "auto", "bf16" or "fp32".
+        rows: which of the pixels' rows to embed, in this order; all where None.
 
     Returns:
         (N, D) float32 on `device`.
     """
-    rows = []
-    for start in range(0, len(pixels), 256):
-        images = normalise(torch.from_numpy(np.array(pixels[start : start + 256])).to(device))
+    rows = np.arange(len(pixels)) if rows is None else rows
+    found = []
+    for start in range(0, len(rows), 256):
+        images = normalise(torch.from_numpy(pixels[rows[start : start + 256]]).to(device))
         infrared = torch.full((len(images),), modality is Modality.INFRARED, device=device)
         with autocast(device, precision):
             views = [net(view, infrared).embedding for view in (images, images.flip(3))]
         unit = [F.normalize(view.float(), dim=1) for view in views]
-        rows.append(F.normalize(unit[0] + unit[1], dim=1))
-    return torch.cat(rows) if rows else torch.empty(0, net.embedding_dim, device=device)
+        found.append(F.normalize(unit[0] + unit[1], dim=1))
+    return torch.cat(found) if found else torch.empty(0, net.embedding_dim, device=device)
 
 
 class Embedder:
@@ -69,7 +72,7 @@ class Embedder:
         split: that benchmark's split; None where it has only one.
     """
 
-    def __init__(self, net: Vit, about: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(self, net: Network, about: dict[str, Any], device: str = "cpu") -> None:
         self.device = resolve_device(device)
         self.net = net.to(self.device).eval()
         height, width = about["net"]["image_size"]
@@ -121,9 +124,7 @@ class Embedder:
         if isinstance(image, (str, Path)):
             return read_resized(Path(image), self.size)
         picture = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
-        height, width = self.size
-        resized = picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
-        return np.asarray(resized)
+        return resized(upright_rgb(picture, "an image given"), self.size)
 
 
 def load(path: Path | str, device: str = "cpu") -> Embedder:

@@ -98,6 +98,11 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def stage_best(self) -> Path:
+        """The network of a stage's best-scored epoch, where the settings ask for it."""
+        return self.folder / "stage-best.safetensors"
+
+    @property
     def weights(self) -> Path:
         """The network alone, with its settings as metadata."""
         return self.folder / "model.safetensors"

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from visir.cluster.health import describe
 from visir.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
 from visir.data.check import missing
 from visir.data.dataset import TrainingSet, open_training_set
@@ -31,10 +30,11 @@ from visir.methods import METHODS
 from visir.methods.contract import Method, Plan, require_usable
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import save_weights, start_from
+from visir.progress import Progress
 from visir.run import Run, atomic_write, quiet, sweep, write_text
-from visir.types import Batch, Benchmark, InputError, IntArray, Modality
+from visir.types import Batch, Benchmark, InputError, Modality
 
-OnEpoch = Callable[[int, Plan | None, Embedder], None]
+OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def train(
         device: "cpu", "cuda", "cuda:<n>" or "auto".
         resume: go on with the run in `out`; every other argument but `device` is then read there,
             and a `method` or `settings` that differ are refused.
-        on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one.
+        on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one; may
+            return the network's score.
         progress: show a bar and one line an epoch on standard error.
 
     Returns:
@@ -104,12 +105,17 @@ def train(
     training = open_training_set(benchmark.train, config.size, run.folder / "cache", progress)
     learner = METHODS[setting.method](config, training, place, setting.seed)
     if setting.start and not (resume and run.checkpoint.exists()):
-        path = Path(setting.start)
-        start_from(learner.model, Run(path).weights if path.is_dir() else path)
+        _start(learner, Path(setting.start), progress)
     if not resume:
         write_text(run.config, dump_yaml(to_mapping(setting)))
     _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
     return run
+
+
+def _start(method: Method, path: Path, progress: bool) -> None:
+    loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
+    if progress:
+        tqdm.write(f"start: {path}: {loaded}", file=sys.stderr)
 
 
 class _Loop:
@@ -128,15 +134,12 @@ class _Loop:
     ) -> None:
         self.run, self.setting, self.config = run, setting, setting.settings
         self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
-        self.on_epoch, self.progress = on_epoch, progress
+        self.on_epoch = on_epoch
+        self.progress = Progress(run, benchmark, data, method.epochs, progress)
         self.optimizer = method.optimizer()
-        self.truth = _truth(benchmark)
+        self.best = (-math.inf, -1)  # score and epoch of the stage's best, where one is kept
         self.about = {
-            "net": {
-                "size": self.config.network,
-                "image_size": list(self.config.size),
-                "class_tokens": self.config.class_tokens,
-            },
+            "net": {**method.model.described, "image_size": list(self.config.size)},
             "method": setting.method,
             "dataset": benchmark.name,
             "split": benchmark.split,
@@ -153,12 +156,14 @@ class _Loop:
             # Drop path is the only draw torch makes by itself; tie it to the epoch.
             torch.manual_seed(key(self.setting.seed, epoch))
             began = time.perf_counter()
+            told = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
             plan = self.method.plan(epoch)
+            plan = replace(plan, warnings=(*told, *plan.warnings))
             if plan.fresh_optimizer:
                 self.optimizer = self.method.optimizer()
             log = self._epoch(epoch, plan)
             log["seconds"] = round(time.perf_counter() - began, 3)
-            self._log(epoch, plan, log)
+            self.progress.log(epoch, plan, log)
             self._report(epoch, plan)
             self._save(epoch)
 
@@ -175,7 +180,7 @@ class _Loop:
             plan.steps,
             unit="batch",
             leave=False,
-            disable=quiet(self.progress),
+            disable=quiet(self.progress.show),
         )
         for step, parts in bar:
             stream = key(self.setting.seed, epoch, step)
@@ -207,22 +212,36 @@ class _Loop:
         self.method.after_step(batch, outputs)
         return {name: float(value.detach()) for name, value in terms.items()}
 
-    def _log(self, epoch: int, plan: Plan, log: dict[str, Any]) -> None:
-        about = {"epoch": epoch, "stage": plan.stage}
-        clusters = _clusters(plan, self.data, self.truth)
-        if clusters:
-            self.run.log({"kind": "plan", **about, **clusters, **plan.log})
-        self.run.log({"kind": "epoch", **about, **log})
-        _tensorboard(self.run, epoch, {**clusters, **log, **log["losses"]})
-        if self.progress:
-            line = _line(epoch, self.method.epochs, plan, clusters, log)
-            tqdm.write(line, file=sys.stderr)
-
     def _report(self, epoch: int, plan: Plan | None) -> None:
-        if self.on_epoch is None:
+        """Let the caller look; keep the best-scored epoch of a stage if the settings ask for it."""
+        score = None
+        if self.on_epoch is not None:
+            embedder = Embedder(self.method.model, self.about, str(self.device))
+            score = self.on_epoch(epoch, plan, embedder)
+        if plan is None or not self._by_test or epoch >= max(self.method.stage_starts, default=0):
             return
-        embedder = Embedder(self.method.model, self.about, str(self.device))
-        self.on_epoch(epoch, plan, embedder)
+        if score is None:
+            raise InputError(
+                "stage_start=test-best needs the score of every epoch; add --eval-every 1, or set "
+                "stage_start=last"
+            )
+        if score > self.best[0]:
+            self.best = (score, epoch)
+            save_weights(self.run.stage_best, self.method.model, self.about)
+
+    @property
+    def _by_test(self) -> bool:
+        return getattr(self.config, "stage_start", "last") == "test-best"
+
+    def _begin_stage(self, epoch: int) -> tuple[str, ...]:
+        """Go back to the best-scored epoch of the stage before, if the settings ask for it."""
+        if not self._by_test or not epoch:
+            return ()
+        start_from(self.method.model, self.run.stage_best)
+        score, chosen = self.best
+        self.best = (-math.inf, -1)
+        return (f"this stage starts from epoch {chosen + 1}, chosen by its score of {score:.1%} on "
+                "the test identities",)  # fmt: skip
 
     def _save(self, epoch: int) -> None:
         # The weights first: a kill between the two trains this epoch again, and writes both.
@@ -232,6 +251,8 @@ class _Loop:
             "model": self.method.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "method": self.method.state(),
+            "labels": self.progress.state(),
+            "best": self.best,
         }
         buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
         torch.save(state, buffer)
@@ -246,6 +267,8 @@ class _Loop:
         self.method.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state(state["method"])
+        self.progress.load_state(state.get("labels"))
+        self.best = state.get("best", self.best)
         return int(state["epoch"]) + 1
 
     def _forget_from(self, epoch: int) -> None:
@@ -336,48 +359,3 @@ def _warn_of_missing(data: Path, layout: str | None) -> None:
     for line in missing(data, layout):
         short = line if len(line) <= 120 else f"{line[:110]} ..."
         tqdm.write(f"warning: {data}: {short} (`visir check` shows all)", file=sys.stderr)
-
-
-def _truth(benchmark: Benchmark) -> IntArray | None:
-    """True identities, numbered from 0, for display alone; None unless every image has one."""
-    pids = [record.pid for record in benchmark.train]
-    return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
-
-
-def _clusters(plan: Plan, data: TrainingSet, truth: IntArray | None) -> dict[str, float]:
-    """What to show of a plan's pseudo-labels; the true identities serve nothing but this."""
-    if plan.labels is None:
-        return {}
-    rows = {modality.value: data.rows(modality) for modality in Modality}
-    labels = {name: plan.labels[of] for name, of in rows.items()}
-    known = None if truth is None else {name: truth[of] for name, of in rows.items()}
-    return describe(labels, plan.partners, known)
-
-
-def _line(
-    epoch: int, epochs: int, plan: Plan, clusters: Mapping[str, float], log: Mapping[str, Any]
-) -> str:
-    words = [f"{plan.stage}  epoch {epoch + 1:>3}/{epochs}  loss {log['loss']:.3f}"]
-    if clusters:
-        words.append(f"clusters {clusters['clusters_visible']}+{clusters['clusters_infrared']}")
-        words.append(
-            f"outliers {clusters['outliers_visible']:.0%}+{clusters['outliers_infrared']:.0%}"
-        )
-    if "purity_visible" in clusters:
-        words.append(
-            f"true purity {clusters['purity_visible']:.0%}+{clusters['purity_infrared']:.0%}"
-        )
-    if "pairs_matched" in clusters:
-        right = f" ({clusters['pairs_correct']:.0%} right)" if "pairs_correct" in clusters else ""
-        words.append(f"pairs {clusters['pairs_matched']}{right}")
-    words.append(f"{log['views_per_second']:.0f} views/s")
-    return "  ".join(words)
-
-
-def _tensorboard(run: Run, epoch: int, values: Mapping[str, Any]) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(run.folder / "tensorboard")) as writer:
-        for name, value in values.items():
-            if isinstance(value, (int, float)):
-                writer.add_scalar(name, value, epoch + 1)

@@ -108,3 +108,7 @@ class Batch(NamedTuple):
     labels: Tensor
     cams: Tensor
     rows: Tensor
+
+    def of(self, modality: Modality) -> Tensor:
+        """(B,) bool, which views are of this modality."""
+        return self.infrared if modality is Modality.INFRARED else ~self.infrared

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch.nn import functional as F
 
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.neighbors import nearest
+from visir.types import InputError
 
 
 def features(count=150, groups=12, dim=16, noise=0.35, seed=0):
@@ -43,6 +45,14 @@ def dense_jaccard(feats, k1, k2, share=2 / 3):
     return np.maximum(1 - least / (2 - least), 0)
 
 
+def same(first, second):
+    return (
+        np.array_equal(first.indptr, second.indptr)
+        and np.array_equal(first.indices, second.indices)
+        and np.array_equal(first.data, second.data)
+    )
+
+
 def agrees(feats, k1, k2, radius, dense):
     graph = jaccard_graph(feats, radius, k1, k2)
     stored = np.zeros(graph.shape, bool)  # a stored distance may be 0
@@ -72,13 +82,60 @@ def test_fewer_images_than_neighbours():
     assert np.allclose(graph.diagonal(), 0, atol=1e-5)
 
 
-def test_nearest_breaks_ties_by_row_and_puts_itself_first():
-    feats = F.normalize(torch.ones(6, 4), dim=1)
-    assert nearest(feats, 3).tolist() == [
-        [0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1], [4, 0, 1], [5, 0, 1],
-    ]  # fmt: skip
+def test_neighbours_may_be_handed_in():
+    feats = features()
+    ranks = nearest(feats, 40)
+    assert same(jaccard_graph(feats, 0.6, ranks_NK=ranks), jaccard_graph(feats, 0.6))
+    assert not same(jaccard_graph(feats, 0.6, ranks_NK=ranks[:, :20]), jaccard_graph(feats, 0.6))
 
 
-def test_nearest_does_not_depend_on_the_block():
-    feats = features(100)
-    assert (nearest(feats, 10, block=7) == nearest(feats, 10)).all()
+@pytest.mark.parametrize("broken", ["shifted", "other", "short"])
+def test_neighbours_of_something_else_are_refused(broken):
+    feats = features()
+    ranks = nearest(feats, 30)
+    if broken == "shifted":
+        ranks = ranks[:, 1:]
+    elif broken == "other":
+        ranks[3, 4] = len(feats)
+    else:
+        ranks = ranks[:-1]
+    with pytest.raises(InputError, match="rank"):
+        jaccard_graph(feats, 0.6, ranks_NK=ranks)
+
+
+def test_a_radius_of_nearly_one_keeps_every_pair_that_overlaps():
+    feats = features(noise=0.5)
+    dense = dense_jaccard(feats, 20, 6)
+    assert agrees(feats, 20, 6, 0.999, dense)
+    assert jaccard_graph(feats, 0.999, 20).nnz > 1.5 * jaccard_graph(feats, 0.6, 20).nnz
+
+
+def test_exactly_symmetric_and_the_same_with_any_number_of_threads():
+    feats, threads = features(1500, 60), torch.get_num_threads()
+    graphs = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        graphs.append(jaccard_graph(feats, 0.8))
+    torch.set_num_threads(threads)
+    assert same(*graphs)
+    assert same(graphs[0], sparse.csr_array(graphs[0].T))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_any_image(count):
+    graph = jaccard_graph(features(count=count), 0.6)
+    assert graph.shape == (count, count)
+    assert (graph.diagonal() < 1e-6).all()
+
+
+def test_equal_images():
+    graph = jaccard_graph(F.normalize(torch.ones(80, 4), dim=1), 0.6)
+    assert (np.diff(graph.indptr)[:30] >= 30).all()  # ties by row: all name the first thirty
+
+
+def test_unusable_features_are_refused_with_ranks_too():
+    feats = features()
+    ranks = nearest(feats, 30)
+    feats[7, 3] = torch.nan
+    with pytest.raises(InputError, match="row 7"):
+        jaccard_graph(feats, 0.6, ranks_NK=ranks)

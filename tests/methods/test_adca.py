@@ -1,17 +1,19 @@
 """ADCA's own parts against plain loops: aggregation, losses, schedule, camera means."""
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster.memory import ClusterMemory
+from visir.cluster.associate import Association, AssociationName, Side
+from visir.cluster.memory import Memory
 from visir.data.dataset import TrainingSet
 from visir.data.transforms import View
-from visir.methods.adca import PRESETS, Adca, centred
-from visir.nets.vit import Features
+from visir.methods.adca import PRESETS, Adca, associate
+from visir.nets.features import Features
 from visir.types import Batch, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -37,35 +39,52 @@ def unit(rows, columns, seed):
 
 
 def test_the_visible_prototype_of_a_pair_takes_nine_tenths_of_the_infrared_one(method):
-    features = {VIS: unit(6, 4, 0), IR: unit(6, 4, 0)}
-    labels = {VIS: np.array([0, 0, 1, 1, 2, 2]), IR: np.array([1, 1, 0, 0, -1, -1])}
     vis, ir = unit(3, 4, 1), unit(2, 4, 2)
-    method.memories = {VIS: ClusterMemory(vis, 0.1), IR: ClusterMemory(ir, 0.1)}
-    method.config = replace(CONFIG, vote_threshold=0.99)
-    assert method._aggregate(features, labels).tolist() == [1, 0, -1]
+    method.memories = {VIS: Memory(vis, 0.1), IR: Memory(ir, 0.1)}
+    shares = np.array([[0, 1], [1, 0], [0, 0]], np.float32)
+    method._aggregate(Association(shares, shares.T))
     expected = torch.stack([0.1 * vis[0] + 0.9 * ir[1], 0.1 * vis[1] + 0.9 * ir[0], vis[2]])
-    assert torch.allclose(method.memories[VIS].prototypes_CD, expected, atol=1e-6)
+    assert torch.allclose(method.memories[VIS].rows_CD, expected, atol=1e-6)
     # Neither the other way round nor of length 1 again.
-    assert torch.equal(method.memories[IR].prototypes_CD, ir)
+    assert torch.equal(method.memories[IR].rows_CD, ir)
     assert not torch.allclose(expected, F.normalize(expected, dim=1), atol=1e-3)
 
 
+def test_half_a_partner_gives_half_of_it(method):
+    vis, ir = unit(1, 4, 1), unit(2, 4, 2)
+    method.memories = {VIS: Memory(vis, 0.1), IR: Memory(ir, 0.1)}
+    shares = np.array([[0.25, 0.25]], np.float32)
+    method._aggregate(Association(shares, shares.T))
+    expected = 0.55 * vis + 0.45 * ir.mean(dim=0)
+    assert torch.allclose(method.memories[VIS].rows_CD, expected, atol=1e-6)
+
+
+def test_every_association_can_be_chosen():
+    vis, ir = unit(12, 4, 3), unit(12, 4, 4)
+    sides = Side(vis, np.arange(12) // 4), Side(ir, np.arange(12) // 6)
+    tables = {
+        name: associate(*sides, replace(CONFIG, association=name, vote_threshold=0.0)).vis_to_ir
+        for name in get_args(AssociationName)
+    }
+    assert len({table.tobytes() for table in tables.values()}) == len(tables)
+
+
 def test_each_modality_is_compared_with_its_own_memory_and_updates_it_alone(method):
-    memories = {VIS: ClusterMemory(unit(3, 4, 1), 0.1), IR: ClusterMemory(unit(3, 4, 2), 0.1)}
+    memories = {VIS: Memory(unit(3, 4, 1), 0.1), IR: Memory(unit(3, 4, 2), 0.1)}
     method.memories = memories
     outputs = Features(torch.randn(6, 4), torch.empty(6, 1, 4))
     infrared = torch.tensor([False, False, False, False, True, True])
     labels = torch.tensor([0, 1, 0, 1, 2, 2])
     nothing = torch.zeros(6, dtype=torch.int64)
     batch = Batch(torch.empty(6, 3, 16, 8), infrared, labels, nothing, nothing)
-    before = {side: memory.prototypes_CD.clone() for side, memory in memories.items()}
+    before = {side: memory.rows_CD.clone() for side, memory in memories.items()}
     found = method.loss(batch, outputs)
     for side, rows in ((VIS, slice(0, 4)), (IR, slice(4, 6))):
         cosines = F.normalize(outputs.embedding[rows], dim=1) @ before[side].T
         expected = F.cross_entropy(cosines / 0.05, labels[rows])
         assert found[side.value] == pytest.approx(float(expected), rel=1e-5)
     method.after_step(batch, outputs)
-    moved = {side: (memories[side].prototypes_CD != before[side]).any(dim=1) for side in Modality}
+    moved = {side: (memories[side].rows_CD != before[side]).any(dim=1) for side in Modality}
     assert moved[VIS].tolist() == [True, True, False]
     assert moved[IR].tolist() == [False, False, True]
 
@@ -85,11 +104,3 @@ def test_stages_rates_and_batches(method):
         assert not method.data.infrared[plain.rows].any()
         assert method.data.infrared[gray.rows].all()
         assert all((part.labels >= 0).all() for part in parts)
-
-
-def test_what_a_camera_adds_is_removed():
-    people, cams = unit(8, 5, 3), np.arange(8) % 2
-    people = people - people.view(4, 2, 5).mean(dim=0).repeat(4, 1)
-    added = people + torch.tensor([[1.0, 0, 0, 0, 0], [0, 2.0, 0, 0, 0]]).repeat(4, 1)
-    assert torch.allclose(centred(added, cams), F.normalize(people, dim=1), atol=1e-6)
-    assert not torch.allclose(F.normalize(added, dim=1), F.normalize(people, dim=1), atol=1e-1)

@@ -16,6 +16,11 @@ from PIL import Image
 from visir.methods import METHODS
 from visir.train import train
 
+TWO_EPOCHS = {
+    "adca": {"stage_epochs": "1,1"},
+    "sdcl": {"epochs": "2", "switch": "1", "iterations_after": "10", "cross_from": "0"},
+    "simclr": {"epochs": "2"},
+}
 STORED = Path(__file__).with_name("stored_losses.json")
 
 
@@ -37,7 +42,7 @@ def losses(method, root):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     settings = {"precision": "fp32", "iterations": "10"}
-    settings |= {"epochs": "2"} if method == "simclr" else {"stage_epochs": "1,1"}
+    settings |= TWO_EPOCHS[method]
     try:
         run = train(method, root / "crops", root / method, settings=settings, progress=False)
     finally:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from visir.nets.vit import IBN, SIZES, Features, Stem, Vit
+from visir.nets.features import Features
+from visir.nets.vit import IBN, SIZES, Stem, Vit
 from visir.types import InputError
 
 
@@ -85,3 +86,44 @@ def test_impossible_sizes_are_refused():
         Vit("micro", (33, 16))
     with pytest.raises(InputError, match="micro, small, base"):
         Vit("tiny")
+
+
+def slow_shallow(net, x):
+    """SDCL's two descriptors, block by block."""
+    x = torch.cat([net.cls_token.expand(len(x), -1, -1), net.vis_stem(x)], dim=1) + net.pos_embed
+    patches = x[:, net.class_tokens :]
+    for block in list(net.blocks)[:-1]:
+        x = block(x)
+    deep = net.norm(net.blocks[-1](x))[:, 0]
+    query = torch.cat([x[:, :1], patches], dim=1)
+    shallow = net.shallow["norm"](net.shallow["block"](query))[:, 0]
+    return torch.cat([net.bottlenecks[0](deep), net.bottlenecks[1](shallow)], dim=1)
+
+
+def test_shallow_descriptor_reads_the_patches_with_the_deep_token():
+    net = Vit("micro", (32, 16), shallow=True).eval()
+    with torch.no_grad():
+        for parameter in net.shallow.parameters():
+            parameter.add_(0.01 * torch.randn(parameter.shape))
+    visible = torch.zeros(4, dtype=torch.bool)
+    out = net(images(), visible)
+    assert out.embedding.shape == (4, net.embedding_dim) == (4, 2 * 128)
+    assert torch.allclose(out.embedding, slow_shallow(net, images()), atol=1e-5)
+    swapped = out.embedding.roll(128, dims=1)
+    assert not torch.allclose(swapped, slow_shallow(net, images()), atol=1e-2)
+
+
+def test_without_its_shallow_branch_the_network_is_the_same():
+    torch.manual_seed(3)
+    plain = Vit("micro", (32, 16)).eval()
+    both = Vit("micro", (32, 16), shallow=True).eval()
+    both.load_state_dict(both.complete(plain.state_dict()))
+    visible = torch.zeros(4, dtype=torch.bool)
+    expected = plain(images(), visible).embedding
+    assert torch.equal(both(images(), visible).embedding[:, :128], expected)
+    for copy, source in zip(
+        both.shallow["block"].parameters(), plain.blocks[-1].parameters(), strict=True
+    ):
+        assert torch.equal(copy, source)
+    assert torch.equal(both.bottlenecks[1].weight, plain.bottlenecks[0].weight)
+    assert not both.bottlenecks[1].bias.requires_grad

@@ -7,125 +7,235 @@ by their weighted overlap. Only pairs within a radius are ever written down.
 
 from __future__ import annotations
 
-import numba
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
-import torch
 from scipy import sparse
 from torch import Tensor
 
-from visir.cluster.neighbors import nearest
-from visir.types import IntArray
+from visir.cluster.neighbors import (
+    Int32Array,
+    check_features,
+    compiled,
+    cosine,
+    in_chunks,
+    nearest,
+)
+from visir.types import FloatArray, InputError, IntArray
+
+Array = TypeVar("Array", Int32Array, FloatArray)
+Rows = tuple[Int32Array, Int32Array, FloatArray]  # entries of each row; their columns; their values
 
 
 def jaccard_graph(
-    features_ND: Tensor, radius: float, k1: int = 30, k2: int = 6
-) -> sparse.csr_array:
+    features_ND: Tensor, radius: float, k1: int = 30, k2: int = 6,
+    ranks_NK: IntArray | None = None,
+) -> sparse.csr_array:  # fmt: skip
     """All pairs whose Jaccard distance is at most `radius`.
 
     Args:
         features_ND: (N, D) float32, L2-normalised.
-        radius: largest distance kept, in (0, 1).
+        radius: largest distance kept, in (0, 1); images that share nothing are at 1.
         k1: neighbours of a neighbourhood, the image itself included.
         k2: neighbours whose codes are averaged, the image itself included.
+        ranks_NK: (N, at least k1 or N) nearest rows of every row, itself first, where the caller
+            knows them; columns beyond k1 are not read.
 
     Returns:
         (N, N) float32, symmetric; an entry that is not stored is a distance above the radius.
+
+    Raises:
+        InputError: a feature is not finite or not of length 1.
     """
-    ranks_NK = nearest(features_ND, k1)
-    codes = _codes(features_ND, _expanded(ranks_NK, k1))
-    k2 = min(k2, ranks_NK.shape[1])
-    mean = _matrix(ranks_NK[:, :k2], np.full(ranks_NK[:, :k2].shape, 1 / k2, np.float32))
-    codes = sparse.csr_array(mean @ codes)
-    codes.sort_indices()
+    if ranks_NK is None:
+        ranks_NK = nearest(features_ND, k1)
+    else:
+        check_features(features_ND)
+        _check_ranks(ranks_NK, len(features_ND))
+    ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
+    sets = *_reciprocal(ranks, k1), *_reciprocal(ranks, round(k1 / 2))
+    exact_ND = features_ND.detach().float().contiguous().cpu().numpy()
+    codes = _matrix(lambda a, b: _encode(*sets, exact_ND, a, b), len(ranks))
+    parts = codes.indptr, codes.indices, codes.data
+    codes = _matrix(lambda a, b: _average(ranks[:, :k2], *parts, a, b), len(ranks))
     columns = codes.tocsc()
-    columns.sort_indices()
-    indptr, indices, data = _pairs_within(
-        codes.indptr, codes.indices, codes.data, columns.indptr, columns.indices, columns.data,
-        np.float32(radius),
-    )  # fmt: skip
-    return sparse.csr_array((data, indices, indptr), shape=codes.shape)
+    parts = codes.indptr, codes.indices, codes.data
+    turned = columns.indptr, columns.indices, columns.data
+    return _matrix(lambda a, b: _overlap(*parts, *turned, np.float32(radius), a, b), len(ranks))
 
 
-def _matrix(columns_NK: IntArray, values_NK: np.ndarray) -> sparse.csr_array:
-    count, k = columns_NK.shape
-    indptr = np.arange(0, count * k + 1, k)
-    return sparse.csr_array((values_NK.ravel(), columns_NK.ravel(), indptr), shape=(count, count))
+def _check_ranks(ranks_NK: IntArray, count: int) -> None:
+    rows = np.arange(count)
+    if len(ranks_NK) != count or (count and not (ranks_NK[:, 0] == rows).all()):
+        raise InputError("ranks do not begin with the row itself; give those of `nearest`")
+    if count and not 0 <= ranks_NK.min() <= ranks_NK.max() < count:
+        raise InputError(f"ranks go beyond the {count} rows of the features; give their own")
 
 
-def _reciprocal(ranks_NK: IntArray, k: int) -> sparse.csr_array:
-    """0/1 matrix of pairs that stand among each other's first k + 1 ranks."""
-    columns = ranks_NK[:, : k + 1]
-    forward = _matrix(columns, np.ones(columns.shape, np.float32))
-    return sparse.csr_array(forward.multiply(forward.T))
+def _matrix(rows: Callable[[int, int], Rows], count: int) -> sparse.csr_array:
+    """The square matrix of which `rows(start, stop)` gives some rows."""
+    parts = in_chunks(rows, count)
+    if not parts:
+        return sparse.csr_array(np.empty((0, 0), np.float32))
+    sizes, indices, data = (np.concatenate(column) for column in zip(*parts, strict=True))
+    indptr = np.concatenate(([0], sizes.cumsum(dtype=np.int64)))
+    if indptr[-1] < 2**31:
+        indptr = indptr.astype(np.int32)
+    return sparse.csr_array((data, indices, indptr), shape=(count, count))
 
 
-def _expanded(ranks_NK: IntArray, k1: int) -> sparse.csr_array:
-    """k-reciprocal sets, each joined by the half-size sets that overlap it by more than 2/3."""
-    whole = _reciprocal(ranks_NK, k1)
-    half = _reciprocal(ranks_NK, round(k1 / 2))
-    sizes = np.asarray(half.sum(axis=1)).ravel()
-    shared = (whole @ half.T).multiply(whole).tocoo()  # |R(i, k1) and R(c, k1/2)| for c in R(i, k1)
-    keep = shared.data > 2 / 3 * sizes[shared.col] + 1e-6
-    chosen = sparse.csr_array(
-        (np.ones(keep.sum(), np.float32), (shared.row[keep], shared.col[keep])), shape=whole.shape
-    )
-    return sparse.csr_array(whole + chosen @ half)
+def _reciprocal(ranks_NK: Int32Array, k: int) -> tuple[Int32Array, Int32Array]:
+    """Of each row, those of its first k + 1 ranks that rank it so too, in front; how many."""
+    sets_NK = np.empty_like(ranks_NK[:, : k + 1])
+    sizes = np.empty(len(ranks_NK), np.int32)
+    in_chunks(lambda a, b: _mutual(ranks_NK[:, : k + 1], sets_NK, sizes, a, b), len(ranks_NK))
+    return sets_NK, sizes
 
 
-def _codes(features_ND: Tensor, sets: sparse.csr_array) -> sparse.csr_array:
-    """Each set weighted by a softmax over minus the squared distances, rows summing to 1."""
-    sets.sort_indices()
-    row = np.repeat(np.arange(sets.shape[0]), np.diff(sets.indptr))
-    cosine = np.empty(len(row), np.float32)
-    for start in range(0, len(row), 1 << 20):
-        part = slice(start, start + (1 << 20))
-        left = features_ND[torch.from_numpy(row[part])]
-        right = features_ND[torch.from_numpy(sets.indices[part].astype(np.int64))]
-        cosine[part] = (left * right).sum(1).cpu().numpy()
-    weight = np.exp(2 * cosine - 2)
-    total = np.add.reduceat(weight, sets.indptr[:-1])  # every set holds its own row: none is empty
-    codes = (weight / np.repeat(total, np.diff(sets.indptr))).astype(np.float32)
-    return sparse.csr_array((codes, sets.indices, sets.indptr), shape=sets.shape)
+@compiled
+def _mutual(
+    ranks_NK: Int32Array, sets_NK: Int32Array, sizes: Int32Array, start: int, stop: int
+) -> None:
+    for i in range(start, stop):
+        size = 0
+        for j in ranks_NK[i]:
+            mutual = False
+            for back in ranks_NK[j]:
+                mutual |= back == i
+            if mutual:
+                sets_NK[i, size] = j
+                size += 1
+        sizes[i] = size
 
 
-@numba.njit(cache=True)
-def _pairs_within(  # type: ignore[no-untyped-def] # noqa: ANN202 - compiled
-    rows_ptr,  # noqa: ANN001
-    rows_col,  # noqa: ANN001
-    rows_val,  # noqa: ANN001
-    cols_ptr,  # noqa: ANN001
-    cols_row,  # noqa: ANN001
-    cols_val,  # noqa: ANN001
-    radius,  # noqa: ANN001
-):
+@compiled
+def _encode(
+    whole_NK: Int32Array, whole_sizes: Int32Array, half_NK: Int32Array, half_sizes: Int32Array,
+    exact_ND: FloatArray, start: int, stop: int,
+) -> Rows:  # fmt: skip
+    """Sets expanded by the half-size sets that overlap them by more than 2/3, then a softmax.
+
+    Weights are proportional to exp of minus the squared distance; each row sums to 1.
+    """
+    marked = np.full(len(whole_NK), -1, np.int32)  # the row whose set, not yet expanded, has it
+    added = np.full(len(whole_NK), -1, np.int32)
+    members = np.empty(whole_NK.shape[1] * (1 + half_NK.shape[1]), np.int32)
+    sizes = np.empty(stop - start, np.int32)
+    indices = np.empty((stop - start) * len(members), np.int32)
+    used = 0
+    for i in range(start, stop):
+        base = whole_NK[i, : whole_sizes[i]]
+        marked[base] = i
+        met = 0
+        for c in base:
+            half = half_NK[c, : half_sizes[c]]
+            shared = 0
+            for j in half:
+                shared += marked[j] == i
+            if 3 * shared > 2 * len(half):
+                met = _add(half, added, i, members, met)
+        met = _add(base, added, i, members, met)
+        indices[used : used + met] = np.sort(members[:met])
+        sizes[i - start] = met
+        used += met
+    weights = np.empty(used, np.float32)
+    used = 0
+    for i in range(start, stop):
+        part = slice(used, used + sizes[i - start])
+        for place in range(part.start, part.stop):
+            weights[place] = np.exp(2 * cosine(exact_ND[i], exact_ND[indices[place]]) - 2)
+        weights[part] /= weights[part].sum()
+        used = part.stop
+    return sizes, indices[:used].copy(), weights
+
+
+@compiled
+def _add(some: Int32Array, added: Int32Array, i: int, members: Int32Array, met: int) -> int:
+    """Append to `members` what row i has not added yet; how many there are then."""
+    for j in some:
+        if added[j] != i:
+            added[j] = i
+            members[met] = j
+            met += 1
+    return met
+
+
+@compiled
+def _average(
+    ranks_NK: Int32Array, indptr: Int32Array, columns: Int32Array, values: FloatArray,
+    start: int, stop: int,
+) -> Rows:  # fmt: skip
+    """Mean of the codes of each row's first ranks."""
+    share = np.float32(1 / ranks_NK.shape[1])
+    total = np.zeros(len(ranks_NK), np.float32)
+    touched = np.empty(len(ranks_NK) + 1, np.int32)
+    sizes = np.empty(stop - start, np.int32)
+    room = 0
+    for i in range(start, stop):
+        for j in ranks_NK[i]:
+            room += indptr[j + 1] - indptr[j]
+    indices, data = np.empty(room, np.int32), np.empty(room, np.float32)
+    used = 0
+    for i in range(start, stop):
+        met = 0
+        for j in ranks_NK[i]:
+            for place in range(indptr[j], indptr[j + 1]):
+                column = columns[place]
+                touched[met] = column
+                met += total[column] == 0
+                total[column] += share * values[place]
+        for column in np.sort(touched[:met]):
+            indices[used], data[used] = column, total[column]
+            total[column] = 0
+            used += 1
+        sizes[i - start] = met
+    return sizes, indices[:used].copy(), data[:used].copy()
+
+
+@compiled
+def _overlap(
+    rows_ptr: Int32Array, rows_col: Int32Array, rows_val: FloatArray,
+    cols_ptr: Int32Array, cols_row: Int32Array, cols_val: FloatArray,
+    radius: np.float32, start: int, stop: int,
+) -> Rows:  # fmt: skip
     """Walk the inverted index: for every row, sum the smaller weights over shared columns."""
-    count = len(rows_ptr) - 1
-    overlap = np.zeros(count, np.float32)
-    touched = np.empty(count, np.int64)
-    indptr = np.zeros(count + 1, np.int64)
-    indices = np.empty(count * 16, np.int64)
-    data = np.empty(count * 16, np.float32)
-    size = 0
-    for i in range(count):
+    overlap = np.zeros(len(rows_ptr), np.float32)
+    touched = np.empty(len(rows_ptr), np.int32)
+    sizes = np.empty(stop - start, np.int32)
+    indices, data = np.empty(0, np.int32), np.empty(0, np.float32)
+    used = 0
+    for i in range(start, stop):
         met = 0
         for a in range(rows_ptr[i], rows_ptr[i + 1]):
-            column = rows_col[a]
+            column, weight = rows_col[a], rows_val[a]
             for b in range(cols_ptr[column], cols_ptr[column + 1]):
                 j = cols_row[b]
-                if overlap[j] == 0:
-                    touched[met] = j
-                    met += 1
-                overlap[j] += min(rows_val[a], cols_val[b])
-        near = np.sort(touched[:met])
-        if size + met > len(indices):
-            room = 2 * len(indices) + met
-            indices = np.concatenate((indices, np.empty(room, np.int64)))
-            data = np.concatenate((data, np.empty(room, np.float32)))
-        for j in near:
-            distance = max(np.float32(0), 1 - overlap[j] / (2 - overlap[j]))
+                touched[met] = j
+                met += overlap[j] == 0
+                overlap[j] += min(weight, cols_val[b])
+        near = 0
+        for j in touched[:met]:
+            overlap[j] = max(np.float32(0), 1 - overlap[j] / (2 - overlap[j]))
+            touched[near] = j
+            if overlap[j] <= radius:
+                near += 1
+            else:
+                overlap[j] = 0
+        indices, data = _with_room(indices, used, near), _with_room(data, used, near)
+        for j in np.sort(touched[:near]):
+            indices[used], data[used] = j, overlap[j]
             overlap[j] = 0
-            if distance <= radius:
-                indices[size], data[size] = j, distance
-                size += 1
-        indptr[i + 1] = size
-    return indptr, indices[:size], data[:size]
+            used += 1
+        sizes[i - start] = near
+    return sizes, indices[:used].copy(), data[:used].copy()
+
+
+@compiled
+def _with_room(array: Array, used: int, more: int) -> Array:
+    """The array, or a larger one with the same beginning, that holds `more` entries more."""
+    if used + more <= len(array):
+        return array
+    larger = np.empty(2 * (used + more), array.dtype)
+    larger[:used] = array[:used]
+    return larger

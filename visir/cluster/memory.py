@@ -1,53 +1,117 @@
-"""Cluster memories: one prototype a cluster, compared by cosine, updated by momentum."""
+"""Memories: rows that features are compared with, one a cluster or one an image."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from visir.types import IntArray
 
+Rule = Literal["momentum", "mean", "hard"]
 
-class ClusterMemory:
-    """Prototypes of clusters (Dai et al., ACCV 2022), outside the autograd graph.
 
-    Losses of one step all read the prototypes as they stood before it; `update` is called once,
-    after the step.
+class Memory:
+    """Prototypes of clusters (Dai et al., ACCV 2022) or one row an image, outside autograd.
+
+    Losses of one step all read the rows as they stood before it; `update` is called once, after
+    the step. In a distributed run every rank blends in the samples of all ranks, in the order of
+    the ranks, so that all keep the same rows.
 
     Args:
-        prototypes_CD: (C, D) L2-normalised starting values.
+        rows_CD: (C, D) L2-normalised starting values.
         momentum: weight of the old value in an update.
         temperature: divisor of the cosines.
+        rule: what a batch does to a row: "momentum" blends every sample of its label in, one
+            after the other; "mean" blends in their mean, once; "hard" the one least like the row.
+        unit: normalise samples before they are blended in; raw ones weigh as much as they are long.
     """
 
-    def __init__(self, prototypes_CD: Tensor, momentum: float, temperature: float = 0.05) -> None:
-        self.prototypes_CD = prototypes_CD.detach().clone()
+    def __init__(
+        self,
+        rows_CD: Tensor,
+        momentum: float,
+        temperature: float = 0.05,
+        rule: Rule = "momentum",
+        unit: bool = True,
+    ) -> None:
+        self.rows_CD = rows_CD.detach().clone()
         self.momentum = momentum
         self.temperature = temperature
+        self.rule = rule
+        self.unit = unit
+
+    def logits(self, features_BD: Tensor) -> Tensor:
+        """(B, C) cosines to every row, over the temperature."""
+        return F.normalize(features_BD, dim=1) @ self.rows_CD.T / self.temperature
 
     def loss(self, features_BD: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of cosine over temperature against every prototype (ADCA, Eq. 2-3)."""
-        logits = F.normalize(features_BD, dim=1) @ self.prototypes_CD.T / self.temperature
-        return F.cross_entropy(logits, labels)
+        """Cross-entropy of the logits (ADCA, Eq. 2-3)."""
+        return F.cross_entropy(self.logits(features_BD), labels)
 
     @torch.no_grad()
     def update(self, features_BD: Tensor, labels: Tensor) -> None:
-        """Blend each sample into its prototype, one after the other in the order given.
+        """Blend a batch into the rows its labels name.
 
-        Order matters only among samples of one label, so the n-th samples of all labels are
-        blended together; the result is that of the plain loop.
+        Args:
+            features_BD: (B, D), of any length.
+            labels: (B,) row numbers.
         """
-        features_BD = F.normalize(features_BD.detach().float(), dim=1)
-        order = labels.argsort(stable=True)
-        ranked = labels[order]
-        starts = torch.searchsorted(ranked, ranked)
-        turn = torch.arange(len(labels), device=labels.device) - starts
-        for n in range(int(turn.max()) + 1 if len(turn) else 0):
-            rows = order[turn == n]
-            blended = self.momentum * self.prototypes_CD[labels[rows]]
-            blended += (1 - self.momentum) * features_BD[rows]
-            self.prototypes_CD[labels[rows]] = F.normalize(blended, dim=1)
+        features_BD, labels = _over_ranks(features_BD.detach().float(), labels)
+        if self.unit:
+            features_BD = F.normalize(features_BD, dim=1)
+        if self.rule == "momentum":
+            # Order matters only among samples of one label: blend the n-th of all labels together.
+            for turn in _turns(labels):
+                self._blend(features_BD[turn], labels[turn])
+        elif self.rule == "mean":
+            self._blend(*_means(features_BD, labels))
+        else:
+            likeness = (features_BD * self.rows_CD[labels]).sum(dim=1)
+            hardest_first = likeness.argsort(stable=True)
+            for turn in _turns(labels[hardest_first])[:1]:
+                rows = hardest_first[turn]
+                self._blend(features_BD[rows], labels[rows])
+
+    def _blend(self, features_BD: Tensor, labels: Tensor) -> None:
+        blended = self.momentum * self.rows_CD[labels] + (1 - self.momentum) * features_BD
+        self.rows_CD[labels] = F.normalize(blended, dim=1)
+
+
+def _turns(labels: Tensor) -> list[Tensor]:
+    """Positions of the first samples of all labels, then of the second ones, and so on."""
+    order = labels.argsort(stable=True)
+    ranked = labels[order]
+    turn = torch.arange(len(labels), device=labels.device) - torch.searchsorted(ranked, ranked)
+    return [order[turn == n] for n in range(int(turn.max()) + 1 if len(turn) else 0)]
+
+
+def _means(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean feature of each label that occurs, and these labels."""
+    names, group = torch.unique(labels, return_inverse=True)
+    sums = features_BD.new_zeros(len(names), features_BD.shape[1])
+    sums.index_add_(0, group, features_BD)
+    return sums / torch.bincount(group)[:, None], names
+
+
+def _over_ranks(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The samples of all ranks, in the order of the ranks; batches may differ in length."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return features_BD, labels
+    count = torch.tensor([len(labels)], device=labels.device)
+    counts = [torch.empty_like(count) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, count)
+    most = int(torch.stack(counts).max())
+    gathered = []
+    for own in (features_BD, labels):
+        padded = own.new_zeros(most, *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in counts]
+        distributed.all_gather(parts, padded)
+        gathered.append(torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)]))
+    return gathered[0], gathered[1]
 
 
 def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:

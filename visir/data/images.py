@@ -35,7 +35,7 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
-            return _to_rgb(ImageOps.exif_transpose(image), path)
+            return upright_rgb(image, path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; check the path") from None
     except UnidentifiedImageError:
@@ -64,8 +64,22 @@ def read_resized(path: Path, size: tuple[int, int]) -> ByteArray:
     Raises:
         InputError: as `read_image`.
     """
+    return resized(read_image(path), size)
+
+
+def resized(image: Image.Image, size: tuple[int, int]) -> ByteArray:
+    """An RGB image at `size` = (height, width), by Lanczos: (height, width, 3) uint8."""
     height, width = size
-    return np.array(read_image(path).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def upright_rgb(image: Image.Image, name: Path | str) -> Image.Image:
+    """An opened image turned as its camera was held, in 8-bit RGB; 16-bit grey is scaled.
+
+    Raises:
+        InputError: pixels of a kind that has no 8-bit meaning; `name` is what the message calls it.
+    """
+    return _to_rgb(ImageOps.exif_transpose(image), name)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -102,11 +116,11 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, name: Path | str) -> Image.Image:
     if image.mode in _SIXTEEN_BIT:
-        return _from_sixteen_bit(image, path).convert("RGB")
+        return _from_sixteen_bit(image, name).convert("RGB")
     if image.mode == "F":
-        raise InputError(f"{path}: floating-point pixels; save it as 8-bit or 16-bit grey")
+        raise InputError(f"{name}: floating-point pixels; save it as 8-bit or 16-bit grey")
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         black = Image.new("RGBA", layers.size, (0, 0, 0, 255))
@@ -114,8 +128,8 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_sixteen_bit(image: Image.Image, path: Path) -> Image.Image:
+def _from_sixteen_bit(image: Image.Image, name: Path | str) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{path}: 32-bit pixels; save it as 8-bit or 16-bit grey")
+        raise InputError(f"{name}: 32-bit pixels; save it as 8-bit or 16-bit grey")
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))

@@ -9,17 +9,20 @@ the infrared one, so that both modalities are drawn to one point.
 
 | paper | function |
 |---|---|
+| two-stream network, Sec. 3.1 | `visir.nets.two_stream.TwoStream` |
 | pseudo-labels per modality, Sec. 3.2 | `visir.cluster.labels.pseudo_labels` |
-| memory, Eq. 1, 4-5 | `visir.cluster.memory.prototypes`, `ClusterMemory.update` |
-| dual contrastive loss, Eq. 2-3, 6 | `ClusterMemory.loss`, `Adca.loss` |
+| memory, Eq. 1, 4-5 | `visir.cluster.memory.prototypes`, `Memory.update` |
+| dual contrastive loss, Eq. 2-3, 6 | `Memory.loss`, `Adca.loss` |
 | count priority selection, Sec. 3.3 | `visir.cluster.associate.count_priority` |
 | memory aggregation, Sec. 3.3 | `Adca._aggregate` |
 
-Deviations: the network is the two-stem ViT (published: two-stream ResNet-50); descriptors are
-normalised after the average over the mirror image (script: not); stage 2 starts from stage 1's
-last epoch (script: its best epoch on the test identities); all losses of a step read the memories
-as they stood before it (script: the second reads what the first has changed).
-`center_cameras` is ours and off in the published presets.
+Deviations: stage 2 starts from stage 1's last epoch (script: its best epoch on the test
+identities); descriptors are normalised before and after the average over the mirror image (script:
+not); all losses of a step read the memories as they stood before it (script: the second reads what
+the first has changed); a group of a batch whose cluster has just enough other images draws them
+without repetition (script: with). Ours, and off in the published presets: the ViT (`network`),
+`center_cameras`, `adapt`, and every `association` but "count". With a ViT, positions and weights
+start as `visir.nets.vit` says unless a pre-trained file is given.
 """
 
 from __future__ import annotations
@@ -28,22 +31,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from visir.cluster.associate import count_priority
-from visir.cluster.labels import pseudo_labels
-from visir.cluster.memory import ClusterMemory, prototypes
+from visir.cluster.associate import (
+    Association,
+    AssociationName,
+    Side,
+    count_priority,
+    greedy,
+    mutual,
+    ranking,
+    transport,
+)
+from visir.cluster.cameras import centred
+from visir.cluster.health import Adapt
+from visir.cluster.labels import Algorithm, pseudo_labels
+from visir.cluster.memory import Memory, Rule, prototypes
+from visir.cluster.survey import cluster_training, draw_by_cluster, embed_training, join
 from visir.data.dataset import Part, TrainingSet
-from visir.data.draws import generator
-from visir.data.samplers import cluster_batches
 from visir.data.transforms import View
-from visir.embed import embed_pixels
 from visir.methods.contract import Plan
-from visir.nets.vit import Features, Vit
-from visir.types import Batch, InputError, IntArray, Modality
+from visir.nets.build import Features, NetworkName, build
+from visir.types import Batch, IntArray, Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
 
 
 @dataclass(frozen=True)
@@ -51,21 +63,27 @@ class Config:
     """Defaults are the public script's for SYSU-MM01 unless marked as ours."""
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels [paper]
-    network: Literal["micro", "small", "base"] = "base"  # ours; paper: two-stream ResNet-50
-    class_tokens: int = 1  # ours; a ResNet has none
-    drop_path: float = 0.1  # ours
+    network: NetworkName = "resnet50"  # [paper]; "micro", "small" and "base" are ViTs, ours
+    drop_path: float = 0.0  # ours; a ResNet has none
     stage_epochs: tuple[int, int] = (50, 50)  # [paper]
+    stage_start: Literal["last", "test-best"] = "last"  # epoch stage 2 begins with [script: test]
     iterations: int = 200  # batches an epoch [script]
     visible_clusters: int = 8  # in a batch, of `instances` images, two views each [script]
     infrared_clusters: int = 16  # [script]
     instances: int = 16  # images of a cluster in a batch [paper]
+    algorithm: Algorithm = "dbscan"  # what makes clusters of distances [paper]
     eps: float = 0.6  # DBSCAN radius, Jaccard distance [paper]
+    adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
     min_samples: int = 4  # neighbours of a core point [paper]
     k1: int = 30  # k-reciprocal neighbourhood [script]
     k2: int = 6  # query expansion [script]
     temperature: float = 0.05  # [paper]
     momentum: float = 0.1  # weight of the old prototype [script]
+    memory: Rule = "momentum"  # how a batch changes a prototype [script]
+    association: AssociationName = "count"  # of visible and infrared clusters [paper]
     vote_threshold: float = 0.5  # least cosine of a voting pair [script]
+    transport_temperature: float = 0.05  # of similarities, in optimal transport; ours
+    transport_slack: float = 0.1  # price of giving less than all, in cosine; ours
     aggregation: float = 0.9  # share of the infrared prototype in a pair's visible one [script]
     lr: float = 3.5e-4  # Adam [paper]
     weight_decay: float = 5e-4  # [script]
@@ -81,13 +99,14 @@ PRESETS = {
     "tiny": Config(
         size=(64, 32),
         network="micro",
-        drop_path=0.0,
         stage_epochs=(10, 20),
         iterations=40,
         instances=4,
         eps=0.5,
+        adapt="eps",
         k1=16,
         momentum=0.2,
+        association="mutual",
         vote_threshold=0.3,
         lr=1e-3,
         lr_step=15,
@@ -105,10 +124,9 @@ class Adca:
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.epochs = sum(config.stage_epochs)
-        self.model = Vit(config.network, config.size, config.class_tokens, config.drop_path).to(
-            device
-        )
-        self.memories: dict[Modality, ClusterMemory] = {}
+        self.stage_starts = (config.stage_epochs[0],)
+        self.model = build(config.network, config.size, drop_path=config.drop_path).to(device)
+        self.memories: dict[Modality, Memory] = {}
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all weights that learn."""
@@ -121,110 +139,83 @@ class Adca:
         config = self.config
         second = epoch >= config.stage_epochs[0]
         in_stage = epoch - config.stage_epochs[0] if second else epoch
-        features = {modality: self._features(modality) for modality in Modality}
-        compared = self._compared(features)
-        labels = {modality: self._labels(modality, compared[modality]) for modality in Modality}
-        for modality in Modality:
-            self.memories[modality] = ClusterMemory(
+        features = embed_training(self.model, self.data, self.device, config.precision)
+        compared = {modality: self._compared(modality, of) for modality, of in features.items()}
+        labels, momentum, warnings = cluster_training(
+            compared, self._cluster, config.eps, config.momentum, config.adapt
+        )
+        self.memories = {
+            modality: Memory(
                 prototypes(features[modality], labels[modality]),
-                config.momentum,
+                momentum,
                 config.temperature,
+                config.memory,
             )
-        partners = self._aggregate(compared, labels) if second else None
-        all_labels = np.empty(len(self.data.infrared), np.int64)
-        for modality in Modality:
-            all_labels[self.data.rows(modality)] = labels[modality]
+            for modality in Modality
+        }
+        partners = None
+        if second:
+            association = associate(
+                Side(compared[VIS], labels[VIS]), Side(compared[IR], labels[IR]), config
+            )
+            self._aggregate(association)
+            partners = association.infrared_partners()
+        joined = join(self.data, labels)
         return Plan(
             stage="stage 2" if second else "stage 1",
-            batches=self._batches(epoch, all_labels),
+            batches=self._batches(epoch, joined),
             steps=config.iterations,
             lr=config.lr * 0.1 ** (in_stage // config.lr_step),
             fresh_optimizer=in_stage == 0,
-            labels=all_labels,
+            labels=joined,
             partners=partners,
+            warnings=warnings,
         )
 
-    def _features(self, modality: Modality) -> Tensor:
-        rows = self.data.rows(modality)
-        self.model.eval()
-        features = embed_pixels(
-            self.model, self.data.pixels[rows], modality, self.device, self.config.precision
-        )
-        return features
-
-    def _compared(self, features: dict[Modality, Tensor]) -> dict[Modality, Tensor]:
+    def _compared(self, modality: Modality, features: Tensor) -> Tensor:
         """What clusters and pairs are found on."""
         if not self.config.center_cameras:
             return features
-        return {
-            modality: centred(of, self.data.cams[self.data.rows(modality)])
-            for modality, of in features.items()
-        }
+        return centred(features, self.data.cams[self.data.rows(modality)])
 
-    def _labels(self, modality: Modality, features: Tensor) -> IntArray:
+    def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
         config = self.config
-        labels = pseudo_labels(features, config.eps, config.min_samples, config.k1, config.k2)
-        if labels.max(initial=-1) < 1:
-            raise InputError(
-                f"clustering the {modality.value} images gave {labels.max(initial=-1) + 1} "
-                f"cluster(s) at eps {config.eps}; set another eps, or start from a "
-                "pre-trained network (--start)"
-            )
-        return labels
-
-    def _aggregate(
-        self, features: dict[Modality, Tensor], labels: dict[Modality, IntArray]
-    ) -> IntArray:
-        """Mix each infrared prototype into its visible partner's; not normalised, as published."""
-        vis, ir = Modality.VISIBLE, Modality.INFRARED
-        partners = count_priority(
-            features[vis], features[ir], labels[vis], labels[ir], self.config.vote_threshold
+        return pseudo_labels(
+            features, eps, config.min_samples, config.k1, config.k2, config.algorithm
         )
-        paired = torch.from_numpy(np.flatnonzero(partners >= 0)).to(self.device)
-        target = torch.from_numpy(partners).to(self.device)[paired]
-        share = self.config.aggregation
-        memory = self.memories[vis].prototypes_CD
-        memory[paired] = (1 - share) * memory[paired] + share * self.memories[ir].prototypes_CD[
-            target
-        ]
-        return partners
+
+    def _aggregate(self, association: Association) -> None:
+        """Mix infrared prototypes into visible partners' ones; not normalised, as published."""
+        shares = self.config.aggregation * torch.from_numpy(association.vis_to_ir).to(self.device)
+        own, other = self.memories[VIS].rows_CD, self.memories[IR].rows_CD
+        self.memories[VIS].rows_CD = (1 - shares.sum(dim=1, keepdim=True)) * own + shares @ other
 
     def _batches(self, epoch: int, labels: IntArray) -> Iterator[list[Part]]:
         config = self.config
-        streams = {
-            modality: cluster_batches(
-                np.where(self.data.infrared == (modality is Modality.INFRARED), labels, -1),
-                self.data.cams,
-                clusters,
-                config.instances,
-                generator(self.seed, epoch, modality is Modality.INFRARED),
-            )
-            for modality, clusters in (
-                (Modality.VISIBLE, config.visible_clusters),
-                (Modality.INFRARED, config.infrared_clusters),
-            )
-        }
+        clusters = {VIS: config.visible_clusters, IR: config.infrared_clusters}
+        draws = draw_by_cluster(self.data, labels, clusters, config.instances, self.seed, epoch)
         for _ in range(config.iterations):
-            vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
+            rows = next(draws)
             yield [
-                Part(vis, labels[vis], View.PLAIN),
-                Part(vis, labels[vis], View.EXCHANGE),
-                Part(ir, labels[ir], View.GRAY),
+                Part(rows[VIS], labels[rows[VIS]], View.PLAIN),
+                Part(rows[VIS], labels[rows[VIS]], View.EXCHANGE),
+                Part(rows[IR], labels[rows[IR]], View.GRAY),
             ]
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Each modality against its own memory (Eq. 2-3); both views of visible images count."""
         return {
-            modality.value: self.memories[modality].loss(
-                outputs.embedding[mask], batch.labels[mask]
+            modality.value: memory.loss(
+                outputs.embedding[batch.of(modality)], batch.labels[batch.of(modality)]
             )
-            for modality, mask in _by_modality(batch)
+            for modality, memory in self.memories.items()
         }
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Blend the batch into both memories (Eq. 4-5)."""
-        for modality, mask in _by_modality(batch):
-            self.memories[modality].update(outputs.embedding[mask], batch.labels[mask])
+        for modality, memory in self.memories.items():
+            mask = batch.of(modality)
+            memory.update(outputs.embedding[mask], batch.labels[mask])
 
     def state(self) -> dict[str, Any]:
         """Nothing: memories are rebuilt from the model at every epoch."""
@@ -234,14 +225,19 @@ class Adca:
         """Nothing to take back."""
 
 
-def centred(features_ND: Tensor, cams: IntArray) -> Tensor:
-    """Features less the mean of their camera, normalised again: what the camera adds is removed."""
-    centred_ND = features_ND.clone()
-    for cam in np.unique(cams):
-        rows = torch.from_numpy(np.flatnonzero(cams == cam)).to(features_ND.device)
-        centred_ND[rows] -= features_ND[rows].mean(dim=0)
-    return F.normalize(centred_ND, dim=1)
-
-
-def _by_modality(batch: Batch) -> tuple[tuple[Modality, Tensor], ...]:
-    return (Modality.VISIBLE, ~batch.infrared), (Modality.INFRARED, batch.infrared)
+def associate(vis: Side, ir: Side, config: Config) -> Association:
+    """Partners of the clusters, in the way the settings name."""
+    temperature = config.transport_temperature
+    match config.association:
+        case "count":
+            return count_priority(vis, ir, config.vote_threshold)
+        case "greedy":
+            return greedy(vis, ir)
+        case "mutual":
+            return mutual(vis, ir)
+        case "ranking":
+            return ranking(vis, ir)
+        case "balanced":
+            return transport(vis, ir, temperature)
+        case _:
+            return transport(vis, ir, temperature, config.transport_slack)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from visir.data.dataset import Part, TrainingSet
-from visir.nets.vit import Features, Vit
+from visir.nets.build import Features, Network
 from visir.types import Batch, InputError, IntArray
 
 
@@ -57,28 +57,46 @@ class Settings(Protocol):
         """One of "auto", "bf16", "fp32"."""
 
 
+_MAY_BE_ZERO = {"pad", "stage_epochs", "switch", "intra_from", "cross_from"}
+_POSITIVE = {"eps", "temperature", "transport_temperature", "transport_slack", "lr"}
+_SHARES = {"eps", "momentum", "first_momentum", "instance_momentum", "aggregation", "ratio"}
+
+
 def require_usable(config: object) -> None:
-    """Refuse counts below one, where only a border or a stage may be nothing.
+    """Refuse counts below one, where nothing else makes sense, and numbers out of their range.
 
     Raises:
         InputError: the setting and its value.
     """
     for name, value in vars(config).items():
-        least = 0 if name in ("pad", "stage_epochs") else 1
         for number in value if isinstance(value, tuple) else (value,):
+            least = 0 if name in _MAY_BE_ZERO else 1
             if type(number) is int and number < least:
                 raise InputError(f"--set: {name} must be at least {least}, got {value}")
+            if type(number) is not float:
+                continue
+            if number < 0 or (name in _POSITIVE and number == 0):
+                raise InputError(f"--set: {name} must be above 0, got {value}")
+            if name in _SHARES and number > 1:
+                raise InputError(f"--set: {name} must be at most 1, got {value}")
 
 
 class Method(Protocol):
     """A way to train. Everything random in it is drawn from `seed` and the epoch."""
 
     presets: ClassVar[dict[str, Any]]
-    model: Vit
     epochs: int
 
     def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
         """Build the network on `device`; `data` holds no label."""
+
+    @property
+    def stage_starts(self) -> Sequence[int]:
+        """Epochs at which a stage begins that goes on from an earlier one's weights."""
+
+    @property
+    def model(self) -> Network:
+        """What is trained, saved and embedded with."""
 
     def optimizer(self) -> torch.optim.Optimizer:
         """A fresh optimiser over the model's learning-rate groups."""

@@ -33,7 +33,8 @@ from visir.data.samplers import shuffled_batches
 from visir.data.transforms import View
 from visir.losses import nt_xent
 from visir.methods.contract import Plan
-from visir.nets.vit import Features, Vit
+from visir.nets.features import Features
+from visir.nets.vit import Vit
 from visir.types import Batch, Modality
 
 
@@ -83,6 +84,7 @@ class SimCLR:
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
+        self.stage_starts: tuple[int, ...] = ()
         self.model = Vit(config.network, config.size, config.class_tokens, config.drop_path).to(
             device
         )

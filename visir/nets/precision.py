@@ -28,11 +28,12 @@ def resolve_device(name: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Autocast to bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
-    enabled = precision == "bf16" or (precision == "auto" and _multiplies_bf16(device))
+    enabled = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def _multiplies_bf16(device: torch.device) -> bool:
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has units for bf16 products, which are then faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet

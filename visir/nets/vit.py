@@ -4,16 +4,22 @@ The encoder of TransReID-SSL (Luo et al., 2021: ICS, an IBN-convolution stem bef
 two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images enter through
 stems of their own, share every transformer block, and leave as N class tokens, each with its own
 batch-norm bottleneck. The concatenation of the N bottlenecks is the embedding.
+
+SDCL (Yang et al., CVPR 2024) reads a second, shallow descriptor off the same network:
+one more block and norm look at the patch embeddings before any block, with the deep class tokens as
+queries.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.nets.features import Features, by_stem
 from visir.types import InputError
 
 
@@ -32,17 +38,6 @@ SIZES = {
     "small": VitSize(dim=384, depth=12, heads=6, stem=64, patch=16),
     "base": VitSize(dim=768, depth=12, heads=12, stem=64, patch=16),
 }
-
-
-class Features(NamedTuple):
-    """What every network returns, in training and in evaluation.
-
-    embedding: (B, N * dim), the bottlenecked tokens side by side, not normalised;
-    tokens: (B, N, dim), the class tokens before their bottlenecks.
-    """
-
-    embedding: Tensor
-    tokens: Tensor
 
 
 class IBN(nn.Module):
@@ -150,6 +145,11 @@ class Vit(nn.Module):
         image_size: (height, width) in pixels, each a multiple of the size's patch.
         class_tokens: N, the number of class tokens.
         drop_path: stochastic depth of the last block; earlier blocks rise to it linearly from 0.
+        shallow: give SDCL's shallow tokens too, behind the deep ones.
+
+    Attributes:
+        described: what `visir.nets.build.build` makes it from again, beside the image size.
+        embedding_dim: width of the embedding.
 
     Raises:
         InputError: an unknown size, or an image size that the patches do not tile.
@@ -161,6 +161,7 @@ class Vit(nn.Module):
         image_size: tuple[int, int] = (96, 48),
         class_tokens: int = 1,
         drop_path: float = 0.0,
+        shallow: bool = False,
     ) -> None:
         super().__init__()
         if size not in SIZES:
@@ -179,9 +180,11 @@ class Vit(nn.Module):
         rates = [drop_path * i / max(shape.depth - 1, 1) for i in range(shape.depth)]
         self.blocks = nn.ModuleList(Block(shape.dim, shape.heads, rate) for rate in rates)
         self.norm = nn.LayerNorm(shape.dim, eps=1e-6)
-        self.bottlenecks = nn.ModuleList(nn.BatchNorm1d(shape.dim) for _ in range(class_tokens))
+        outputs = class_tokens * (2 if shallow else 1)
+        self.bottlenecks = nn.ModuleList(nn.BatchNorm1d(shape.dim) for _ in range(outputs))
+        self.described = {"size": size, "class_tokens": class_tokens, "shallow": shallow}
         self.class_tokens = class_tokens
-        self.embedding_dim = class_tokens * shape.dim
+        self.embedding_dim = outputs * shape.dim
         self.apply(_initialise)
         for parameter in (self.cls_token, self.pos_embed):
             nn.init.trunc_normal_(parameter, std=0.02)
@@ -190,6 +193,10 @@ class Vit(nn.Module):
             bottleneck.bias.requires_grad_(False)
         # Both modalities start alike, as two copies of one pre-trained stem do.
         self.ir_stem.load_state_dict(self.vis_stem.state_dict())
+        self.shallow = nn.ModuleDict() if shallow else None
+        if self.shallow is not None:
+            self.shallow["block"] = deepcopy(self.blocks[-1])
+            self.shallow["norm"] = deepcopy(self.norm)
 
     def forward(self, images: Tensor, infrared: Tensor) -> Features:
         """Encode a mixed batch.
@@ -198,26 +205,38 @@ class Vit(nn.Module):
             images: (B, 3, H, W), normalised.
             infrared: (B,) bool, True where the infrared stem is to be used.
         """
-        patches = self._patches(images, infrared)
+        patches = by_stem(self.vis_stem, self.ir_stem, images, infrared)
         tokens = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
-        x = torch.cat([tokens, patches], dim=1) + self.pos_embed
-        for block in self.blocks:
+        embedded = torch.cat([tokens, patches], dim=1) + self.pos_embed
+        x = embedded
+        for block in self.blocks[:-1]:
             x = block(x)
-        tokens = self.norm(x[:, : self.class_tokens]).float()
+        read = self.class_tokens
+        tokens = self.norm(self.blocks[-1](x)[:, :read])
+        if self.shallow is not None:
+            query = torch.cat([x[:, :read], embedded[:, read:]], dim=1)
+            shallow = self.shallow["norm"](self.shallow["block"](query)[:, :read])
+            tokens = torch.cat([tokens, shallow], dim=1)
+        tokens = tokens.float()
         embedding = torch.cat(
             [bottleneck(tokens[:, i]) for i, bottleneck in enumerate(self.bottlenecks)], dim=1
         )
         return Features(embedding.float(), tokens)
 
-    def _patches(self, images: Tensor, infrared: Tensor) -> Tensor:
-        if infrared.all():
-            return self.ir_stem(images)  # type: ignore[no-any-return]
-        if not infrared.any():
-            return self.vis_stem(images)  # type: ignore[no-any-return]
-        vis, ir = self.vis_stem(images[~infrared]), self.ir_stem(images[infrared])
-        patches: Tensor = vis.new_empty(len(images), *vis.shape[1:])
-        patches[~infrared], patches[infrared] = vis, ir
-        return patches
+    def complete(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A network's state; a missing shallow branch is copied from the deep one."""
+        if self.shallow is None or any(name.startswith("shallow.") for name in state):
+            return state
+        last, copies = len(self.blocks) - 1, dict(state)
+        for name, value in state.items():
+            if name.startswith(f"blocks.{last}."):
+                copies[name.replace(f"blocks.{last}.", "shallow.block.", 1)] = value
+            elif name.startswith("norm."):
+                copies[f"shallow.{name}"] = value
+            elif name.startswith("bottlenecks."):
+                _, number, field = name.split(".")
+                copies[f"bottlenecks.{int(number) + self.class_tokens}.{field}"] = value
+        return copies
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
+from visir.nets.build import Network, build
+from visir.nets.two_stream import TwoStream, state_from_adca, state_from_imagenet
 from visir.nets.vit import Vit
 from visir.run import atomic_write
 from visir.types import InputError
 
 
 def save_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
-    """Write a network's state; `about` must hold "net", the arguments of `Vit`, as JSON values."""
+    """Write a network's state; `about["net"]` holds the arguments of `build`, in JSON values."""
     state = {name: value.detach().clone() for name, value in net.state_dict().items()}
     with atomic_write(path) as file:
         file.write(safetensors.torch.save(state, {"visir": json.dumps(about)}))
@@ -39,30 +43,105 @@ def read_about(path: Path) -> dict[str, Any]:
     return dict(json.loads(about))
 
 
-def load_weights(path: Path) -> tuple[Vit, dict[str, Any]]:
+def load_weights(path: Path) -> tuple[Network, dict[str, Any]]:
     """Build the network a file describes and fill it: (network in evaluation mode, description)."""
     about = read_about(path)
-    net = Vit(**{**about["net"], "image_size": tuple(about["net"]["image_size"])})
+    described = dict(about["net"])
+    net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
     start_from(net, path)
     return net.eval(), about
 
 
-def start_from(net: nn.Module, path: Path) -> None:
-    """Fill `net` with weights of an earlier run of the same network.
+class Loaded(NamedTuple):
+    """What became of a file's tensors: `kept` ones of the network found none and stay as drawn."""
+
+    used: int
+    unused: tuple[str, ...]
+    kept: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        line = f"{self.used} tensors loaded"
+        for names, what in ((self.unused, "unused"), (self.kept, "not in the file, as drawn")):
+            if names:
+                some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+                line += f", {len(names)} {what} ({some})"
+        return line
+
+
+def start_from(net: Network, path: Path) -> Loaded:
+    """Fill `net` with weights from a file.
+
+    Files are visir's own (.safetensors), torchvision's of a ResNet, or ADCA's checkpoints; of the
+    last two the classifier is not used, and a bottleneck that is not there stays as drawn.
 
     Raises:
         InputError: a tensor is missing, left over, or of another shape; the message says which.
     """
-    read_about(path)
-    state = safetensors.torch.load_file(path)
-    own = net.state_dict()
-    for name in sorted(own.keys() | state.keys()):
-        if name not in state or name not in own:
-            where = "is missing" if name not in state else "has no place in this network"
-            raise InputError(f"{path}: tensor {name} {where}; start from the same network size")
-        if own[name].shape != state[name].shape:
+    if path.suffix == ".safetensors":
+        read_about(path)
+        whole = state = safetensors.torch.load_file(path)
+        may_stay: tuple[str, ...] = ()
+        if isinstance(net, Vit):
+            state = net.complete(state)
+        left_over = sorted(state.keys() - net.state_dict().keys())
+        if left_over:
             raise InputError(
-                f"{path}: tensor {name} is {tuple(state[name].shape)}, "
+                f"{path}: tensor {left_over[0]} has no place in this network; start from the same "
+                "network size"
+            )
+    else:
+        whole = _read_checkpoint(path)
+        if not isinstance(net, TwoStream):
+            raise InputError(
+                f"{path}: a ResNet's checkpoint can start the network resnet50 only; set "
+                "--set network=resnet50 or give a .safetensors file of visir"
+            )
+        published = any(name.startswith("base_resnet.") for name in whole)
+        state = (state_from_adca if published else state_from_imagenet)(whole)
+        may_stay = () if published else ("bottleneck.",)
+    return _fill(net, path, state, whole, may_stay)
+
+
+def _fill(
+    net: Network, path: Path, state: dict[str, Tensor], whole: dict[str, Tensor],
+    may_stay: tuple[str, ...],
+) -> Loaded:  # fmt: skip
+    """Check names and shapes, then load; `may_stay` begins the names a file need not have."""
+    own = net.state_dict()
+    kept = sorted(own.keys() - state.keys())
+    for name in kept:
+        # Files written before batch norm counted its batches lack the counters.
+        if not name.startswith(may_stay or ("-",)) and not name.endswith("num_batches_tracked"):
+            raise InputError(f"{path}: tensor {name} is missing; start from the same network size")
+    for name, value in state.items():
+        if own[name].shape != value.shape:
+            raise InputError(
+                f"{path}: tensor {name} is {tuple(value.shape)}, "
                 f"the network needs {tuple(own[name].shape)}; use the same size and class tokens"
             )
-    net.load_state_dict(state)
+    net.load_state_dict({**own, **state})
+    used = {value.data_ptr() for value in state.values()}
+    unused = sorted(name for name, value in whole.items() if value.data_ptr() not in used)
+    return Loaded(len(whole) - len(unused), tuple(unused), tuple(kept))
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of torch, by name; nothing in the file is run.
+
+    Raises:
+        InputError: the file cannot be read, or holds more than tensors and plain values.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(
+            f"{path}: not a checkpoint of tensors alone ({str(error).splitlines()[0]}); give a "
+            ".safetensors file of visir, or a .pth file with a state dict"
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not found:
+        raise InputError(f"{path}: holds no state dict; give a .pth file with named tensors")
+    named = {str(name).removeprefix("module."): value for name, value in found.items()}
+    return {name: value for name, value in named.items() if isinstance(value, Tensor)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from visir.report import looks, numbers
+from visir.report.clusters import clusters
 from visir.report.material import gather
 from visir.report.pictures import Pictures
 from visir.run import Run, write_text
@@ -38,7 +39,7 @@ def write_report(run: Path, device: str = "cpu") -> Path:
         looks.embedding_map(material),
         numbers.results(material),
         numbers.accuracy(material),
-        numbers.clusters(material),
+        clusters(material),
         numbers.losses(material),
         numbers.settings(material, f"visir report {shlex.quote(str(run))}"),
     ]

@@ -63,7 +63,9 @@ def lines(
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_ylim(bottom=0)
         _whole_epochs(axes)
-        top = axes.get_ylim()[1] * (1.12 if bounds else 1.0)
+        highest = axes.get_ylim()[1]
+        top = highest * (1.12 if bounds else 1.0)
+        axes.set_yticks([tick for tick in axes.get_yticks() if tick <= highest])  # not across names
         axes.set_ylim(0, top)
         for name, x_bound in bounds:
             axes.axvline(x_bound, color=LINE, linewidth=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from visir.types import (
 if TYPE_CHECKING:
     from visir.evaluate import Evaluation
 
+Line = Mapping[str, Any]
 UNTESTED = 1000  # training images looked at where no image is set apart for testing
 
 
@@ -63,7 +65,7 @@ class Material:
 
     run: Run
     config: Mapping[str, Any]
-    metrics: Sequence[Mapping[str, Any]]
+    metrics: Sequence[Line]
     benchmark: Benchmark
     size: tuple[int, int]
     records: tuple[Record, ...]
@@ -73,7 +75,7 @@ class Material:
     protocol: Protocol
     precision: FloatArray
 
-    def lines(self, kind: str) -> list[Mapping[str, Any]]:
+    def lines(self, kind: str) -> list[Line]:
         """The metrics of one kind, oldest first."""
         return [line for line in self.metrics if line.get("kind") == kind]
 
@@ -184,3 +186,15 @@ def _pairs(values: IntArray, query: IntArray, gallery: IntArray) -> tuple[IntArr
 def _compared(query: Record, other: Record, exclusion: Exclusion) -> bool:
     barred = (query.cam, other.cam) in exclusion.cam_pairs
     return not barred or (exclusion.same_identity_only and query.pid != other.pid)
+
+
+def points(lines: Iterable[Line], name: str) -> list[tuple[float, float]]:
+    """(epoch counted from 1, value) of the lines that have it; the random start is epoch 0."""
+    return [(line["epoch"] + 1, float(line[name])) for line in lines if line.get(name) is not None]
+
+
+def stages(lines: Sequence[Line]) -> list[tuple[str, float]]:
+    """Names of the stages and where each begins: half an epoch before its first."""
+    starts = [lines[0]] if lines else []
+    starts += [here for there, here in pairwise(lines) if there.get("stage") != here.get("stage")]
+    return [(str(line.get("stage", "")), line["epoch"] + 0.5) for line in starts]

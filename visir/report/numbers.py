@@ -1,18 +1,15 @@
-"""The parts of a report that show numbers: headline, clusters, losses, accuracy, result table."""
+"""The parts of a report that show numbers: headline, losses, accuracy, result table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
-from itertools import cycle, pairwise
-from typing import Any
+from itertools import cycle
 
 from visir.report import figures
 from visir.report.markup import note, percent, plot, plots, section
-from visir.report.material import Material
+from visir.report.material import Material, points, stages
 
-Line = Mapping[str, Any]
 UNSUPERVISED = "Identity labels took no part in training."
 
 
@@ -30,46 +27,6 @@ def header(material: Material) -> str:
     )
 
 
-def clusters(material: Material) -> str:
-    """How the groups the method found by itself developed."""
-    lines = [line for line in material.lines("plan") if "clusters_visible" in line]
-    if not lines:
-        return section("clusters", "Clusters", note("This run logged no clusters."))
-    bounds = _bounds(lines)
-    wanted = (
-        ("clusters", "Groups found", "groups", "Look-alikes put together, in each modality."),
-        ("outliers", "Left out", "images (%)", "Images in no group sit out the epoch."),
-        (
-            "purity",
-            "True purity",
-            "right images (%)",
-            "Share of a group's images that show its most frequent person. The labels were read "
-            "for this curve alone, never in training.",
-        ),
-    )
-    parts = [
-        plot(
-            title,
-            figures.lines(
-                [
-                    ("visible", figures.VISIBLE, _points(lines, f"{name}_visible")),
-                    ("infrared", figures.INFRARED, _points(lines, f"{name}_infrared")),
-                ],
-                "epoch",
-                axis,
-                percent=name != "clusters",
-                bounds=bounds,
-            ),
-            caption,
-        )
-        for name, title, axis, caption in wanted
-        if any(f"{name}_visible" in line for line in lines)
-    ]
-    if any("pairs_matched" in line for line in lines):
-        parts.append(_pairs(lines, bounds))
-    return section("clusters", "Clusters", plots(parts))
-
-
 def losses(material: Material) -> str:
     """The loss terms over the epochs."""
     lines = material.lines("epoch")
@@ -79,10 +36,10 @@ def losses(material: Material) -> str:
     names = list(dict.fromkeys(key for term in terms for key in term))
     names.remove("epoch")
     series = [
-        (name.replace("_", " "), colour, _points(terms, name))
+        (name.replace("_", " "), colour, points(terms, name))
         for name, colour in zip(names, cycle(figures.SERIES), strict=False)
-    ] or [("loss", figures.THIRD, _points(lines, "loss"))]
-    svg = figures.lines(series, "epoch", "mean loss", bounds=_bounds(lines))
+    ] or [("loss", figures.THIRD, points(lines, "loss"))]
+    svg = figures.lines(series, "epoch", "mean loss", bounds=stages(lines))
     caption = (
         "Each term as training adds it up. A new stage asks something else, so a step where one "
         "begins is no failure."
@@ -96,15 +53,15 @@ def accuracy(material: Material) -> str:
     if not lines:
         none = "No epoch was scored while training."
         return section("accuracy", title, note(none if material.evaluation else material.unscored))
-    bounds = _bounds(material.lines("epoch"))
+    bounds = stages(material.lines("epoch"))
     parts = []
     for name in dict.fromkeys(str(line["protocol"]) for line in lines):
         mine = [line for line in lines if line["protocol"] == name]
         chance = mine[-1].get("chance_mAP")
         svg = figures.lines(
             [
-                ("rank-1", figures.SERIES[5], _points(mine, "rank1")),
-                ("mAP", figures.THIRD, _points(mine, "mAP")),
+                ("rank-1", figures.SERIES[5], points(mine, "rank1")),
+                ("mAP", figures.THIRD, points(mine, "mAP")),
             ],
             "epochs trained (0: the start)",
             "accuracy (%)",
@@ -213,27 +170,3 @@ def _times(value: float, chance: float) -> str:
 
 def _around(spread: float | None) -> str:
     return "" if spread is None else f" <small>± {percent(spread)}</small>"
-
-
-def _pairs(lines: Sequence[Line], bounds: Sequence[tuple[str, float]]) -> str:
-    svg = figures.lines(
-        [("pairs", figures.THIRD, _points(lines, "pairs_matched"))],
-        "epoch",
-        "pairs of groups",
-        bounds=bounds,
-    )
-    right = [line["pairs_correct"] for line in lines if line.get("pairs_correct") is not None]
-    said = f" In the last epoch {percent(right[-1])} % were truly one person." if right else ""
-    return plot("Matched across modalities", svg, f"A visible group with an infrared one.{said}")
-
-
-def _points(lines: Iterable[Line], name: str) -> list[tuple[float, float]]:
-    """(epoch counted from 1, value) of the lines that have it; the random start is epoch 0."""
-    return [(line["epoch"] + 1, float(line[name])) for line in lines if line.get(name) is not None]
-
-
-def _bounds(lines: Sequence[Line]) -> list[tuple[str, float]]:
-    """Names of the stages and where each begins: half an epoch before its first."""
-    starts = [lines[0]] if lines else []
-    starts += [here for there, here in pairwise(lines) if there.get("stage") != here.get("stage")]
-    return [(str(line.get("stage", "")), line["epoch"] + 0.5) for line in starts]

@@ -1,0 +1,219 @@
+"""What is said of a clustering, and what is done where it fails."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from visir.cluster.health import agreement, describe, diagnose, guarded, majority, steadied
+from visir.cluster.labels import pseudo_labels
+from visir.types import InputError
+
+
+def healthy(people=10, images=8):
+    return np.repeat(np.arange(people), images)
+
+
+def test_agreement_is_the_adjusted_rand_index_of_what_was_clustered_twice():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        one, other = rng.integers(-1, 5, 80), rng.integers(-1, 4, 80)
+        both = (one >= 0) & (other >= 0)
+        expected = adjusted_rand_score(one[both], other[both])
+        assert agreement(one, other) == pytest.approx(expected)
+        assert agreement(one + 1, other + 1) != pytest.approx(expected)  # outliers do not count
+    renamed = (healthy() + 3) % 10
+    assert agreement(healthy(), renamed) == 1
+    assert agreement(np.full(4, -1), healthy()[:4]) == 0
+
+
+def test_numbers_of_a_clustering():
+    labels = {"visible": np.array([0, 0, 0, 1, 1, -1]), "infrared": np.array([0, 0, 1, 1])}
+    truth = {"visible": np.array([4, 4, 5, 5, 5, 6]), "infrared": np.array([4, 4, 9, 9])}
+    found = describe(labels, np.array([0, -1]), truth, before=labels)
+    assert found["clusters_visible"] == 2
+    assert found["outliers_visible"] == pytest.approx(1 / 6, abs=1e-4)
+    assert found["largest_visible"] == 0.5
+    assert found["median_size_visible"] == 2.5
+    assert found["purity_visible"] == 0.8
+    assert found["clusters_per_identity_visible"] == pytest.approx(2 / 3, abs=1e-3)
+    assert found["agreement_infrared"] == 1
+    assert found["cluster_ratio"] == 1
+    assert (found["paired_visible"], found["paired_infrared"]) == (0.5, 0.5)
+    assert found["pairs_matched"] == 1
+    assert found["pairs_correct"] == 1
+    # The second visible cluster shows person 5, whom no infrared camera saw.
+    assert found["none_precision"] == 1
+    assert found["none_recall"] == 1
+    wrong = describe(labels, np.array([-1, 1]), truth)
+    assert (wrong["pairs_correct"], wrong["none_precision"], wrong["none_recall"]) == (0, 0, 0)
+    assert "agreement_visible" not in wrong
+
+
+def test_majorities_equal_the_loop_with_ties_to_the_lower_identity():
+    rng = np.random.default_rng(0)
+    labels, truth = rng.integers(-1, 12, 60), rng.integers(0, 4, 60)
+    expected = [np.bincount(truth[labels == label]).argmax() for label in range(12)]
+    assert majority(labels, truth).tolist() == expected
+    assert majority(labels, 3 - truth).tolist() != [3 - pid for pid in expected]
+
+
+def test_several_visible_clusters_may_share_a_partner():
+    labels = {"visible": healthy(4), "infrared": healthy(2)}
+    truth = {"visible": healthy(4) // 2, "infrared": healthy(2)}
+    found = describe(labels, np.array([0, 0, 1, 0]), truth)
+    assert found["pairs_matched"] == 4
+    assert found["pairs_correct"] == 0.75
+    assert (found["paired_visible"], found["paired_infrared"]) == (1, 1)
+    assert found["cluster_ratio"] == 2
+    assert not [name for name in found if name.startswith("none")]
+
+
+NONE, FEW = np.empty(0, np.int64), np.full(5, -1)
+
+
+@pytest.mark.parametrize("nothing", [NONE, FEW])
+def test_nothing_clustered_has_numbers_too(nothing):
+    labels = {"visible": healthy(), "infrared": nothing}
+    truth = {"visible": healthy(), "infrared": np.zeros(len(nothing), np.int64)}
+    found = describe(labels, np.full(10, -1), truth, labels)
+    assert (found["clusters_infrared"], found["largest_infrared"]) == (0, 0)
+    assert (found["purity_infrared"], found["agreement_infrared"]) == (0, 0)
+    assert found["outliers_infrared"] == (1 if len(nothing) else 0)
+    assert found["pairs_matched"] == found["paired_infrared"] == 0
+    assert found["none_recall"] == 1
+    said = diagnose(labels, labels)
+    assert len(said) == 2
+    assert said[0].startswith("infrared: " + ("100%" if len(nothing) else "there are no images"))
+
+
+def test_without_true_identities_nothing_true_is_said():
+    labels = {"visible": healthy(), "infrared": healthy()}
+    found = describe(labels, np.full(10, -1), None)
+    assert not [name for name in found if "purity" in name or "correct" in name or "none" in name]
+
+
+BAD = {
+    "one heap": (np.zeros(80, np.int64), "do not tell people apart"),
+    "half in one": (np.r_[np.zeros(50, np.int64), healthy(3, 10) + 1], "the largest with 62%"),
+    "all outliers": (np.full(80, -1), "100% of the images are outliers"),
+    "a few of one": (np.r_[np.zeros(6, np.int64), np.full(74, -1)], "92% of the images are out"),
+    "split": (np.arange(80) // 2, "people are split into many"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_each_fault_is_named_with_its_mend(fault):
+    labels, said = BAD[fault]
+    lines = diagnose({"visible": labels, "infrared": labels})
+    assert [line.split(":")[0] for line in lines] == ["visible", "infrared"]
+    assert said in lines[0]
+    assert any(mend in lines[0] for mend in ("lower eps", "raise eps"))
+
+
+def test_a_healthy_clustering_is_left_in_peace():
+    labels = {"visible": healthy(), "infrared": healthy(8)}
+    assert diagnose(labels, labels) == []
+
+
+def test_unlike_modalities_and_unsettled_labels_are_named():
+    rng = np.random.default_rng(0)
+    labels = {"visible": healthy(40), "infrared": healthy(10)}
+    assert "40 clusters of visible images against 10" in diagnose(labels)[0]
+    before = {name: rng.permutation(of) for name, of in labels.items()}
+    assert sum("little in common with the last epoch" in x for x in diagnose(labels, before)) == 2
+
+
+def heaps_above(limit):
+    """One heap at radii above the limit, outliers far below it, people in between."""
+
+    def cluster(eps):
+        if eps > limit:
+            return np.zeros(80, np.int64)
+        return healthy() if eps > limit / 2 else np.full(80, -1)
+
+    return cluster
+
+
+@pytest.mark.parametrize(("limit", "side"), [(0.4, "smaller"), (1.8, "larger")])
+def test_another_radius_is_tried_only_when_asked(limit, side):
+    with pytest.raises(InputError, match=r"at eps 0\.6 on 80 images; set another eps"):
+        guarded(heaps_above(limit), 0.6, adapt=False)
+    labels, radius, said = guarded(heaps_above(limit), 0.6, adapt=True)
+    assert labels.tolist() == healthy().tolist()
+    assert (radius < 0.6) == (side == "smaller")
+    assert f"{radius:.3g} was taken" in said[0]
+
+
+def tries(cluster, eps=0.6):
+    asked = []
+
+    def noted(radius):
+        asked.append(radius)
+        return cluster(radius)
+
+    try:
+        return asked, guarded(noted, eps, adapt=True)
+    except InputError as error:
+        return asked, str(error)
+
+
+def test_a_healthy_radius_is_kept_and_no_other_one_computed():
+    assert tries(lambda eps: healthy())[0] == [0.6]
+
+
+def test_radii_between_a_heap_and_outliers_are_halved():
+    asked, (labels, radius, _) = tries(
+        lambda eps: np.zeros(80, np.int64) if eps > 0.53 else
+        healthy() if eps > 0.51 else np.full(80, -1)
+    )  # fmt: skip
+    assert asked[:2] == [0.6, 0.48]
+    assert len(set(asked)) == len(asked) <= 7
+    assert 0.51 < radius < 0.53
+    assert labels.tolist() == healthy().tolist()
+
+
+def test_no_radius_is_tried_where_all_pairs_are_neighbours():
+    assert tries(lambda eps: np.full(8, -1), 0.85)[0] == [0.85, 0.99]
+
+
+def test_where_no_radius_is_good_the_first_with_two_clusters_is_taken():
+    poor = np.r_[healthy(2, 4), np.full(72, -1)]
+    asked, (labels, radius, said) = tries(lambda eps: poor if eps < 0.8 else np.zeros(80, int))
+    assert len(asked) == 7
+    assert radius == 0.6
+    assert said == []
+    assert labels.tolist() == poor.tolist()
+    assert tries(lambda eps: poor if eps < 0.7 else healthy())[1][1] == 0.75
+
+
+@pytest.mark.parametrize("labels", [NONE, np.zeros(8, np.int64), FEW, np.full(8, -1)])
+def test_fewer_than_two_clusters_at_all_radii_are_refused(labels):
+    asked, said = tries(lambda eps: labels, 0.5)
+    assert 1 < len(asked) <= 7
+    assert f"at eps {min(asked):.3g} to {max(asked):.3g} on {len(labels)} images; set" in said
+
+
+@pytest.mark.parametrize("adapt", [False, True])
+def test_equal_images_are_refused_and_diverged_ones_named(adapt):
+    feats = torch.nn.functional.normalize(torch.ones(90, 8), dim=1)
+    with pytest.raises(InputError, match=r"1 cluster\(s\) at eps .* on 90 images"):
+        guarded(lambda eps: pseudo_labels(feats, eps), 0.6, adapt)
+    feats[7] = torch.nan
+    with pytest.raises(InputError, match="row 7"):
+        guarded(lambda eps: pseudo_labels(feats, eps), 0.6, adapt)
+
+
+def test_what_is_poor_but_usable_is_kept_without_adapting():
+    for labels in (np.arange(80) // 2, np.r_[healthy(2, 4), np.full(72, -1)]):
+        assert guarded(lambda eps, labels=labels: labels, 0.6, adapt=False)[1:] == (0.6, [])
+        assert diagnose({"visible": labels, "infrared": labels})
+
+
+def test_a_heap_steadies_the_memories():
+    heap = np.r_[np.zeros(50, np.int64), np.ones(5, np.int64)]
+    momentum, said = steadied(0.1, [healthy(), heap])
+    assert momentum == 0.99
+    assert "momentum 0.99" in said[0]
+    assert steadied(0.1, [healthy(), np.full(8, -1)]) == (0.1, [])
+    assert steadied(0.995, [heap]) == (0.995, [])

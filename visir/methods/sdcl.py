@@ -1,0 +1,347 @@
+"""SDCL: shallow-deep collaborative learning (Yang, Chen, Ye; CVPR 2024).
+
+Learning visible-infrared re-identification without labels. A transformer gives two descriptors of
+an image: a deep one, and a shallow one that one more block reads off the patch embeddings. Each
+learns from its own cluster memory; where both agree on who the neighbours of an image are, the
+image is drawn to them, within its modality from the start and across modalities later. From the
+switch epoch on, the two descriptors' ranked lists vote for the infrared cluster of every visible
+image, and both modalities learn from one memory.
+
+| paper | function |
+|---|---|
+| shallow and deep features, Sec. 3.2 | `visir.nets.vit.Vit` with `shallow` |
+| contrastive learning of both, Sec. 3.2 | `Memory.loss`, `Sdcl._contrast` |
+| collaborative neighbour learning, Sec. 3.3 | `agreeing`, `neighbour_loss`, `Sdcl._neighbours` |
+| collaborative ranking association, Sec. 3.4 | `visir.cluster.associate.collaborative_ranking` |
+
+Deviations: the phase after the switch goes on from the last epoch (script: from its best epoch on
+the test identities); an image that its ranked lists leave without a label has none (script: counts
+as cluster 0); all losses of a step read the memories as they stood before it (script: the shared
+memory changes between two losses); the average over an image and its mirror image is taken of unit
+vectors (script: of raw ones); positions and weights start as `visir.nets.vit` says unless a
+pre-trained file is given. `cross="released"` is the script's alternation of directions,
+`"symmetric"` the paper's form. `center_cameras` and `adapt` are ours and off in the published
+presets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from visir.cluster.agreement import agreeing
+from visir.cluster.associate import by_majority, collaborative_ranking
+from visir.cluster.cameras import centred
+from visir.cluster.health import Adapt
+from visir.cluster.labels import pseudo_labels
+from visir.cluster.memory import Memory, prototypes
+from visir.cluster.survey import cluster_training, draw_by_cluster, embed_training, join
+from visir.data.dataset import Part, TrainingSet
+from visir.data.transforms import View
+from visir.methods.contract import Plan
+from visir.nets.build import Features, build
+from visir.types import Batch, IntArray, Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+DEPTHS = ("deep", "shallow")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Defaults are the public script's for SYSU-MM01 unless marked as ours."""
+
+    size: tuple[int, int] = (288, 144)  # input height, width in pixels [paper]
+    network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
+    drop_path: float = 0.1  # [script]
+    epochs: int = 50  # [paper]
+    switch: int = 30  # epoch of the ranking association, counted from 0 [script]
+    stage_start: Literal["last", "test-best"] = "last"  # whence the switch goes on [script: test]
+    iterations: int = 200  # batches an epoch before the switch [script]
+    iterations_after: int = 100  # and after it [script]
+    clusters: int = 8  # of each modality in a batch; two views of visible images [script]
+    instances: int = 16  # images of a cluster in a batch [script]
+    eps: float = 0.6  # DBSCAN radius, Jaccard distance [paper]
+    adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
+    min_samples: int = 4  # neighbours of a core point [script]
+    k1: int = 30  # k-reciprocal neighbourhood [script]
+    k1_after: int = 15  # that of visible images after the switch [script]
+    k2: int = 6  # query expansion [script]
+    temperature: float = 0.05  # [paper]
+    momentum: float = 0.1  # weight of the old prototype [paper]
+    first_momentum: float = 0.1  # that of the first epoch [script]
+    instance_momentum: float = 0.9  # weight of the old row of an image [script]
+    unit_instances: bool = False  # blend unit features into these rows [script: raw ones]
+    ratio: float = 0.9  # of the best similarity, above which an image is a neighbour [paper]
+    intra_from: int = 0  # epoch neighbours within a modality join in [script]
+    cross_from: int = 10  # epoch neighbours across modalities join in [script]
+    intra_weight: tuple[float, float] = (1.0, 0.1)  # before and after the switch [script]
+    cross_weight: tuple[float, float] = (0.5, 0.1)  # before and after the switch [script]
+    shallow_weight: float = 0.5  # of shallow neighbour losses [script]
+    cross: Literal["released", "symmetric"] = "released"  # directions across modalities [script]
+    ranked: int = 20  # infrared images of each ranked list [script]
+    smoothing: int = 5  # visible images, itself included, that agree on a label [script]
+    lr: float = 3.5e-4  # SGD with momentum .9 [paper]
+    weight_decay: float = 5e-4  # [script]
+    lr_step: int = 20  # epochs between divisions of the rate by ten [script]
+    pad: int = 10  # border before the random crop, pixels [script]
+    center_cameras: bool = False  # ours: cluster and associate features less their camera's mean
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
+
+
+PRESETS = {
+    "sysu": Config(),
+    "regdb": Config(
+        epochs=30,
+        switch=20,
+        iterations=50,
+        iterations_after=50,
+        eps=0.3,
+        k1_after=30,
+        first_momentum=0.99,
+        intra_from=1,
+        ranked=10,
+    ),
+    "tiny": Config(
+        size=(64, 32),
+        network="micro",
+        drop_path=0.0,
+        epochs=24,
+        switch=16,
+        iterations=40,
+        iterations_after=40,
+        clusters=8,
+        instances=4,
+        eps=0.5,
+        adapt="eps",
+        k1=16,
+        k1_after=16,
+        momentum=0.2,
+        first_momentum=0.2,
+        cross_from=5,
+        ranked=10,
+        lr=1e-3,
+        pad=4,
+        center_cameras=True,
+    ),
+}
+
+
+class Halves(NamedTuple):
+    """Deep and shallow features of the same images, (N, D) each."""
+
+    deep: Tensor
+    shallow: Tensor
+
+
+class Sdcl:
+    """Memories of clusters and of images, made anew at every epoch."""
+
+    presets: ClassVar[dict[str, Config]] = PRESETS
+
+    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        self.epochs, self.stage_starts = config.epochs, (config.switch,)
+        self.model = build(
+            config.network, config.size, drop_path=config.drop_path, shallow=True
+        ).to(device)
+        self.clusters: dict[tuple[Modality, str], Memory] = {}
+        self.images: dict[tuple[Modality, str], Memory] = {}
+        self.epoch = 0
+        self.position = torch.from_numpy(_positions(data)).to(device)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """SGD over all weights that learn."""
+        return torch.optim.SGD(
+            self.model.parameters(),
+            lr=self.config.lr,
+            momentum=0.9,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def plan(self, epoch: int) -> Plan:
+        """Embed, cluster, build the memories; after the switch label visible images by infrared."""
+        config, self.epoch = self.config, epoch
+        features = embed_training(self.model, self.data, self.device, config.precision)
+        own, momentum, warnings = self._cluster(features)
+        labels, partners = dict(own), None
+        if self._switched:
+            labels[VIS] = self._across(features, own)
+            across = by_majority(own[VIS], labels[VIS], int(own[IR].max()) + 1)
+            partners = across.infrared_partners()
+        self._remember(features, labels, momentum)
+        steps = config.iterations_after if self._switched else config.iterations
+        return Plan(
+            stage="stage 2" if self._switched else "stage 1",
+            batches=self._batches(epoch, steps, join(self.data, labels)),
+            steps=steps,
+            lr=config.lr * 0.1 ** (epoch // config.lr_step),
+            labels=join(self.data, own),
+            partners=partners,
+            warnings=warnings,
+        )
+
+    @property
+    def _switched(self) -> bool:
+        return self.epoch >= self.config.switch
+
+    def _compared(self, modality: Modality, features: Tensor) -> Tensor:
+        """What clusters and partners are found on."""
+        if not self.config.center_cameras:
+            return F.normalize(features, dim=1)
+        return centred(features, self.data.cams[self.data.rows(modality)])
+
+    def _cluster(
+        self, features: dict[Modality, Tensor]
+    ) -> tuple[dict[Modality, IntArray], float, list[str]]:
+        config = self.config
+
+        def cluster(modality: Modality, of: Tensor, eps: float) -> IntArray:
+            k1 = config.k1_after if self._switched and modality is VIS else config.k1
+            return pseudo_labels(
+                self._compared(modality, of), eps, config.min_samples, k1, config.k2
+            )
+
+        momentum = config.momentum if self.epoch else config.first_momentum
+        return cluster_training(features, cluster, config.eps, momentum, config.adapt)
+
+    def _across(self, features: dict[Modality, Tensor], own: dict[Modality, IntArray]) -> IntArray:
+        """Infrared clusters of the visible images that are no outliers themselves."""
+        views = {
+            modality: [self._compared(modality, half) for half in halves(of)]
+            for modality, of in features.items()
+        }
+        found = collaborative_ranking(
+            views[VIS], views[IR], own[IR], self.config.ranked, self.config.smoothing
+        )
+        return np.where(own[VIS] >= 0, found, -1)
+
+    def _remember(
+        self, features: dict[Modality, Tensor], labels: dict[Modality, IntArray], momentum: float
+    ) -> None:
+        config = self.config
+        split = {modality: halves(of) for modality, of in features.items()}
+        for i, depth in enumerate(DEPTHS):
+            for modality in Modality:
+                self.images[modality, depth] = Memory(
+                    F.normalize(split[modality][i], dim=1),
+                    config.instance_momentum,
+                    config.temperature,
+                    unit=config.unit_instances,
+                )
+                self.clusters[modality, depth] = Memory(
+                    prototypes(split[modality][i], labels[modality]), momentum, config.temperature
+                )
+            if self._switched:
+                both = torch.cat([split[VIS][i], split[IR][i]])
+                shared = prototypes(both, np.concatenate([labels[VIS], labels[IR]]))
+                memory = Memory(shared, momentum, config.temperature)
+                self.clusters[VIS, depth] = self.clusters[IR, depth] = memory
+
+    def _batches(self, epoch: int, steps: int, labels: IntArray) -> Iterator[list[Part]]:
+        config = self.config
+        clusters = dict.fromkeys(Modality, config.clusters)
+        draws = draw_by_cluster(self.data, labels, clusters, config.instances, self.seed, epoch)
+        for _ in range(steps):
+            rows = next(draws)
+            yield [
+                Part(rows[VIS], labels[rows[VIS]], View.PLAIN),
+                Part(rows[VIS], labels[rows[VIS]], View.EXCHANGE),
+                Part(rows[IR], labels[rows[IR]], View.GRAY),
+            ]
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Contrast with clusters, and with agreed neighbours within and across modalities."""
+        config, after = self.config, int(self._switched)
+        terms = self._contrast(batch, outputs)
+        if self.epoch >= config.intra_from:
+            intra = [self._neighbours(batch, outputs, a, a) for a in Modality]
+            terms["intra"] = config.intra_weight[after] * torch.stack(intra).sum()
+        if self.epoch >= config.cross_from:
+            cross = [
+                weight * self._neighbours(batch, outputs, a, a.other)
+                for a, weight in self._directions()
+            ]
+            terms["cross"] = config.cross_weight[after] * torch.stack(cross).sum()
+        return terms
+
+    def _directions(self) -> list[tuple[Modality, float]]:
+        """Whose images look for neighbours in the other modality this epoch, and their weight."""
+        if self.config.cross == "symmetric":
+            return [(VIS, 1.0), (IR, 1.0)]
+        return [(IR, 1.0)] if self.epoch % 2 else [(VIS, 0.1)]
+
+    def _contrast(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        terms = {}
+        for modality in Modality:
+            mask = batch.of(modality)
+            for depth, half in zip(DEPTHS, halves(outputs.embedding[mask]), strict=True):
+                memory = self.clusters[modality, depth]
+                terms[f"{modality.value} {depth}"] = memory.loss(half, batch.labels[mask])
+        return terms
+
+    def _neighbours(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
+        """Images of `a` against the images of `b` that both of their descriptors point at."""
+        mask = batch.of(a)
+        rows = self.position[batch.rows[mask]]
+        agreed = agreeing(
+            [self.images[a, depth].rows_CD[rows] @ self.images[b, depth].rows_CD.T
+             for depth in DEPTHS],
+            self.config.ratio,
+        )  # fmt: skip
+        parts = halves(outputs.embedding[mask])
+        losses = Halves(
+            *(
+                neighbour_loss(self.images[b, depth].logits(half), agreed)
+                for depth, half in zip(DEPTHS, parts, strict=True)
+            )
+        )
+        return losses.deep + self.config.shallow_weight * losses.shallow
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """Blend the batch into the memories of clusters and of images."""
+        for i, depth in enumerate(DEPTHS):
+            features = halves(outputs.embedding)[i]
+            if self._switched:
+                self.clusters[VIS, depth].update(features, batch.labels)
+            for modality in Modality:
+                mask = batch.of(modality)
+                if not self._switched:
+                    self.clusters[modality, depth].update(features[mask], batch.labels[mask])
+                rows = self.position[batch.rows[mask]]
+                self.images[modality, depth].update(features[mask], rows)
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: memories are rebuilt from the model at every epoch."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
+
+
+def halves(embedding_ND: Tensor) -> Halves:
+    """The deep and the shallow half of a descriptor, as they stand."""
+    deep, shallow = embedding_ND.chunk(2, dim=1)
+    return Halves(deep, shallow)
+
+
+def neighbour_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
+    """Mean over images of the cross-entropy towards their neighbours (SDCL, Sec. 3.3).
+
+    Args:
+        logits_BN: (B, N) cosines to all images over the temperature.
+        agreed_BN: (B, N) bool, who is a neighbour; an image without any adds nothing.
+    """
+    log_p = logits_BN.log_softmax(dim=1).clamp(min=float(np.log(1e-8)))
+    towards = -(log_p * agreed_BN).sum(dim=1)
+    return (towards / (1 + agreed_BN.sum(dim=1))).mean()
+
+
+def _positions(data: TrainingSet) -> IntArray:
+    """Of every training row: its place among the rows of its modality."""
+    return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})

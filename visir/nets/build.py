@@ -1,0 +1,43 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+from visir.config import did_you_mean
+from visir.nets import two_stream
+from visir.nets.features import Features as Features
+from visir.nets.two_stream import TwoStream
+from visir.nets.vit import Vit
+from visir.types import InputError
+
+NetworkName = Literal["resnet50", "resnet-micro", "micro", "small", "base"]
+Network: TypeAlias = Vit | TwoStream
+
+
+def build(
+    name: str,
+    image_size: tuple[int, int],
+    class_tokens: int = 1,
+    drop_path: float = 0.0,
+    shallow: bool = False,
+) -> Network:
+    """A network at its random start.
+
+    Args:
+        name: a `NetworkName`; "micro", "small" and "base" are vision transformers.
+        image_size: (height, width) in pixels.
+        class_tokens: of a transformer.
+        drop_path: of a transformer.
+        shallow: of a transformer, SDCL's shallow descriptor beside the deep one.
+
+    Raises:
+        InputError: no such network, or the image size does not suit it.
+    """
+    if name not in get_args(NetworkName):
+        raise InputError(
+            f"network {name!r} is unknown; {did_you_mean(name, get_args(NetworkName))}"
+        )
+    if name in two_stream.SIZES:
+        return TwoStream(name)
+    return Vit(name, image_size, class_tokens, drop_path, shallow)
