@@ -155,9 +155,9 @@ def peak(work: Callable[[], object]) -> float:
     return status("VmHWM") - before
 
 
-def in_fresh_process(task: str, count: int) -> list[str]:
-    """The lines that a task of `TASKS` gives, where no former work has left its memory."""
-    command = [sys.executable, __file__, "--task", task, str(count)]
+def in_fresh_process(*task: object, script: str = __file__) -> list[str]:
+    """The lines that a task of a script gives, where no former work has left its memory."""
+    command = [sys.executable, script, "--task", *map(str, task)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8")
     return done.stdout.splitlines()
 
@@ -187,7 +187,8 @@ def line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def exact_row(count: int, runs: int) -> str:
+def exact_cells(count: int, runs: int) -> list[str]:
+    """The column of the table that is about one size."""
     feats, _ = features(count)
     times: dict[str, list[float]] = {}
 
@@ -205,7 +206,7 @@ def exact_row(count: int, runs: int) -> str:
     median = {name: float(np.median(values)) for name, values in times.items()}
     whole = median["nearest"] + median["after"]
     memory = [float(in_fresh_process(task, count)[0]) for task in ("ours", "usual")]
-    return line(
+    return [
         f"{count:,}",
         f"{labels.max() + 1} + {(labels < 0).mean():.1%}",
         f"{adjusted_rand_score(expected, labels):.6f}",
@@ -221,7 +222,7 @@ def exact_row(count: int, runs: int) -> str:
         f"{looked_at(feats, ranks):.0f}",
         *(f"{m:,.0f}" for m in memory),
         f"{memory[1] / memory[0]:.0f}",
-    )
+    ]
 
 
 def large(count: int) -> list[str]:
@@ -285,7 +286,7 @@ def exact_table(sizes: list[int], runs: int) -> list[str]:
         "images", "clusters + outliers", "ARI", "rows labelled otherwise",
         "rows with other neighbours", "after the neighbours, s", "usual, s", "times faster",
         "neighbours, s", "usual neighbours, s", "float32 product, s", "whole / product",
-        "compared again, a row", "visir, MiB", "usual, MiB", "times smaller",
+        "columns compared again, a row", "visir, MiB", "usual, MiB", "times smaller",
     ]  # fmt: skip
     lines = [
         f"Seconds are the median (lowest to highest) of {runs} runs on {machine()}, "
@@ -297,13 +298,14 @@ def exact_table(sizes: list[int], runs: int) -> list[str]:
         "that are compared in full precision; no row needs more. MiB are the peak of a fresh "
         "process beyond the features.",
         "",
-        line(*head),
-        line(*["---"] * len(head)).replace(" ", ""),
     ]
+    columns = []
     for count in sizes:
-        lines.append(exact_row(count, runs))
-        print(lines[-1], flush=True)
-    return lines
+        columns.append(exact_cells(count, runs))
+        print(line(*columns[-1]), flush=True)
+    first, *rest = zip(head, *columns, strict=True)
+    return [*lines, line(*first), line(*["---"] * len(first)).replace(" ", ""),
+            *(line(*cells) for cells in rest)]  # fmt: skip
 
 
 def large_table(sizes: list[int]) -> list[str]:

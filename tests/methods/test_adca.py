@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from visir.cluster.associate import Association, AssociationName, Side
 from visir.cluster.memory import Memory
-from visir.data.dataset import TrainingSet
 from visir.data.transforms import View
 from visir.methods.adca import PRESETS, Adca, associate
 from visir.nets.features import Features
@@ -24,13 +23,9 @@ CONFIG = replace(
 
 
 @pytest.fixture
-def method():
-    rng = np.random.default_rng(0)
-    looks = np.kron(rng.integers(0, 256, (4, 2, 2, 3)), np.ones((1, 8, 4, 1)))
-    pixels = np.clip(looks.repeat(12, axis=0) + rng.normal(0, 9, (48, 16, 8, 3)), 0, 255)
-    data = TrainingSet(pixels.astype(np.uint8), np.arange(48) % 2 == 1, np.arange(48) % 4)
+def method(patterns):
     torch.manual_seed(0)
-    return Adca(CONFIG, data, torch.device("cpu"), seed=0)
+    return Adca(CONFIG, patterns, torch.device("cpu"), seed=0)
 
 
 def unit(rows, columns, seed):

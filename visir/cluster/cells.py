@@ -12,18 +12,18 @@ from torch.nn import functional as F
 
 Int32Array = npt.NDArray[np.int32]
 
-_CELL_SIZE = 256  # rows that have a centre as their nearest, on average
-_LARGEST = 32 * _CELL_SIZE  # rows compared with each other in one cell
-_CENTRES_OF_A_ROW = 8
+_CELL_SIZE = 192  # rows that have a centre as their nearest, on average
+_LARGEST = 40 * _CELL_SIZE  # rows compared with each other in one cell
+_CENTRES_OF_A_ROW = 10
 _SAMPLE = 24  # rows for each centre that the centres are drawn from
 _ROUNDS = 5
 _BLOCK = 8192
 
 
 def overlapping_cells(low_ND: Tensor, seed: int) -> Iterator[Int32Array]:
-    """Spherical k-means of a sample, and every row in the cells of its eight nearest centres.
+    """Spherical k-means of a sample, and every row in the cells of its ten nearest centres.
 
-    Two rows are found as neighbours if they share one of eight centres, so a border between two
+    Two rows are found as neighbours if they share one of ten centres, so a border between two
     cells parts few of them. A cell that grew too large is cut into pieces, by row.
 
     Args:

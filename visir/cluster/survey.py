@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from visir.cluster.health import Adapt, guarded, steadied
-from visir.data.dataset import TrainingSet
+from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
 from visir.data.samplers import cluster_batches
+from visir.data.transforms import View
 from visir.embed import embed_pixels
 from visir.nets.build import Network
 from visir.types import InputError, IntArray, Modality
@@ -84,17 +85,21 @@ def join(data: TrainingSet, labels: Mapping[Modality, IntArray]) -> IntArray:
     return joined
 
 
-def draw_by_cluster(
+def batches_by_cluster(
     data: TrainingSet, labels: IntArray, clusters: Mapping[Modality, int], instances: int,
-    seed: int, epoch: int,
-) -> Iterator[dict[Modality, IntArray]]:  # fmt: skip
-    """Endless draws of `clusters` x `instances` training rows of each modality.
+    steps: int, seed: int, epoch: int,
+) -> Iterator[list[Part]]:  # fmt: skip
+    """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
+
+    Visible images come twice, as they are and with one channel in place of all three, which brings
+    them towards infrared; infrared ones come in grey.
 
     Args:
         data: the training set.
-        labels: (rows,) pseudo-labels of all training rows, -1 for outliers.
+        labels: (rows,) pseudo-labels of all training rows, -1 for outliers, which are left out.
         clusters: how many of each modality meet in a batch.
         instances: images of each cluster.
+        steps: how many batches.
         seed: of the run.
         epoch: each one has its own draws.
     """
@@ -108,5 +113,10 @@ def draw_by_cluster(
         )
         for modality, count in clusters.items()
     }
-    while True:
-        yield {modality: next(stream) for modality, stream in streams.items()}
+    for _ in range(steps):
+        vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
+        yield [
+            Part(vis, labels[vis], View.PLAIN),
+            Part(vis, labels[vis], View.EXCHANGE),
+            Part(ir, labels[ir], View.GRAY),
+        ]

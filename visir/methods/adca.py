@@ -27,7 +27,6 @@ start as `visir.nets.vit` says unless a pre-trained file is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,9 +47,8 @@ from visir.cluster.cameras import centred
 from visir.cluster.health import Adapt
 from visir.cluster.labels import Algorithm, pseudo_labels
 from visir.cluster.memory import Memory, Rule, prototypes
-from visir.cluster.survey import cluster_training, draw_by_cluster, embed_training, join
-from visir.data.dataset import Part, TrainingSet
-from visir.data.transforms import View
+from visir.cluster.survey import batches_by_cluster, cluster_training, embed_training, join
+from visir.data.dataset import TrainingSet
 from visir.methods.contract import Plan
 from visir.nets.build import Features, NetworkName, build
 from visir.types import Batch, IntArray, Modality
@@ -163,7 +161,15 @@ class Adca:
         joined = join(self.data, labels)
         return Plan(
             stage="stage 2" if second else "stage 1",
-            batches=self._batches(epoch, joined),
+            batches=batches_by_cluster(
+                self.data,
+                joined,
+                {VIS: config.visible_clusters, IR: config.infrared_clusters},
+                config.instances,
+                config.iterations,
+                self.seed,
+                epoch,
+            ),
             steps=config.iterations,
             lr=config.lr * 0.1 ** (in_stage // config.lr_step),
             fresh_optimizer=in_stage == 0,
@@ -189,18 +195,6 @@ class Adca:
         shares = self.config.aggregation * torch.from_numpy(association.vis_to_ir).to(self.device)
         own, other = self.memories[VIS].rows_CD, self.memories[IR].rows_CD
         self.memories[VIS].rows_CD = (1 - shares.sum(dim=1, keepdim=True)) * own + shares @ other
-
-    def _batches(self, epoch: int, labels: IntArray) -> Iterator[list[Part]]:
-        config = self.config
-        clusters = {VIS: config.visible_clusters, IR: config.infrared_clusters}
-        draws = draw_by_cluster(self.data, labels, clusters, config.instances, self.seed, epoch)
-        for _ in range(config.iterations):
-            rows = next(draws)
-            yield [
-                Part(rows[VIS], labels[rows[VIS]], View.PLAIN),
-                Part(rows[VIS], labels[rows[VIS]], View.EXCHANGE),
-                Part(rows[IR], labels[rows[IR]], View.GRAY),
-            ]
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Each modality against its own memory (Eq. 2-3); both views of visible images count."""

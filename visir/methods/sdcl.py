@@ -26,7 +26,6 @@ presets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -41,9 +40,8 @@ from visir.cluster.cameras import centred
 from visir.cluster.health import Adapt
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes
-from visir.cluster.survey import cluster_training, draw_by_cluster, embed_training, join
-from visir.data.dataset import Part, TrainingSet
-from visir.data.transforms import View
+from visir.cluster.survey import batches_by_cluster, cluster_training, embed_training, join
+from visir.data.dataset import TrainingSet
 from visir.methods.contract import Plan
 from visir.nets.build import Features, build
 from visir.types import Batch, IntArray, Modality
@@ -178,7 +176,15 @@ class Sdcl:
         steps = config.iterations_after if self._switched else config.iterations
         return Plan(
             stage="stage 2" if self._switched else "stage 1",
-            batches=self._batches(epoch, steps, join(self.data, labels)),
+            batches=batches_by_cluster(
+                self.data,
+                join(self.data, labels),
+                dict.fromkeys(Modality, config.clusters),
+                config.instances,
+                steps,
+                self.seed,
+                epoch,
+            ),
             steps=steps,
             lr=config.lr * 0.1 ** (epoch // config.lr_step),
             labels=join(self.data, own),
@@ -242,18 +248,6 @@ class Sdcl:
                 shared = prototypes(both, np.concatenate([labels[VIS], labels[IR]]))
                 memory = Memory(shared, momentum, config.temperature)
                 self.clusters[VIS, depth] = self.clusters[IR, depth] = memory
-
-    def _batches(self, epoch: int, steps: int, labels: IntArray) -> Iterator[list[Part]]:
-        config = self.config
-        clusters = dict.fromkeys(Modality, config.clusters)
-        draws = draw_by_cluster(self.data, labels, clusters, config.instances, self.seed, epoch)
-        for _ in range(steps):
-            rows = next(draws)
-            yield [
-                Part(rows[VIS], labels[rows[VIS]], View.PLAIN),
-                Part(rows[VIS], labels[rows[VIS]], View.EXCHANGE),
-                Part(rows[IR], labels[rows[IR]], View.GRAY),
-            ]
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Contrast with clusters, and with agreed neighbours within and across modalities."""

@@ -8,6 +8,7 @@ mean pooling gives the descriptor, a batch-norm bottleneck the embedding.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from copy import deepcopy
 
 import torch
@@ -17,6 +18,13 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from visir.nets.features import Features, by_stem
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
+_STEM, _LAYERS = ("conv1.", "bn1."), tuple(f"{layer}." for layer in LAYERS)
+# Of each trunk in ADCA's checkpoints: where it goes, and what of it is used.
+ADCA_TRUNKS = {
+    "visible_module.visible.": ("vis_stem.", _STEM),
+    "thermal_module.thermal.": ("ir_stem.", _STEM),
+    "base_resnet.base.": ("layers.", _LAYERS),
+}
 _POWER = 3.0  # of the generalised mean
 
 
@@ -75,35 +83,39 @@ def generalised_mean(maps: Tensor, power: float = _POWER) -> Tensor:
     return (maps.pow(power).mean(dim=(2, 3)) + 1e-12).pow(1 / power)
 
 
-def state_from_imagenet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision's names of a ResNet's tensors to those of `TwoStream`; the stem goes to both."""
-    mapped = {}
-    for name, value in state.items():
-        if name.startswith(("conv1.", "bn1.")):
-            mapped[f"vis_stem.{name}"] = mapped[f"ir_stem.{name}"] = value
-        elif name.startswith(LAYERS):
-            mapped[f"layers.{name}"] = value
-    return mapped
+def names_from_imagenet(names: Iterable[str]) -> dict[str, str]:
+    """Which of torchvision's tensors of a ResNet fills which of `TwoStream`; the stem fills both.
+
+    Args:
+        names: of the tensors in the file.
+
+    Returns:
+        Name in the file by name in the network; those of no use are left out.
+    """
+    sources = {}
+    for name in names:
+        if name.startswith(_STEM):
+            sources[f"vis_stem.{name}"] = sources[f"ir_stem.{name}"] = name
+        elif name.startswith(_LAYERS):
+            sources[f"layers.{name}"] = name
+    return sources
 
 
-def state_from_adca(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The names of ADCA's published checkpoints to those of `TwoStream`.
+def names_from_adca(names: Iterable[str]) -> dict[str, str]:
+    """Which tensors of ADCA's published checkpoints fill which of `TwoStream`.
 
     Three whole trunks lie there; the stem of two of them and the layers of the third are used.
+    Takes and gives the same as `names_from_imagenet`.
     """
-    stems = {"visible_module.visible.": "vis_stem.", "thermal_module.thermal.": "ir_stem."}
-    mapped = {}
-    for name, value in state.items():
-        for prefix, stem in stems.items():
+    sources = {}
+    for name in names:
+        for prefix, (place, used) in ADCA_TRUNKS.items():
             rest = name.removeprefix(prefix)
-            if rest != name and rest.startswith(("conv1.", "bn1.")):
-                mapped[stem + rest] = value
-        rest = name.removeprefix("base_resnet.base.")
-        if rest != name and rest.startswith(LAYERS):
-            mapped[f"layers.{rest}"] = value
+            if rest != name and rest.startswith(used):
+                sources[place + rest] = name
         if name.startswith("bottleneck."):
-            mapped[name] = value
-    return mapped
+            sources[name] = name
+    return sources
 
 
 def _keep_stride(layer: nn.Module) -> None:

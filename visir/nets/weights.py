@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from visir.nets.build import Network, build
-from visir.nets.two_stream import TwoStream, state_from_adca, state_from_imagenet
+from visir.nets.two_stream import ADCA_TRUNKS, TwoStream, names_from_adca, names_from_imagenet
 from visir.nets.vit import Vit
 from visir.run import atomic_write
 from visir.types import InputError
@@ -44,10 +43,20 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def load_weights(path: Path) -> tuple[Network, dict[str, Any]]:
-    """Build the network a file describes and fill it: (network in evaluation mode, description)."""
+    """Build the network a file describes and fill it: (network in evaluation mode, description).
+
+    Raises:
+        InputError: not a file of visir's, or its network is not one that can be built.
+    """
     about = read_about(path)
-    described = dict(about["net"])
-    net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
+    try:
+        described = dict(about["net"])
+        net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: its network cannot be built from the description in the file ({error}); "
+            "use the version of visir that wrote it"
+        ) from error
     start_from(net, path)
     return net.eval(), about
 
@@ -80,39 +89,39 @@ def start_from(net: Network, path: Path) -> Loaded:
     """
     if path.suffix == ".safetensors":
         read_about(path)
-        whole = state = safetensors.torch.load_file(path)
-        may_stay: tuple[str, ...] = ()
-        if isinstance(net, Vit):
-            state = net.complete(state)
-        left_over = sorted(state.keys() - net.state_dict().keys())
-        if left_over:
-            raise InputError(
-                f"{path}: tensor {left_over[0]} has no place in this network; start from the same "
-                "network size"
-            )
+        whole = safetensors.torch.load_file(path)
+        state = net.complete(whole) if isinstance(net, Vit) else whole
+        return Loaded(len(whole), (), _fill(net, path, state))
+    whole = _read_checkpoint(path)
+    if not isinstance(net, TwoStream):
+        raise InputError(
+            f"{path}: a ResNet's checkpoint can start the network resnet50 only; set "
+            "--set network=resnet50 or give a .safetensors file of visir"
+        )
+    if any(name.startswith(tuple(ADCA_TRUNKS)) for name in whole):
+        sources, may_stay, spare = names_from_adca(whole), "-", ("classifier.", *ADCA_TRUNKS)
     else:
-        whole = _read_checkpoint(path)
-        if not isinstance(net, TwoStream):
-            raise InputError(
-                f"{path}: a ResNet's checkpoint can start the network resnet50 only; set "
-                "--set network=resnet50 or give a .safetensors file of visir"
-            )
-        published = any(name.startswith("base_resnet.") for name in whole)
-        state = (state_from_adca if published else state_from_imagenet)(whole)
-        may_stay = () if published else ("bottleneck.",)
-    return _fill(net, path, state, whole, may_stay)
+        sources, may_stay, spare = names_from_imagenet(whole), "bottleneck.", ("fc.",)
+    unused = sorted(whole.keys() - sources.values())
+    _refuse_left_over(path, [name for name in unused if not name.startswith(spare)])
+    kept = _fill(net, path, {name: whole[source] for name, source in sources.items()}, may_stay)
+    return Loaded(len(whole) - len(unused), tuple(unused), kept)
 
 
 def _fill(
-    net: Network, path: Path, state: dict[str, Tensor], whole: dict[str, Tensor],
-    may_stay: tuple[str, ...],
-) -> Loaded:  # fmt: skip
-    """Check names and shapes, then load; `may_stay` begins the names a file need not have."""
+    net: Network, path: Path, state: dict[str, Tensor], may_stay: str = "-"
+) -> tuple[str, ...]:
+    """Check names and shapes, then load; `may_stay` begins the names a file need not have.
+
+    Returns:
+        Names of the network's tensors that stay as they were.
+    """
     own = net.state_dict()
+    _refuse_left_over(path, sorted(state.keys() - own.keys()))
     kept = sorted(own.keys() - state.keys())
     for name in kept:
         # Files written before batch norm counted its batches lack the counters.
-        if not name.startswith(may_stay or ("-",)) and not name.endswith("num_batches_tracked"):
+        if not name.startswith(may_stay) and not name.endswith("num_batches_tracked"):
             raise InputError(f"{path}: tensor {name} is missing; start from the same network size")
     for name, value in state.items():
         if own[name].shape != value.shape:
@@ -121,9 +130,15 @@ def _fill(
                 f"the network needs {tuple(own[name].shape)}; use the same size and class tokens"
             )
     net.load_state_dict({**own, **state})
-    used = {value.data_ptr() for value in state.values()}
-    unused = sorted(name for name, value in whole.items() if value.data_ptr() not in used)
-    return Loaded(len(whole) - len(unused), tuple(unused), tuple(kept))
+    return tuple(kept)
+
+
+def _refuse_left_over(path: Path, names: list[str]) -> None:
+    if names:
+        raise InputError(
+            f"{path}: tensor {names[0]} has no place in this network; start from the same "
+            "network size"
+        )
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -134,14 +149,21 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
         raise InputError(
-            f"{path}: not a checkpoint of tensors alone ({str(error).splitlines()[0]}); give a "
-            ".safetensors file of visir, or a .pth file with a state dict"
+            f"{path}: cannot be read ({error.strerror}); give a run folder or a weights file"
+        ) from error
+    except Exception as error:  # torch's reader of damaged files raises many kinds
+        raise InputError(
+            f"{path}: damaged, or not a checkpoint of tensors alone, and code in a file is never "
+            "run; give a .safetensors file of visir, or a .pth file with a state dict"
         ) from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
-    if not isinstance(found, dict) or not found:
-        raise InputError(f"{path}: holds no state dict; give a .pth file with named tensors")
+    if not isinstance(found, dict):
+        found = {}
     named = {str(name).removeprefix("module."): value for name, value in found.items()}
-    return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{path}: holds no state dict; give a .pth file with named tensors")
+    return tensors
