@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -10,7 +11,7 @@ from visir.cluster.agreement import agreeing
 from visir.cluster.memory import Memory
 from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves, neighbour_loss
 from visir.nets.features import Features
-from visir.types import Modality
+from visir.types import InputError, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CONFIG = replace(
@@ -158,3 +159,11 @@ def test_stages_rates_and_first_momentum(method):
     method.plan(0)
     assert method.clusters[VIS, "deep"].momentum == 0.99
     assert method.stage_starts == (2,)
+
+
+def test_nobody_with_a_label_across_the_modalities_is_said(method, monkeypatch):
+    monkeypatch.setattr(
+        "visir.methods.sdcl.collaborative_ranking", lambda vis, *_: np.full(len(vis[0]), -1)
+    )
+    with pytest.raises(InputError, match="found an infrared cluster"):
+        method.plan(2)

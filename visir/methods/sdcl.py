@@ -44,7 +44,7 @@ from visir.cluster.survey import batches_by_cluster, cluster_training, embed_tra
 from visir.data.dataset import TrainingSet
 from visir.methods.contract import Plan
 from visir.nets.build import Features, build
-from visir.types import Batch, IntArray, Modality
+from visir.types import Batch, InputError, IntArray, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 DEPTHS = ("deep", "shallow")
@@ -225,7 +225,13 @@ class Sdcl:
         found = collaborative_ranking(
             views[VIS], views[IR], own[IR], self.config.ranked, self.config.smoothing
         )
-        return np.where(own[VIS] >= 0, found, -1)
+        labels: IntArray = np.where(own[VIS] >= 0, found, -1)
+        if labels.max(initial=-1) < 0:
+            raise InputError(
+                "no visible image found an infrared cluster to share; raise ranked or eps, or "
+                "set a later switch"
+            )
+        return labels
 
     def _remember(
         self, features: dict[Modality, Tensor], labels: dict[Modality, IntArray], momentum: float
