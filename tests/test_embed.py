@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import visir
 from visir.data.transforms import normalise
-from visir.embed import Embedder
+from visir.embed import Embedder, embed_pixels
 from visir.nets.vit import Vit
 from visir.nets.weights import save_weights
 from visir.types import InputError, Modality, Record
@@ -60,6 +60,48 @@ def test_files_pictures_and_arrays_are_embedded_alike(net, pictures, tmp_path):
             Image.fromarray(pictures[0])]  # fmt: skip
     found = Embedder(net, ABOUT).embed(same, Modality.VISIBLE)
     np.testing.assert_allclose(found, found[:1].repeat(4, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["turned", "sixteen bit"])
+def test_open_pictures_are_read_as_their_files_are(kind, net, pictures, tmp_path):
+    path = tmp_path / "a.png"
+    if kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned 90 degrees clockwise
+        Image.fromarray(np.rot90(pictures[0])).save(path, exif=exif)
+    else:
+        Image.fromarray(pictures[0][..., 0].astype(np.uint16) * 257).save(path)
+    with Image.open(path) as opened:
+        plain = np.asarray(opened.convert("RGB").resize((16, 32), Image.Resampling.LANCZOS))
+        found = Embedder(net, ABOUT).embed([path, opened, plain], Modality.VISIBLE)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2], atol=1e-2)
+
+
+class Watched:
+    """Pixels that note how many rows are asked for at a time."""
+
+    def __init__(self, pixels):
+        self.pixels, self.asked = pixels, []
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, rows):
+        self.asked.append(len(rows))
+        return self.pixels[rows]
+
+
+def test_rows_are_embedded_in_their_order_a_few_at_a_time(net, pictures):
+    many = Watched(np.stack(pictures))
+    rows = np.random.default_rng(1).integers(0, 5, 300)
+    arguments = (Modality.INFRARED, torch.device("cpu"), "fp32")
+    found = embed_pixels(net.eval(), many, *arguments, rows=rows).numpy()
+    assert many.asked == [256, 44]
+    whole = embed_pixels(net, many, *arguments).numpy()
+    np.testing.assert_allclose(found, whole[rows], atol=1e-5)
+    assert not np.allclose(found, whole[np.sort(rows)], atol=1e-3)
+    assert embed_pixels(net, many, *arguments, rows=rows[:0]).shape == (0, 256)
 
 
 def test_records_keep_their_order_whatever_their_modality(net, pictures, tmp_path):

@@ -1,5 +1,6 @@
 """The two-stream ResNet: shapes, stems, pooling, and weights from other people's files."""
 
+import os
 import pickle
 
 import pytest
@@ -59,6 +60,38 @@ def test_each_modality_goes_through_its_own_stem_and_both_start_alike(net):
     assert net.ir_stem.conv1.weight.grad is None
 
 
+def test_a_mixed_batch_is_the_two_modalities_by_themselves(net):
+    net.eval()
+    with torch.no_grad():
+        net.ir_stem.conv1.weight.mul_(-1)
+    infrared = torch.tensor([True, False, True, True])
+    mixed = net(images(), infrared).embedding
+    for mask in (infrared, ~infrared):
+        alone = net(images()[mask], infrared[mask]).embedding
+        assert torch.allclose(mixed[mask], alone, atol=1e-4)
+        assert not torch.allclose(mixed[mask], net(images()[mask], ~infrared[mask]).embedding,
+                                  atol=1e-2)  # fmt: skip
+
+
+def test_pooling_and_bottleneck_are_float32_in_mixed_precision(net):
+    net.eval()
+    visible = torch.zeros(4, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = net.layers(net.vis_stem(images()))
+        out = net(images(), visible)
+    assert maps.dtype == torch.bfloat16
+    expected = generalised_mean(maps.float())
+    assert out.tokens.dtype == out.embedding.dtype == torch.float32
+    assert torch.equal(out.tokens[:, 0], expected)
+    assert torch.equal(out.embedding, net.bottleneck(expected))
+    assert not torch.equal(generalised_mean(maps).float(), expected)
+
+
+def test_only_the_bottlenecks_bias_is_frozen(net):
+    frozen = [name for name, value in net.named_parameters() if not value.requires_grad]
+    assert frozen == ["bottleneck.bias"]
+
+
 def test_pooling_is_the_third_power_mean():
     maps = torch.rand(2, 3, 4, 5)
     expected = torch.stack(
@@ -68,45 +101,82 @@ def test_pooling_is_the_third_power_mean():
     assert not torch.allclose(maps.mean(dim=(2, 3)), expected, atol=1e-2)
 
 
-def trunk(width=None):
-    torch.manual_seed(1)
-    net = ResNet(BasicBlock, [1, 1, 1, 1])
+def trunk(seed=1, blocks=1):
+    """A trunk all of whose tensors are unlike those of another seed."""
+    torch.manual_seed(seed)
+    net = ResNet(BasicBlock, [blocks, 1, 1, 1])
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
-        nn.init.uniform_(norm.weight)
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(value)
+        norm.num_batches_tracked.fill_(seed)
     return net
 
 
+def assert_filled(part, source, *names):
+    """Every tensor of `part` is the source's of the same name, and all of `names` are there."""
+    own = part.state_dict()
+    assert {name.split(".")[0] for name in own} == set(names)
+    for name, value in own.items():
+        assert torch.equal(value, source.state_dict()[name]), name
+
+
+STEM, LAYERS = ("conv1", "bn1"), ("layer1", "layer2", "layer3", "layer4")
+
+
 def test_torchvision_weights_fill_both_stems_and_all_layers(net, tmp_path):
-    source = trunk()
+    source, drawn = trunk(), net.bottleneck.weight.detach().clone()
     torch.save(source.state_dict(), tmp_path / "resnet.pth")
     loaded = start_from(net, tmp_path / "resnet.pth")
     assert loaded.unused == ("fc.bias", "fc.weight")
     assert all(name.startswith("bottleneck.") for name in loaded.kept)
     for stem in (net.vis_stem, net.ir_stem):
-        assert torch.equal(stem.conv1.weight, source.conv1.weight)
-    assert torch.equal(net.layers.layer3[0].conv1.weight, source.layer3[0].conv1.weight)
+        assert_filled(stem, source, *STEM)
+    assert_filled(net.layers, source, *LAYERS)
+    assert torch.equal(net.bottleneck.weight, drawn)
+    assert loaded.used + len(loaded.unused) == len(source.state_dict())
     assert "unused (fc.bias, fc.weight)" in str(loaded)
+    with pytest.raises(AssertionError):
+        assert_filled(net.layers, trunk(2), *LAYERS)
 
 
-def test_adca_checkpoints_give_each_stem_its_own_trunk(net, tmp_path):
-    vis, ir, base = trunk(), trunk(), trunk()
-    with torch.no_grad():
-        ir.conv1.weight.add_(1)
-    state = {f"bottleneck.{n}": v + 1 for n, v in net.bottleneck.state_dict().items()}
-    for prefix, part in (
-        ("visible_module.visible.", vis), ("thermal_module.thermal.", ir),
-        ("base_resnet.base.", base),
-    ):  # fmt: skip
+def adca_state(net):
+    """ADCA's layout: three whole trunks, a bottleneck, a classifier."""
+    trunks = {
+        "visible_module.visible.": trunk(1),
+        "thermal_module.thermal.": trunk(2),
+        "base_resnet.base.": trunk(3),
+    }
+    state = {"classifier.weight": torch.ones(7, net.embedding_dim)}
+    state |= {f"bottleneck.{n}": v + 1 for n, v in net.bottleneck.state_dict().items()}
+    for prefix, part in trunks.items():
         state |= {prefix + name: value for name, value in part.state_dict().items()}
+    return state, list(trunks.values())
+
+
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_adca_checkpoints_give_each_stem_its_own_trunk(prefix, net, tmp_path):
+    state, (vis, ir, base) = adca_state(net)
     path = tmp_path / "adca.pth.tar"
-    torch.save({"state_dict": {f"module.{n}": v for n, v in state.items()}, "epoch": 3}, path)
+    torch.save({"state_dict": {prefix + n: v for n, v in state.items()}, "epoch": 3}, path)
     loaded = start_from(net, path)
     assert not loaded.kept
-    assert torch.equal(net.vis_stem.conv1.weight, vis.conv1.weight)
-    assert torch.equal(net.ir_stem.conv1.weight, ir.conv1.weight)
-    assert torch.equal(net.layers.layer4[0].conv2.weight, base.layer4[0].conv2.weight)
-    assert "base_resnet.base.conv1.weight" in loaded.unused
+    assert_filled(net.vis_stem, vis, *STEM)
+    assert_filled(net.ir_stem, ir, *STEM)
+    assert_filled(net.layers, base, *LAYERS)
+    for name, value in net.bottleneck.state_dict().items():
+        assert torch.equal(value, state[f"bottleneck.{name}"])
+    assert loaded.used == len(net.state_dict())
     assert loaded.used + len(loaded.unused) == len(state)
+    assert {"base_resnet.base.conv1.weight", "classifier.weight"} <= set(loaded.unused)
+    with pytest.raises(AssertionError):
+        assert_filled(net.layers, vis, *LAYERS)
+
+
+def test_adca_checkpoints_with_layers_of_another_network_are_refused(net, tmp_path):
+    state, _ = adca_state(net)
+    torch.save({"state_dict": {**state, "NL_2.0.g.0.weight": torch.ones(1)}}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"NL_2\.0\.g\.0\.weight has no place"):
+        start_from(net, tmp_path / "a.pth")
 
 
 def test_own_files_come_back_whole(net, tmp_path):
@@ -121,35 +191,79 @@ def test_own_files_come_back_whole(net, tmp_path):
     )
 
 
+class Unsafe:
+    """What would run a command when unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
 def broken(kind, path):
     state = trunk().state_dict()
     if kind == "missing":
         del state["layer2.0.conv1.weight"]
     elif kind == "shape":
         state["conv1.weight"] = F.pad(state["conv1.weight"], (0, 1))
-    elif kind == "unsafe":
-        path.write_bytes(pickle.dumps(print))
-        return
+    elif kind == "deeper":
+        state = trunk(blocks=2).state_dict()
+    elif kind == "left over":
+        state["head.weight"] = torch.ones(3)
     elif kind == "empty":
         state = {}
-    torch.save(state, path)
+    elif kind == "no tensors":
+        state = {"net": state, "epoch": 3}
+    torch.save({"a": Unsafe(path.with_suffix(".ran"))} if kind == "unsafe" else state, path)
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps({"a": Unsafe(path.with_suffix(".ran"))}, protocol=2))
+    elif kind in ("no bytes", "text"):
+        path.write_text("hello world\n" * 30 * (kind == "text"))
+    elif kind == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+    elif kind == "absent":
+        path.unlink()
 
 
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        ("missing", "layers.layer2.0.conv1.weight is missing"),
-        ("shape", "vis_stem.conv1.weight is"),
-        ("unsafe", "not a checkpoint of tensors alone"),
+        ("missing", r"layers\.layer2\.0\.conv1\.weight is missing"),
+        ("shape", r"vis_stem\.conv1\.weight is .* needs \(64, 3, 7, 7\)"),
+        ("deeper", r"layers\.layer1\.1\.bn1\.bias has no place"),
+        ("left over", r"head\.weight has no place"),
         ("empty", "holds no state dict"),
+        ("no tensors", "holds no state dict"),
+        ("unsafe", "not a checkpoint of tensors alone"),
+        ("pickle", "not a checkpoint of tensors alone"),
+        ("no bytes", "damaged"),
+        ("text", "damaged"),
+        ("cut", "damaged"),
+        ("absent", "No such file"),
     ],
 )
 def test_unusable_files_are_named_with_what_is_wrong(kind, said, net, tmp_path):
     path = tmp_path / "w.pth"
     broken(kind, path)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(InputError, match=said) as error:
         start_from(net, path)
     assert str(path) in str(error.value)
+    assert "weights_only" not in str(error.value)  # torch's own message says how to run the code
+    assert not path.with_suffix(".ran").exists()
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{}, {"size": "resnet-micro"}, {"size": "resnet-micro", "image_size": [64, 32], "later": 1}],
+)
+def test_a_description_of_no_known_network_is_refused(described, net, tmp_path):
+    save_weights(tmp_path / "a.safetensors", net, {"net": described})
+    with pytest.raises(InputError, match="cannot be built from the description"):
+        load_weights(tmp_path / "a.safetensors")
 
 
 def test_a_resnet_file_is_no_start_for_a_transformer(tmp_path):

@@ -6,6 +6,7 @@ from torch import nn
 
 from visir.nets.features import Features
 from visir.nets.vit import IBN, SIZES, Stem, Vit
+from visir.nets.weights import load_weights, save_weights, start_from
 from visir.types import InputError
 
 
@@ -127,3 +128,36 @@ def test_without_its_shallow_branch_the_network_is_the_same():
         assert torch.equal(copy, source)
     assert torch.equal(both.bottlenecks[1].weight, plain.bottlenecks[0].weight)
     assert not both.bottlenecks[1].bias.requires_grad
+
+
+def test_a_file_without_the_shallow_branch_starts_one_with_it(tmp_path):
+    torch.manual_seed(4)
+    plain, both = Vit("micro", (32, 16)), Vit("micro", (32, 16), shallow=True)
+    plain.train()(images(), torch.tensor([True, False, True, False]))  # the bottleneck has counted
+    path = tmp_path / "plain.safetensors"
+    save_weights(path, plain, {})
+    loaded = start_from(both, path)
+    assert (loaded.used, loaded.unused, loaded.kept) == (len(plain.state_dict()), (), ())
+    own = both.state_dict()
+    for copy, source in (
+        ("shallow.block.", "blocks.2."), ("shallow.norm.", "norm."),
+        ("bottlenecks.1.", "bottlenecks.0."),
+    ):  # fmt: skip
+        for name, value in plain.state_dict().items():
+            if name.startswith(source):
+                assert torch.equal(own[name.replace(source, copy, 1)], value), name
+    assert not torch.equal(own["shallow.block.mlp.fc1.weight"], own["blocks.1.mlp.fc1.weight"])
+
+
+def test_a_file_with_the_shallow_branch_is_taken_as_it_is(tmp_path):
+    torch.manual_seed(5)
+    net = Vit("micro", (32, 16), shallow=True)
+    with torch.no_grad():
+        net.shallow["norm"].weight.add_(1)
+    path = tmp_path / "both.safetensors"
+    save_weights(path, net, {"net": {**net.described, "image_size": [32, 16]}})
+    again, _ = load_weights(path)
+    for name, value in net.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    with pytest.raises(InputError, match="has no place in this network"):
+        start_from(Vit("micro", (32, 16)), path)

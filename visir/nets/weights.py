@@ -81,8 +81,8 @@ class Loaded(NamedTuple):
 def start_from(net: Network, path: Path) -> Loaded:
     """Fill `net` with weights from a file.
 
-    Files are visir's own (.safetensors), torchvision's of a ResNet, or ADCA's checkpoints; of the
-    last two the classifier is not used, and a bottleneck that is not there stays as drawn.
+    Files are visir's own (.safetensors), torchvision's of a ResNet, or ADCA's checkpoints. The
+    classifier of the last two is not used; torchvision's have no bottleneck, which stays as drawn.
 
     Raises:
         InputError: a tensor is missing, left over, or of another shape; the message says which.
@@ -98,10 +98,11 @@ def start_from(net: Network, path: Path) -> Loaded:
             f"{path}: a ResNet's checkpoint can start the network resnet50 only; set "
             "--set network=resnet50 or give a .safetensors file of visir"
         )
+    may_stay: tuple[str, ...] = ()
     if any(name.startswith(tuple(ADCA_TRUNKS)) for name in whole):
-        sources, may_stay, spare = names_from_adca(whole), "-", ("classifier.", *ADCA_TRUNKS)
+        sources, spare = names_from_adca(whole), ("classifier.", *ADCA_TRUNKS)
     else:
-        sources, may_stay, spare = names_from_imagenet(whole), "bottleneck.", ("fc.",)
+        sources, spare, may_stay = names_from_imagenet(whole), ("fc.",), ("bottleneck.",)
     unused = sorted(whole.keys() - sources.values())
     _refuse_left_over(path, [name for name in unused if not name.startswith(spare)])
     kept = _fill(net, path, {name: whole[source] for name, source in sources.items()}, may_stay)
@@ -109,7 +110,7 @@ def start_from(net: Network, path: Path) -> Loaded:
 
 
 def _fill(
-    net: Network, path: Path, state: dict[str, Tensor], may_stay: str = "-"
+    net: Network, path: Path, state: dict[str, Tensor], may_stay: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """Check names and shapes, then load; `may_stay` begins the names a file need not have.
 
@@ -151,7 +152,8 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a run folder or a weights file"
+            f"{path}: cannot be read ({error.strerror or error}); give a run folder or a file of "
+            "weights"
         ) from error
     except Exception as error:  # torch's reader of damaged files raises many kinds
         raise InputError(
