@@ -170,7 +170,7 @@ def features_of(net: Vit, images: TrainingSet) -> np.ndarray:
     features = np.empty((len(images.cams), net.embedding_dim), np.float32)
     for modality in Modality:
         rows = images.rows(modality)
-        features[rows] = embed_pixels(net, images.pixels[rows], modality, CPU).numpy()
+        features[rows] = embed_pixels(net, images.pixels, modality, CPU, rows=rows).numpy()
     return features
 
 
