@@ -151,7 +151,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
 ) -> None:
     benchmark = SimpleNamespace(protocols={"first": 1, "second": 2})
     monkeypatch.setattr("visir.data.manifest.open_benchmark", lambda *args: benchmark)
-    mean = SimpleNamespace(_asdict=lambda: {"mAP": 0.5})
+    mean = SimpleNamespace(mAP=0.5, _asdict=lambda: {"mAP": 0.5})
     result = SimpleNamespace(protocol="the first", mean=mean)
     seen = []
 
@@ -161,9 +161,9 @@ def test_eval_every_scores_after_the_epochs_it_names(
 
     monkeypatch.setattr("visir.evaluate.evaluate", score)
     on_epoch = cli._score_every(2, tmp_path, Path("d"), None, 1)
-    on_epoch(-1, None, "network")
-    for epoch in range(4):
-        on_epoch(epoch, SimpleNamespace(stage="stage 1"), "network")
+    assert on_epoch(-1, None, "network") == 0.5
+    plan = SimpleNamespace(stage="stage 1")
+    assert [on_epoch(epoch, plan, "network") for epoch in range(4)] == [None, 0.5, None, 0.5]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["label"]) for line in lines] == [
         (-1, "start"),
