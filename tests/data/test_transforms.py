@@ -3,9 +3,20 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional as reference
 
 from visir.data.draws import key, uniforms
-from visir.data.transforms import ERASED, GRAY, View, augment, erase, exchange, normalise
+from visir.data.transforms import (
+    ERASED,
+    GRAY,
+    View,
+    augment,
+    erase,
+    exchange,
+    jitter_colours,
+    normalise,
+    turn_hue,
+)
 
 
 def pixels(count=8, height=24, width=12):
@@ -98,3 +109,42 @@ def test_draws_are_uniform_and_differ_by_every_part_of_the_key():
     assert abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.02
     assert abs(np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]) < 0.02
     assert len({key(1, 2), key(2, 1), key(1), key(1, 2, 0), key(-1)}) == 5
+
+
+def test_turning_the_hue_is_torchvisions():
+    images = pixels(2).permute(0, 3, 1, 2).float() / 255
+    images[0, :, :4] = 0.3  # grey has no hue to turn
+    for turn in (-0.5, -0.21, 0.0, 0.34, 0.5):
+        turned = turn_hue(images, torch.full((2, 1, 1, 1), turn))
+        assert torch.allclose(turned, reference.adjust_hue(images, turn), atol=1e-5)
+
+
+def test_jitter_is_torchvisions_in_an_order_of_each_image():
+    images, rows, stream = pixels(24), np.arange(24), key(3)
+    draws = uniforms(stream, rows, 8)
+    changes = (
+        reference.adjust_brightness,
+        reference.adjust_contrast,
+        reference.adjust_saturation,
+        reference.adjust_hue,
+    )
+    orders = set()
+    found = jitter_colours(images, rows, stream, 0.5)
+    for row in range(24):
+        image = images[row].permute(2, 0, 1).float() / 255
+        order = np.argsort(draws[row, 4:])
+        orders.add(tuple(order))
+        for number in order:
+            amount = draws[row, number] - 0.5
+            image = changes[number](image, amount if number == 3 else 1 + amount)
+        expected = (255 * image).round().permute(1, 2, 0)
+        assert (found[row].float() - expected).abs().max() <= 1
+    assert len(orders) > 12
+    assert torch.equal(jitter_colours(images[5:6], rows[5:6], stream, 0.5)[0], found[5])
+
+
+def test_a_view_is_jittered_only_when_asked():
+    images, rows = pixels(4), np.arange(4)
+    plain = augment(images, rows, View.PLAIN, 7, pad=2)
+    assert torch.equal(plain, augment(images, rows, View.PLAIN, 7, pad=2, jitter=0.0))
+    assert not torch.equal(plain, augment(images, rows, View.PLAIN, 7, pad=2, jitter=0.5))

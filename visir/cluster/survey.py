@@ -87,7 +87,7 @@ def join(data: TrainingSet, labels: Mapping[Modality, IntArray]) -> IntArray:
 
 def batches_by_cluster(
     data: TrainingSet, labels: IntArray, clusters: Mapping[Modality, int], instances: int,
-    steps: int, seed: int, epoch: int,
+    steps: int, seed: int, epoch: int, jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Iterator[list[Part]]:  # fmt: skip
     """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
 
@@ -102,6 +102,7 @@ def batches_by_cluster(
         steps: how many batches.
         seed: of the run.
         epoch: each one has its own draws.
+        jitter: of the colours in the plain, the exchanged and the grey view.
     """
     streams = {
         modality: cluster_batches(
@@ -116,7 +117,7 @@ def batches_by_cluster(
     for _ in range(steps):
         vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
         yield [
-            Part(vis, labels[vis], View.PLAIN),
-            Part(vis, labels[vis], View.EXCHANGE),
-            Part(ir, labels[ir], View.GRAY),
+            Part(vis, labels[vis], View.PLAIN, jitter[0]),
+            Part(vis, labels[vis], View.EXCHANGE, jitter[1]),
+            Part(ir, labels[ir], View.GRAY, jitter[2]),
         ]

@@ -27,6 +27,7 @@ class Part(NamedTuple):
     rows: IntArray
     labels: IntArray
     view: View
+    jitter: float = 0.0  # of the colours
 
 
 class TrainingSet(NamedTuple):
@@ -50,7 +51,7 @@ class TrainingSet(NamedTuple):
             pixels = torch.from_numpy(np.asarray(self.pixels[part.rows])).to(device)
             # The position is part of the draw: a row drawn twice is augmented twice.
             draws = part.rows * 4096 + np.arange(len(part.rows))
-            views.append(augment(pixels, draws, part.view, key(stream, number), pad))
+            views.append(augment(pixels, draws, part.view, key(stream, number), pad, part.jitter))
         rows = np.concatenate([part.rows for part in parts])
         labels = np.concatenate([part.labels for part in parts])
         return Batch(

@@ -1,9 +1,9 @@
 """Augmentation of whole batches on the device they train on.
 
-Pad, crop, flip and normalise as the field does it, then the three operations of CAJ (Ye et al.,
-ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray, random
-erasing. Copying a channel after normalisation is not the normalisation of a grey image; that is
-how the published numbers were made, so it is kept.
+Colour jitter, pad, crop, flip and normalise as the field does it, then the three operations of CAJ
+(Ye et al., ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray,
+random erasing. Copying a channel after normalisation is not the normalisation of a grey image; that
+is how the published numbers were made, so it is kept.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def normalise(pixels: Tensor) -> Tensor:
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
-def augment(pixels: Tensor, rows: IntArray, view: View, stream: int, pad: int = 10) -> Tensor:
+def augment(
+    pixels: Tensor, rows: IntArray, view: View, stream: int, pad: int = 10, jitter: float = 0.0
+) -> Tensor:
     """One training view of every image.
 
     Args:
@@ -48,13 +50,83 @@ def augment(pixels: Tensor, rows: IntArray, view: View, stream: int, pad: int = 
         view: the channel operation.
         stream: a key naming seed, epoch, step and view.
         pad: black border before the random crop, in pixels (10 at 288 x 144).
+        jitter: how far brightness, contrast, saturation and hue may move (see `jitter_colours`).
 
     Returns:
         (B, 3, H, W) float32, normalised.
     """
+    if jitter:
+        pixels = jitter_colours(pixels, rows, key(stream, 3), jitter)
     draws = torch.from_numpy(uniforms(stream, rows, 4)).to(pixels.device)
     images = normalise(_crop_and_flip(pixels, draws[:, 0], draws[:, 1], draws[:, 2] < 0.5, pad))
     return erase(exchange(images, draws[:, 3], view), rows, stream)
+
+
+def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float) -> Tensor:
+    """Brightness, contrast, saturation and hue of every image moved, in an order of its own.
+
+    The operations and ranges of torchvision's ColorJitter(s, s, s, s), for a whole batch at once.
+
+    Args:
+        pixels: (B, H, W, 3) uint8.
+        rows: (B,) what each image draws from, together with `stream`.
+        stream: a key naming seed, epoch, step and view.
+        strength: s; the first three are multiplied by U(1 - s, 1 + s), the hue turns by U(-s, s)
+            circles; .5 at most.
+    """
+    draws = torch.from_numpy(uniforms(stream, rows, 8)).to(pixels.device)
+    amounts = (2 * draws[:, :4] - 1) * strength
+    order = draws[:, 4:].argsort(dim=1)
+    images = pixels.permute(0, 3, 1, 2).float() / 255
+    for place in range(4):
+        for number, change in enumerate((_brighten, _contrast, _saturate, turn_hue)):
+            chosen = (order[:, place] == number).nonzero()[:, 0]
+            amount = amounts[chosen, number].float().view(-1, 1, 1, 1)
+            images[chosen] = change(images[chosen], amount)
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _brighten(images: Tensor, amount: Tensor) -> Tensor:
+    return (images * (1 + amount)).clamp(0, 1)
+
+
+def _contrast(images: Tensor, amount: Tensor) -> Tensor:
+    return _away_from(_gray(images).mean(dim=(2, 3), keepdim=True), images, amount)
+
+
+def _saturate(images: Tensor, amount: Tensor) -> Tensor:
+    return _away_from(_gray(images), images, amount)
+
+
+def _away_from(base: Tensor, images: Tensor, amount: Tensor) -> Tensor:
+    return (images + amount * (images - base)).clamp(0, 1)
+
+
+def _gray(images: Tensor) -> Tensor:
+    """(B, 1, H, W) luma."""
+    weights = torch.tensor(GRAY, device=images.device).view(1, 3, 1, 1)
+    return (images * weights).sum(dim=1, keepdim=True)
+
+
+def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
+    """Hues moved along their circle, value and chroma kept.
+
+    Args:
+        images: (B, 3, H, W) from 0 to 1.
+        turn: (B, 1, 1, 1) circles.
+    """
+    value, chroma = images.amax(dim=1), images.amax(dim=1) - images.amin(dim=1)
+    red, green, blue = images.unbind(dim=1)
+    scale = chroma.clamp(min=1e-12)
+    hue = torch.where(
+        value == red,
+        (green - blue) / scale,
+        torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
+    )
+    sector = (hue + 6 * turn[:, :, 0]) % 6
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
+    k = (sector[:, None] + offsets) % 6
+    return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
 def exchange(images: Tensor, draw: Tensor, view: View) -> Tensor:

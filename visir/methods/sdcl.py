@@ -88,6 +88,7 @@ class Config:
     weight_decay: float = 5e-4  # [script]
     lr_step: int = 20  # epochs between divisions of the rate by ten [script]
     pad: int = 10  # border before the random crop, pixels [script]
+    jitter: float = 0.5  # of brightness, contrast, saturation, hue in every view [script]
     center_cameras: bool = False  # ours: cluster and associate features less their camera's mean
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
@@ -125,6 +126,7 @@ PRESETS = {
         ranked=10,
         lr=1e-3,
         pad=4,
+        jitter=0.0,
         center_cameras=True,
     ),
 }
@@ -184,6 +186,7 @@ class Sdcl:
                 steps,
                 self.seed,
                 epoch,
+                (config.jitter,) * 3,
             ),
             steps=steps,
             lr=config.lr * 0.1 ** (epoch // config.lr_step),
