@@ -269,6 +269,20 @@ def test_a_run_can_be_scored_on_other_data(run):
     assert list(json.loads((folder / "scores.json").read_text())["protocols"]) == ["drawn"]
 
 
+def test_a_checkpoint_is_scored_on_the_split_that_is_named(run, monkeypatch):
+    folder, asked = run
+    stranger = FakeEmbedder(small_benchmark(), None, None)
+    monkeypatch.setattr("visir.embed.load", lambda path, device: stranger)
+    checkpoint = folder.parent / "weights" / "7.pth"
+    checkpoint.parent.mkdir()
+    with pytest.raises(InputError, match=r"7\.pth: nothing tells .*--data"):
+        evaluate_run(checkpoint)
+    evaluation = evaluate_run(checkpoint, folder.parent, layout="regdb", split=7)
+    assert asked == [(folder.parent, "regdb", 7)]
+    written = checkpoint.with_name("7.pth.scores.json")
+    assert json.loads(written.read_text()) == evaluation.as_json()
+
+
 def test_a_run_whose_data_moved_is_refused(run):
     folder, _ = run
     (folder.parent / "data").rmdir()

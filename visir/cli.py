@@ -131,7 +131,7 @@ def train(
     """Train a method on a data set, or on a folder of unlabelled crops.
 
     Args:
-        method: adca, or simclr for a start without clusters.
+        method: adca, sdcl, tokenmatcher, cmag, or simclr for a start without clusters.
         data: the data set's folder.
         out: run folder to write; runs/METHOD-DATA-SEED where not given.
         preset: settings to begin with: tiny, sysu or regdb; `visir config METHOD` prints them.
@@ -167,11 +167,56 @@ def train(
     print(f"  visir report {shlex.quote(str(run.folder))}")
 
 
+def pretrain(
+    data: Path,
+    /,
+    *,
+    out: Path | None = None,
+    preset: str = "tiny",
+    set: tuple[str, ...] = (),
+    seed: int = 0,
+    layout: str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> None:
+    """Make a backbone from unlabelled crops alone, with DINO, to start methods from.
+
+    Writes pretrained.pth, in the form of TransReID-SSL's files, into the run folder.
+
+    Args:
+        data: folder of crops in any arrangement, or of a data set.
+        out: run folder to write; runs/pretrain-DATA-SEED where not given.
+        preset: settings to begin with: tiny, sysu or regdb; `visir config dino` prints them.
+        set: settings to replace, as key=value.
+        seed: of every random draw.
+        layout: sysu, regdb, llcm, folder or crops; found out where not given.
+        resume: go on with the run in --out, with the settings stored there.
+        device: where the network trains: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+    """
+    from visir.config import parse_pairs
+    from visir.pretrain import pretrain as make_backbone
+
+    out = out or Path("runs") / f"pretrain-{data.resolve().name}-{seed}"
+    made = make_backbone(
+        data,
+        out,
+        preset=preset,
+        settings=parse_pairs(set),
+        seed=seed,
+        layout=layout,
+        device=device,
+        resume=resume,
+    )
+    print(f"{made}: written; begin a training with --start {shlex.quote(str(made))}")
+
+
 def evaluate(
     runs: tuple[Path, ...],
     /,
     *,
     data: Path | None = None,
+    layout: str | None = None,
+    split: tuple[int, ...] = (),
     protocols: tuple[str, ...] = (),
     device: str = "auto",
 ) -> None:
@@ -180,8 +225,10 @@ def evaluate(
     Several runs (one for each RegDB split, or for each seed) are averaged as well.
 
     Args:
-        runs: run folders, or weights files in them.
+        runs: run folders, weights files in them, or checkpoints of TokenMatcher, CMAG or ADCA.
         data: the data set's folder; the one the run was trained on where not given.
+        layout: sysu, regdb, llcm or folder; found out where not given.
+        split: of the data set, one for all runs or one for each; the run's own where not given.
         protocols: keys of protocols, as all-single-seeded; all of the data set's where not given.
         device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
     """
@@ -190,9 +237,14 @@ def evaluate(
 
     if not runs:
         raise InputError("eval: no run was given; name at least one run folder")
+    splits = split * len(runs) if len(split) == 1 else split or (None,) * len(runs)
+    if len(splits) != len(runs):
+        raise InputError(f"eval: {len(split)} splits for {len(runs)} runs; give one, or one each")
     evaluations = []
-    for run in runs:
-        evaluations.append(evaluate_run(run, data, protocols or None, device, _on_terminal()))
+    for run, own in zip(runs, splits, strict=True):
+        evaluations.append(
+            evaluate_run(run, data, protocols or None, device, _on_terminal(), layout, own)
+        )
         print(f"{run}\n\n{evaluations[-1].table()}\n")
     if len(runs) > 1:
         print(f"all {len(runs)} runs\n\n{merge(evaluations).table()}")
@@ -280,6 +332,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "check": check,
     "prepare": prepare,
     "train": train,
+    "pretrain": pretrain,
     "eval": evaluate,
     "search": search,
     "report": report,
@@ -362,7 +415,7 @@ def _options(verb: Callable[..., int | None]) -> list[str]:
 
 
 def _how_to_go_on(argv: Sequence[str]) -> str:
-    if argv[0] == "train":
+    if argv[0] in ("train", "pretrain"):
         words = [*argv, *([] if "--resume" in argv else ["--resume"])]
         return f"; go on with: visir {shlex.join(words)}"
     if argv[0] in ("demo", "synth", "prepare"):

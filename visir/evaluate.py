@@ -229,16 +229,20 @@ def evaluate_run(
     protocols: Sequence[str] | None = None,
     device: str = "cpu",
     progress: bool = False,
+    layout: str | None = None,
+    split: int | None = None,
 ) -> Evaluation:
-    """Score a trained run and write its scores.json.
+    """Score a trained run and write its scores.json, or beside another file FILE FILE.scores.json.
 
     Args:
-        run: a run folder, or the weights file in one.
+        run: a run folder, the weights file in one, or a checkpoint `visir.nets.weights` can read.
         data: the data set; None takes the one the run was trained on, as its config.yaml says.
             The data set it was trained on is read at the run's own split.
         protocols: keys of the data set's protocols; None takes all.
         device: where the network runs.
         progress: show a progress bar while embedding.
+        layout: of the data set; found out where None.
+        split: of the data set; None takes the one the run was trained on.
 
     Raises:
         InputError: no such run, the data set is not where the run's settings say, or anything
@@ -250,19 +254,25 @@ def evaluate_run(
     run = Path(run)
     folder = Run(run if run.is_dir() else run.parent)
     embedder = load(run, device=device)
-    layout = None
     if data is None:
+        if not folder.config.exists():
+            raise InputError(f"{run}: nothing tells what it was trained on; give the data (--data)")
         settings = load_yaml(folder.config)
         if "data" not in settings:
             raise InputError(f"{folder.config}: key 'data' is missing; give the data set's folder")
-        data, layout = Path(settings["data"]), settings.get("layout")
+        data, layout = Path(settings["data"]), layout or settings.get("layout")
         if not data.exists():
             raise InputError(f"{folder.config}: data {data} is not there; give its new place")
-    benchmark = open_benchmark(data, layout)
-    if benchmark.name == embedder.dataset and embedder.split not in (None, benchmark.split):
+    benchmark = open_benchmark(data, layout, split or 1)
+    if (
+        split is None
+        and benchmark.name == embedder.dataset
+        and embedder.split not in (None, benchmark.split)
+    ):
         benchmark = open_benchmark(data, layout, int(embedder.split))
     evaluation = evaluate(embedder, benchmark, protocols, progress)
-    write_json(folder.scores, evaluation.as_json())
+    ours = run.is_dir() or run == folder.weights
+    write_json(folder.scores if ours else Path(f"{run}.scores.json"), evaluation.as_json())
     return evaluation
 
 

@@ -214,7 +214,7 @@ def broken(kind, path):
     elif kind == "empty":
         state = {}
     elif kind == "no tensors":
-        state = {"net": state, "epoch": 3}
+        state = {"names": list(state), "epoch": 3}
     torch.save({"a": Unsafe(path.with_suffix(".ran"))} if kind == "unsafe" else state, path)
     if kind == "pickle":
         path.write_bytes(pickle.dumps({"a": Unsafe(path.with_suffix(".ran"))}, protocol=2))
@@ -235,8 +235,8 @@ def broken(kind, path):
         ("left over", r"head\.weight has no place"),
         ("empty", "holds no state dict"),
         ("no tensors", "holds no state dict"),
-        ("unsafe", "not a checkpoint of tensors alone"),
-        ("pickle", "not a checkpoint of tensors alone"),
+        ("unsafe", "holds no state dict"),
+        ("pickle", "damaged"),
         ("no bytes", "damaged"),
         ("text", "damaged"),
         ("cut", "damaged"),

@@ -8,7 +8,6 @@ mean pooling gives the descriptor, a batch-norm bottleneck the embedding.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from copy import deepcopy
 
 import torch
@@ -18,13 +17,6 @@ from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from visir.nets.features import Features, by_stem
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-_STEM, _LAYERS = ("conv1.", "bn1."), tuple(f"{layer}." for layer in LAYERS)
-# Of each trunk in ADCA's checkpoints: where it goes, and what of it is used.
-ADCA_TRUNKS = {
-    "visible_module.visible.": ("vis_stem.", _STEM),
-    "thermal_module.thermal.": ("ir_stem.", _STEM),
-    "base_resnet.base.": ("layers.", _LAYERS),
-}
 _POWER = 3.0  # of the generalised mean
 
 
@@ -81,41 +73,6 @@ class TwoStream(nn.Module):
 def generalised_mean(maps: Tensor, power: float = _POWER) -> Tensor:
     """GeM pooling (Radenovic et al., TPAMI 2019): (B, C, H, W) to (B, C)."""
     return (maps.pow(power).mean(dim=(2, 3)) + 1e-12).pow(1 / power)
-
-
-def names_from_imagenet(names: Iterable[str]) -> dict[str, str]:
-    """Which of torchvision's tensors of a ResNet fills which of `TwoStream`; the stem fills both.
-
-    Args:
-        names: of the tensors in the file.
-
-    Returns:
-        Name in the file by name in the network; those of no use are left out.
-    """
-    sources = {}
-    for name in names:
-        if name.startswith(_STEM):
-            sources[f"vis_stem.{name}"] = sources[f"ir_stem.{name}"] = name
-        elif name.startswith(_LAYERS):
-            sources[f"layers.{name}"] = name
-    return sources
-
-
-def names_from_adca(names: Iterable[str]) -> dict[str, str]:
-    """Which tensors of ADCA's published checkpoints fill which of `TwoStream`.
-
-    Three whole trunks lie there; the stem of two of them and the layers of the third are used.
-    Takes and gives the same as `names_from_imagenet`.
-    """
-    sources = {}
-    for name in names:
-        for prefix, (place, used) in ADCA_TRUNKS.items():
-            rest = name.removeprefix(prefix)
-            if rest != name and rest.startswith(used):
-                sources[place + rest] = name
-        if name.startswith("bottleneck."):
-            sources[name] = name
-    return sources
 
 
 def _keep_stride(layer: nn.Module) -> None:

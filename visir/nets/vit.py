@@ -150,6 +150,8 @@ class Vit(nn.Module):
     Attributes:
         described: what `visir.nets.build.build` makes it from again, beside the image size.
         embedding_dim: width of the embedding.
+        patch: side of a patch in pixels.
+        grid: (rows, columns) of patches.
 
     Raises:
         InputError: an unknown size, or an image size that the patches do not tile.
@@ -172,7 +174,8 @@ class Vit(nn.Module):
                 f"image size {image_size[0]}x{image_size[1]} does not fit vit-{size}: "
                 f"both sides must be multiples of {shape.patch}"
             )
-        rows, columns = (side // shape.patch for side in image_size)
+        self.patch = shape.patch
+        rows, columns = self.grid = image_size[0] // shape.patch, image_size[1] // shape.patch
         self.vis_stem = Stem(shape)
         self.ir_stem = Stem(shape)
         self.cls_token = nn.Parameter(torch.zeros(1, class_tokens, shape.dim))
@@ -202,12 +205,13 @@ class Vit(nn.Module):
         """Encode a mixed batch.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, 3, H, W), normalised; of another size than the network's, its positions are
+                resized.
             infrared: (B,) bool, True where the infrared stem is to be used.
         """
         patches = by_stem(self.vis_stem, self.ir_stem, images, infrared)
         tokens = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
-        embedded = torch.cat([tokens, patches], dim=1) + self.pos_embed
+        embedded = torch.cat([tokens, patches], dim=1) + self._positions_of(images)
         x = embedded
         for block in self.blocks[:-1]:
             x = block(x)
@@ -218,10 +222,32 @@ class Vit(nn.Module):
             shallow = self.shallow["norm"](self.shallow["block"](query)[:, :read])
             tokens = torch.cat([tokens, shallow], dim=1)
         tokens = tokens.float()
-        embedding = torch.cat(
-            [bottleneck(tokens[:, i]) for i, bottleneck in enumerate(self.bottlenecks)], dim=1
-        )
-        return Features(embedding.float(), tokens)
+        return Features(self.embed_tokens(tokens).float(), tokens)
+
+    def _positions_of(self, images: Tensor) -> Tensor:
+        """Position embeddings, (1, N + T, dim), for images of this size."""
+        grid = images.shape[2] // self.patch, images.shape[3] // self.patch
+        if grid == self.grid:
+            return self.pos_embed
+        of_tokens = self.pos_embed[:, : self.class_tokens]
+        of_grid = self.pos_embed[:, self.class_tokens :]
+        return torch.cat([of_tokens, resize_positions(of_grid, self.grid, grid)], dim=1)
+
+    def embed_tokens(self, tokens: Tensor, keep_statistics: bool = False) -> Tensor:
+        """Tokens through their bottlenecks, side by side: (B, N, dim) to (B, N * dim).
+
+        Args:
+            tokens: one for each bottleneck.
+            keep_statistics: normalise by the batch and leave the running statistics alone, for a
+                further pass in training.
+        """
+        if keep_statistics:
+            found = []
+            for token, of in zip(tokens.unbind(1), self.bottlenecks, strict=True):
+                weight, bias = of.parameters()
+                found.append(F.batch_norm(token, None, None, weight, bias, training=True))
+            return torch.cat(found, dim=1)
+        return torch.cat([of(tokens[:, i]) for i, of in enumerate(self.bottlenecks)], dim=1)
 
     def complete(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A network's state; a missing shallow branch is copied from the deep one."""
@@ -237,6 +263,13 @@ class Vit(nn.Module):
                 _, number, field = name.split(".")
                 copies[f"bottlenecks.{int(number) + self.class_tokens}.{field}"] = value
         return copies
+
+
+def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Position embeddings (1, rows * columns, dim) of one grid on another, bilinear."""
+    image = positions.reshape(1, *old, -1).permute(0, 3, 1, 2)
+    image = F.interpolate(image, size=new, mode="bilinear", align_corners=False)
+    return image.flatten(2).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

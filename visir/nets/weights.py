@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from visir.nets.build import Network, build
-from visir.nets.two_stream import ADCA_TRUNKS, TwoStream, names_from_adca, names_from_imagenet
+from visir.nets.foreign import describe, translate
+from visir.nets.pickles import read_checkpoint
 from visir.nets.vit import Vit
 from visir.run import atomic_write
 from visir.types import InputError
@@ -43,12 +45,19 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def load_weights(path: Path) -> tuple[Network, dict[str, Any]]:
-    """Build the network a file describes and fill it: (network in evaluation mode, description).
+    """Build the network a file holds and fill it: (network in evaluation mode, description).
+
+    Files are visir's own (.safetensors), or trained checkpoints of TokenMatcher, CMAG and ADCA.
 
     Raises:
-        InputError: not a file of visir's, or its network is not one that can be built.
+        InputError: not such a file, or its network is not one that can be built.
     """
-    about = read_about(path)
+    if path.suffix == ".safetensors":
+        about = read_about(path)
+    else:
+        whole = read_checkpoint(path)
+        with _naming(path):
+            about = describe(whole)
     try:
         described = dict(about["net"])
         net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
@@ -81,8 +90,9 @@ class Loaded(NamedTuple):
 def start_from(net: Network, path: Path) -> Loaded:
     """Fill `net` with weights from a file.
 
-    Files are visir's own (.safetensors), torchvision's of a ResNet, or ADCA's checkpoints. The
-    classifier of the last two is not used; torchvision's have no bottleneck, which stays as drawn.
+    Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` knows: of
+    torchvision's ResNets, ADCA, TransReID-SSL, TokenMatcher and CMAG. What they lack, such as the
+    bottlenecks of a network that was trained for something else, stays as drawn.
 
     Raises:
         InputError: a tensor is missing, left over, or of another shape; the message says which.
@@ -92,21 +102,20 @@ def start_from(net: Network, path: Path) -> Loaded:
         whole = safetensors.torch.load_file(path)
         state = net.complete(whole) if isinstance(net, Vit) else whole
         return Loaded(len(whole), (), _fill(net, path, state))
-    whole = _read_checkpoint(path)
-    if not isinstance(net, TwoStream):
-        raise InputError(
-            f"{path}: a ResNet's checkpoint can start the network resnet50 only; set "
-            "--set network=resnet50 or give a .safetensors file of visir"
-        )
-    may_stay: tuple[str, ...] = ()
-    if any(name.startswith(tuple(ADCA_TRUNKS)) for name in whole):
-        sources, spare = names_from_adca(whole), ("classifier.", *ADCA_TRUNKS)
-    else:
-        sources, spare, may_stay = names_from_imagenet(whole), ("fc.",), ("bottleneck.",)
-    unused = sorted(whole.keys() - sources.values())
-    _refuse_left_over(path, [name for name in unused if not name.startswith(spare)])
-    kept = _fill(net, path, {name: whole[source] for name, source in sources.items()}, may_stay)
-    return Loaded(len(whole) - len(unused), tuple(unused), kept)
+    whole = read_checkpoint(path)
+    with _naming(path):
+        found = translate(whole, net)
+    kept = _fill(net, path, found.state, found.may_stay)
+    return Loaded(len(whole) - len(found.unused), found.unused, kept)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors in here are about this file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _fill(
@@ -118,7 +127,12 @@ def _fill(
         Names of the network's tensors that stay as they were.
     """
     own = net.state_dict()
-    _refuse_left_over(path, sorted(state.keys() - own.keys()))
+    left_over = sorted(state.keys() - own.keys())
+    if left_over:
+        raise InputError(
+            f"{path}: tensor {left_over[0]} has no place in this network; start from the same "
+            "network size"
+        )
     kept = sorted(own.keys() - state.keys())
     for name in kept:
         # Files written before batch norm counted its batches lack the counters.
@@ -132,40 +146,3 @@ def _fill(
             )
     net.load_state_dict({**own, **state})
     return tuple(kept)
-
-
-def _refuse_left_over(path: Path, names: list[str]) -> None:
-    if names:
-        raise InputError(
-            f"{path}: tensor {names[0]} has no place in this network; start from the same "
-            "network size"
-        )
-
-
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of torch, by name; nothing in the file is run.
-
-    Raises:
-        InputError: the file cannot be read, or holds more than tensors and plain values.
-    """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); give a run folder or a file of "
-            "weights"
-        ) from error
-    except Exception as error:  # torch's reader of damaged files raises many kinds
-        raise InputError(
-            f"{path}: damaged, or not a checkpoint of tensors alone, and code in a file is never "
-            "run; give a .safetensors file of visir, or a .pth file with a state dict"
-        ) from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    if not isinstance(found, dict):
-        found = {}
-    named = {str(name).removeprefix("module."): value for name, value in found.items()}
-    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise InputError(f"{path}: holds no state dict; give a .pth file with named tensors")
-    return tensors

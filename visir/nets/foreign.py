@@ -1,0 +1,219 @@
+"""Other people's checkpoints in visir's terms: whose they are, and which tensor goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import isqrt
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from visir.nets.build import Network
+from visir.nets.two_stream import LAYERS, TwoStream
+from visir.nets.vit import SIZES, Vit, resize_positions
+from visir.types import InputError
+
+_STEM, _LAYERS = ("conv1.", "bn1."), tuple(f"{layer}." for layer in LAYERS)
+_VIS, _IR = "visible_module.visible.", "thermal_module.thermal."
+# Of each trunk in the two-stream checkpoints: where it goes, and what of it is used.
+_TRUNKS = {
+    _VIS: ("vis_stem.", _STEM),
+    _IR: ("ir_stem.", _STEM),
+    "base_resnet.base.": ("layers.", _LAYERS),
+}
+
+
+class Translation(NamedTuple):
+    """A file's tensors in a network's names.
+
+    Attributes:
+        state: tensors by the network's names.
+        unused: names in the file that are known to be of no use.
+        may_stay: how the network's names begin that the file need not have.
+    """
+
+    state: dict[str, Tensor]
+    unused: tuple[str, ...]
+    may_stay: tuple[str, ...] = ()
+
+
+def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
+    """Whatever checkpoint this is, for this network.
+
+    Known are torchvision's ResNets, ADCA's checkpoints, the transformers of TransReID-SSL and those
+    of TokenMatcher and CMAG.
+
+    Raises:
+        InputError: the checkpoint is of another architecture, or a tensor in it has no place.
+    """
+    kind = _kind(whole)
+    if isinstance(net, TwoStream):
+        if kind in ("transreid", "tokenmatcher"):
+            raise InputError(
+                "a transformer's checkpoint cannot start a ResNet; set network=base or small"
+            )
+        found = _from_adca(whole) if kind == "adca" else _from_imagenet(whole)
+    elif kind == "tokenmatcher":
+        found = _from_tokenmatcher(whole, net)
+    elif kind == "transreid":
+        found = _from_transreid(whole, net)
+    elif kind == "plain":
+        raise InputError(
+            "the transformer in it has no ICS stem (patch_embed.conv); take one of "
+            "TransReID-SSL's whose name holds ics"
+        )
+    else:
+        raise InputError(
+            "a ResNet's checkpoint can start the network resnet50 only; set network=resnet50 or "
+            "give a .safetensors file of visir"
+        )
+    return found
+
+
+def describe(whole: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The network a trained checkpoint holds, as `build` takes it, and what trained it.
+
+    Raises:
+        InputError: it is not a trained network of TokenMatcher, CMAG or ADCA.
+    """
+    kind = _kind(whole)
+    if kind == "tokenmatcher":
+        tokens, positions = whole["cls_token"].shape[1], whole["pos_embed"].shape[1]
+        name, image_size = _vit_size(whole), _image_size(positions - tokens)
+        patch = SIZES[name].patch
+        net = {
+            "size": name,
+            "image_size": [side * patch for side in image_size],
+            "class_tokens": tokens,
+        }
+        return {"net": net, "method": "tokenmatcher", "precision": "auto"}
+    if kind == "adca":
+        net = {"size": "resnet50", "image_size": [288, 144]}
+        return {"net": net, "method": "adca", "precision": "auto"}
+    raise InputError(
+        "the file is not a trained network of TokenMatcher, CMAG or ADCA; train with visir, and "
+        "give files of weights to begin with as --start"
+    )
+
+
+def _kind(names: Iterable[str]) -> str:
+    names = list(names)
+    if any(name.startswith("b1.0.") for name in names):
+        return "tokenmatcher"
+    if any(name.startswith(tuple(_TRUNKS)) for name in names):
+        return "adca"
+    if "patch_embed.conv.0.weight" in names:
+        return "transreid"
+    return "plain" if "patch_embed.proj.weight" in names else "resnet"
+
+
+def _vit_size(whole: Mapping[str, Tensor]) -> str:
+    dim = whole["pos_embed"].shape[2]
+    depth = len({name.split(".")[1] for name in whole if name.startswith("blocks.")})
+    for name, size in SIZES.items():
+        if (size.dim, size.depth) == (dim, depth):
+            return name
+    raise InputError(f"a transformer {dim} wide and {depth} deep is none of {', '.join(SIZES)}")
+
+
+def _image_size(positions: int) -> tuple[int, int]:
+    """(rows, columns) of a grid, twice or three times as high as it is wide."""
+    for ratio in (2, 3):
+        columns = isqrt(positions // ratio)
+        if ratio * columns * columns == positions:
+            return ratio * columns, columns
+    raise InputError(
+        f"pos_embed has {positions} positions, which make no grid of 1:2 or 1:3; load the file "
+        "with a preset of the size it was trained at"
+    )
+
+
+def _renamed(
+    whole: Mapping[str, Tensor], sources: Mapping[str, str], spare: tuple[str, ...],
+    may_stay: tuple[str, ...] = (),
+) -> Translation:  # fmt: skip
+    """A translation by names alone; tensors of the file that begin like `spare` may be left."""
+    unused = sorted(whole.keys() - sources.values())
+    left_over = [name for name in unused if not name.startswith(spare)]
+    if left_over:
+        raise InputError(
+            f"tensor {left_over[0]} has no place in this network; start from the same network size"
+        )
+    state = {name: whole[source] for name, source in sources.items()}
+    return Translation(state, tuple(unused), may_stay)
+
+
+def _from_imagenet(whole: Mapping[str, Tensor]) -> Translation:
+    """Torchvision's ResNets; the stem fills both."""
+    sources = {}
+    for name in whole:
+        if name.startswith(_STEM):
+            sources[f"vis_stem.{name}"] = sources[f"ir_stem.{name}"] = name
+        elif name.startswith(_LAYERS):
+            sources[f"layers.{name}"] = name
+    return _renamed(whole, sources, ("fc.",), ("bottleneck.",))
+
+
+def _from_adca(whole: Mapping[str, Tensor]) -> Translation:
+    """Three whole trunks lie there; the stem of two and the layers of the third are used."""
+    sources = {name: name for name in whole if name.startswith("bottleneck.")}
+    for name in whole:
+        for prefix, (place, used) in _TRUNKS.items():
+            rest = name.removeprefix(prefix)
+            if rest != name and rest.startswith(used):
+                sources[place + rest] = name
+    return _renamed(whole, sources, ("classifier.", *_TRUNKS))
+
+
+def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:
+    """TokenMatcher and CMAG: the last block and norm they use lie apart, under b1."""
+    tokens = whole["cls_token"].shape[1] if "cls_token" in whole else net.class_tokens
+    if tokens != net.class_tokens:
+        raise InputError(
+            f"has {tokens} class tokens, the network {net.class_tokens}; set class_tokens={tokens}"
+        )
+    last = len(net.blocks) - 1
+    replaced = (f"blocks.{last}.", "norm.", "bottleneck.")
+    moved = {_VIS: "vis_stem.", _IR: "ir_stem.", "b1.0.": f"blocks.{last}.", "b1.1.": "norm."}
+    sources = {}
+    for name in whole:
+        if name.startswith(replaced):
+            continue
+        prefix = next((prefix for prefix in moved if name.startswith(prefix)), "")
+        sources[moved.get(prefix, "") + name.removeprefix(prefix)] = name
+    return _renamed(whole, sources, replaced)
+
+
+def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
+    """TransReID-SSL: one stem for both, one class token for all, positions of another grid.
+
+    With several class tokens their positions stay as drawn, since nothing else tells them apart at
+    the start.
+    """
+    sources = {}
+    for name in whole:
+        if name.startswith("patch_embed."):
+            rest = name.removeprefix("patch_embed.")
+            sources[f"vis_stem.{rest}"] = sources[f"ir_stem.{rest}"] = name
+        elif name.startswith(("blocks.", "norm.")) or name in ("cls_token", "pos_embed"):
+            sources[name] = name
+    spare = ("head", "dist", "pre_logits", "fc.", "classifier", "bottleneck")
+    found = _renamed(whole, sources, spare, ("bottlenecks.",))
+    state, tokens = found.state, net.class_tokens
+    state["cls_token"] = state["cls_token"].expand(-1, tokens, -1)
+    own, source = net.pos_embed.detach(), state["pos_embed"]
+    grid = resize_positions(source[:, 1:], _image_size(source.shape[1] - 1), net.grid)
+    state["pos_embed"] = torch.cat([source[:, :1] if tokens == 1 else own[:, :tokens], grid], dim=1)
+    return Translation(net.complete(state), found.unused, found.may_stay)
+
+
+def to_transreid(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A one-token transformer's state as TransReID-SSL names it; of the stems the visible one."""
+    kept = {}
+    for name, value in state.items():
+        if name.startswith("vis_stem."):
+            kept["patch_embed." + name.removeprefix("vis_stem.")] = value
+        elif not name.startswith(("ir_stem.", "bottlenecks.", "shallow.")):
+            kept[name] = value
+    return kept

@@ -1,0 +1,152 @@
+"""GSMEM, the graph-structured memory of CMAG (IEEE TCSVT 2026, Eq. 21-28).
+
+Reconstructed from the published formulas. A batch sees little of a data set; a queue of earlier
+features, joined with it to a graph, shows it more. Training only; the encoder is as it was.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Queue:
+    """A ring of earlier features of both modalities, and which of the two each is.
+
+    Args:
+        size: rows at most.
+        dim: width of a row.
+        device: where it is kept.
+
+    Attributes:
+        filled: rows that hold something.
+    """
+
+    def __init__(self, size: int, dim: int, device: torch.device) -> None:
+        self.rows = torch.zeros(size, dim, device=device)
+        self.infrared = torch.zeros(size, dtype=torch.bool, device=device)
+        self.next, self.filled = 0, 0
+
+    @torch.no_grad()
+    def push(self, features_BD: Tensor, infrared: Tensor) -> None:
+        """Add rows, over the oldest ones where it is full; at most `size` of them."""
+        size, count = len(self.rows), len(features_BD)
+        places = (self.next + torch.arange(count, device=self.rows.device)) % size
+        self.rows[places] = features_BD.detach().float()
+        self.infrared[places] = infrared
+        self.next = (self.next + count) % size
+        self.filled = min(self.filled + count, size)
+
+    def held(self) -> Tensor:
+        """(filled, D) the rows that hold something."""
+        return self.rows[: self.filled]
+
+    def balance(self) -> float:
+        """Share of infrared rows; one half is meant (Eq. 21)."""
+        return float(self.infrared[: self.filled].float().mean()) if self.filled else 0.0
+
+    def state(self) -> dict[str, Tensor | int]:
+        """What a resumed run needs."""
+        return {"rows": self.rows, "infrared": self.infrared, "next": self.next,
+                "filled": self.filled}  # fmt: skip
+
+    def load_state(self, state: dict[str, Tensor | int]) -> None:
+        """Take back what `state` gave."""
+        self.rows.copy_(state["rows"])  # type: ignore[arg-type]
+        self.infrared.copy_(state["infrared"])  # type: ignore[arg-type]
+        self.next, self.filled = int(state["next"]), int(state["filled"])
+
+
+def neighbours_by_density(
+    sim_RR: Tensor, least: int = 3, base: int = 10, beta: float = 0.5, radius: float = 0.3,
+    per_radius: bool = True,
+) -> Tensor:  # fmt: skip
+    """How many neighbours each node gets: fewer where it is crowded (Eq. 25-26).
+
+    Args:
+        sim_RR: (R, R) cosines.
+        least: neighbours at least.
+        base: neighbours of a node that is alone.
+        beta: neighbours less for each unit of density.
+        radius: distance, 1 - cosine, within which others crowd.
+        per_radius: density is their number over the radius, as printed, or their number.
+
+    Returns:
+        (R,) int64.
+    """
+    near = 1 - sim_RR < radius
+    crowd = (near.sum(dim=1) - near.diagonal().long()).double()
+    density = crowd / radius if per_radius else crowd
+    return (base - beta * density).floor().clamp(min=least).long()
+
+
+def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Tensor:
+    """Each node's nearest, itself once, symmetric, normalised by degrees (Eq. 23).
+
+    Args:
+        sim_RR: (R, R) cosines.
+        counts: (R,) neighbours of each node.
+
+    Returns:
+        (R, R) sparse.
+    """
+    size = len(sim_RR)
+    most = min(int(counts.max()), size - 1)
+    nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(most, dim=1).indices
+    taken = torch.arange(most, device=sim_RR.device) < counts[:, None]
+    i = torch.arange(size, device=sim_RR.device)[:, None].expand(-1, most)[taken]
+    j = nearest[taken]
+    own = torch.arange(size, device=sim_RR.device)
+    rows, columns = torch.cat([i, j, own]), torch.cat([j, i, own])
+    weights = torch.cat([torch.full((2 * len(i),), 0.5, device=own.device), torch.ones_like(own)])
+    degree = torch.zeros(size, device=own.device).index_add_(0, rows, weights)
+    weights = weights * (degree[rows] * degree[columns]).rsqrt()
+    places = torch.stack([rows, columns])
+    return torch.sparse_coo_tensor(places, weights, (size, size), check_invariants=False).coalesce()
+
+
+class GraphMemory(nn.Module):
+    """A graph convolution over a batch and the queue, added to the batch's features.
+
+    The weights are shared over the tokens that a feature consists of; the last of them start at
+    zero, so that at first nothing is added.
+
+    Args:
+        dim: width of a token.
+        tokens: N, tokens of a feature.
+        layers: graph convolutions.
+        density: arguments of `neighbours_by_density`.
+    """
+
+    def __init__(self, dim: int, tokens: int, layers: int = 2, **density: float) -> None:
+        super().__init__()
+        self.tokens, self.density = tokens, density
+        self.node = nn.Linear(dim, dim, bias=False)
+        self.layers = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(layers))
+        last = nn.Linear(dim, dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mix = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), last)
+        self.counts: Tensor = torch.zeros(0, dtype=torch.long)  # neighbours in the last graph
+
+    def forward(self, features_BD: Tensor, queue_MD: Tensor) -> Tensor:
+        """Enhanced features, (B, N dim), of the batch.
+
+        Args:
+            features_BD: (B, N dim) of the batch.
+            queue_MD: (M, N dim) earlier ones.
+        """
+        whole = torch.cat([features_BD, queue_MD])
+        nodes = self.node(whole.view(len(whole), self.tokens, -1)).flatten(1)
+        with torch.no_grad():
+            unit = F.normalize(nodes, dim=1)
+            sim = unit @ unit.T
+            self.counts = neighbours_by_density(sim, **self.density)  # type: ignore[arg-type]
+            graph = normalised_graph(sim, self.counts)
+        for layer in self.layers:
+            carried = torch.sparse.mm(graph, nodes).view(len(nodes), self.tokens, -1)
+            nodes = F.relu(layer(carried)).flatten(1) + nodes
+        batch = nodes[: len(features_BD)].view(len(features_BD), self.tokens, -1)
+        out: Tensor = features_BD + self.mix(batch).flatten(1)
+        return out
