@@ -40,7 +40,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # Keeps the versions that are pinned already; `make lock UPGRADE=--upgrade` takes newer ones.
 lock: venv
-	$(UV) pip compile -q pyproject.toml --extra dev --universal --generate-hashes \
+	$(UV) pip compile -q pyproject.toml --extra dev --extra pretrain --universal --generate-hashes \
 	  --no-header --no-annotate $(UPGRADE) -o requirements.lock
 
 clean:

@@ -47,7 +47,7 @@ class Progress:
         """Write down an epoch, and show its line and what is newly wrong with its labels."""
         about = {"epoch": epoch, "stage": plan.stage}
         clusters, warnings = self._look(plan)
-        if clusters:
+        if clusters or plan.log or warnings:
             self.run.log(
                 {"kind": "plan", **about, **clusters, **plan.log, "warnings": list(warnings)}
             )

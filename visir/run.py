@@ -98,6 +98,11 @@ class Run:
         return self.folder / "last.ckpt"
 
     @property
+    def pretrained(self) -> Path:
+        """A backbone to start from, in the form of TransReID-SSL's files."""
+        return self.folder / "pretrained.pth"
+
+    @property
     def stage_best(self) -> Path:
         """The network of a stage's best-scored epoch, where the settings ask for it."""
         return self.folder / "stage-best.safetensors"

@@ -98,7 +98,8 @@ def train(
         else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
     )
     place = resolve_device(device)
-    benchmark = _open(Path(setting.data), setting.layout, setting.split)
+    both = not getattr(METHODS[setting.method], "one_modality_will_do", False)
+    benchmark = _open(Path(setting.data), setting.layout, setting.split, both)
     sweep(run.folder, below=False)  # further down nothing need be ours
     config = setting.settings
     torch.manual_seed(key(setting.seed))
@@ -340,12 +341,12 @@ def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Sett
     return setting
 
 
-def _open(data: Path, layout: str | None, split: int) -> Benchmark:
+def _open(data: Path, layout: str | None, split: int, both: bool) -> Benchmark:
     """The data set, if it can be trained on; what is missing of it is warned of."""
     benchmark = open_benchmark(data, layout, split)
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
-        if count < 2:
+        if count < 2 and both:
             raise InputError(
                 f"{benchmark.root}: training needs at least two {modality.value} images, found "
                 f"{count}; add images of that modality"

@@ -18,8 +18,12 @@ from visir.train import train
 
 TWO_EPOCHS = {
     "adca": {"stage_epochs": "1,1"},
+    "cmag": {"stage_epochs": "1,1"},
+    "dino": {"epochs": "2"},
     "sdcl": {"epochs": "2", "switch": "1", "iterations_after": "10", "cross_from": "0"},
     "simclr": {"epochs": "2"},
+    "tokenmatcher": {"stage_epochs": "1,1", "camera_epochs": "1,1", "camera_iterations": "2"},
+    "vit-baseline": {"stage_epochs": "1,1"},
 }
 STORED = Path(__file__).with_name("stored_losses.json")
 

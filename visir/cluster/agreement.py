@@ -52,7 +52,7 @@ def agreeing_neighbours(
     cosines summed in float64 and rounded to float32.
 
     Args:
-        queries: (Q, D) unit features, one matrix for each descriptor.
+        queries: (Q, D) unit features or parts of such, one matrix for each descriptor.
         gallery: (G, D), the same of the images to find neighbours among.
         ratio: of the row's best cosine, which a neighbour exceeds; above 0.
         at_least: descriptors that have to agree; all of them where None.
@@ -61,10 +61,10 @@ def agreeing_neighbours(
         (Q, G) bool.
 
     Raises:
-        InputError: a feature is not finite or not of length 1.
+        InputError: a feature is not finite or longer than 1.
     """
     for features in (*queries, *gallery):
-        check_features(features)
+        check_features(features, parts=True)
     shape = len(queries[0]), len(gallery[0])
     if not all(shape):
         return sparse.csr_array(shape, dtype=bool)

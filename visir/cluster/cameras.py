@@ -135,7 +135,7 @@ class BestBySilhouette:
 
 
 def camera_filter(
-    neighbours: sparse.csr_array, cams: IntArray, local: IntArray
+    neighbours: sparse.csr_array, cams: IntArray, local: IntArray, skipping: bool = False
 ) -> sparse.csr_array:
     """TokenMatcher's rule: whom the own camera puts into another cluster is no neighbour.
 
@@ -146,11 +146,23 @@ def camera_filter(
         neighbours: (N, N) bool, row i the neighbours of i.
         cams: (N,) cameras.
         local: (N,) clusters inside the cameras, -1 for outliers.
+        skipping: whoever follows one that is dropped is passed over, as in the public script.
     """
     i, j = neighbours.nonzero()
     apart = (local[i] >= 0) & (local[j] >= 0) & (local[i] != local[j])
     dropped = apart & (cams[i] == cams[j])
+    if skipping:
+        dropped &= _place_in_run(dropped, i) % 2 == 0
     return _keeping(neighbours.shape, i, j, ~dropped)
+
+
+def _place_in_run(flags: np.ndarray, rows: np.ndarray) -> IntArray:
+    """Of every entry: how many set ones of its row lie right before it, without a gap."""
+    places = np.arange(len(flags))
+    starts = np.ones(len(flags), bool)
+    starts[1:] = ~flags[:-1] | (rows[1:] != rows[:-1])
+    first: IntArray = np.maximum.accumulate(np.where(starts, places, 0))
+    return places - first
 
 
 def consistent_neighbours(

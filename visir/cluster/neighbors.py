@@ -100,8 +100,12 @@ def nearest_across(queries_QD: Tensor, gallery_GD: Tensor, k: int) -> IntArray:
     return found.rows_NK[:, 1:].astype(np.int64) - queries
 
 
-def check_features(features_ND: Tensor) -> None:
+def check_features(features_ND: Tensor, parts: bool = False) -> None:
     """Refuse features that no cosine can be computed from.
+
+    Args:
+        features_ND: (N, D).
+        parts: rows are parts of such features, and shorter than 1.
 
     Raises:
         InputError: there is no (N, D) matrix, or a row is not finite or not of length 1.
@@ -110,7 +114,8 @@ def check_features(features_ND: Tensor) -> None:
         shape = tuple(features_ND.shape)
         raise InputError(f"features have shape {shape}; give one row of numbers an image")
     lengths = torch.linalg.vector_norm(features_ND.detach(), dim=1, dtype=torch.float32)
-    wrong = (~((lengths - 1).abs() <= _UNIT_TOLERANCE)).nonzero()  # NaN is wrong too
+    least = 0.0 if parts else 1 - _UNIT_TOLERANCE
+    wrong = (~((lengths >= least) & (lengths <= 1 + _UNIT_TOLERANCE))).nonzero()  # NaN too
     if len(wrong):
         row = int(wrong[0])
         finite = bool(features_ND[row].isfinite().all())

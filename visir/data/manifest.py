@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from visir.data import folder, llcm, regdb, sysu
+from visir.data import crops, folder, llcm, regdb, sysu
 from visir.types import Benchmark, InputError
 
 SYNTHETIC = "visir-synth.json"
@@ -27,8 +27,9 @@ DATASETS: dict[str, Callable[[Path, int], Benchmark]] = {
     "regdb": regdb.load,
     "llcm": _one_split(llcm.load),
     "folder": _one_split(folder.load),
+    "crops": _one_split(crops.load),
 }
-"""Layout name -> `load(root, split)`."""
+"""Layout name -> `load(root, split)`; "crops" has no mark and is never found out."""
 
 _MARKS = {
     "sysu": ("exp", "cam1", "cam3"),
@@ -99,6 +100,15 @@ def detect(root: Path) -> str:
         f"{root}: no known data set; name its folder or arrange it like one of these "
         f"(layout: a file or folder that marks it) {looked_for}"
     )
+
+
+def fitting_layout(root: Path) -> str | None:
+    """The layout whose marks lie in a folder, None where there is none.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    return _fitting(resolve(root))
 
 
 def _fitting(root: Path) -> str | None:

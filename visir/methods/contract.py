@@ -26,7 +26,7 @@ class Plan:
         fresh_optimizer: forget the optimiser's state before this epoch.
         labels: (N,) pseudo-labels of all training rows, numbered per modality, -1 for outliers.
         partners: (visible clusters,) infrared cluster taken for the same person, -1 for none.
-        log: further numbers for the metrics.
+        log: further numbers for the metrics; read when the epoch is over, so it may still grow.
         warnings: what looks wrong with the pseudo-labels, for people; a line each.
     """
 
@@ -57,9 +57,15 @@ class Settings(Protocol):
         """One of "auto", "bf16", "fp32"."""
 
 
-_MAY_BE_ZERO = {"pad", "stage_epochs", "switch", "intra_from", "cross_from"}
-_POSITIVE = {"eps", "temperature", "transport_temperature", "transport_slack", "lr"}
-_SHARES = {"eps", "momentum", "first_momentum", "instance_momentum", "aggregation", "ratio"}
+_MAY_BE_ZERO = {
+    "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",
+    "mate_switch",
+}  # fmt: skip
+_POSITIVE = {"eps", "camera_eps", "temperature", "transport_temperature", "transport_slack", "lr"}
+_SHARES = {
+    "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
+    "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
+}  # fmt: skip
 
 
 def require_usable(config: object) -> None:

@@ -1,0 +1,344 @@
+"""CMAG, reconstructed from the published formulas (IEEE TCSVT 36(1), 2026).
+
+Learning visible-infrared re-identification without labels: TokenMatcher, and on it four modules of
+the training, each a switch. Its authors publish formulas, a figure and evaluation scripts, no
+training code: what is not printed is ours and marked so, and no number here is theirs unless it
+says so.
+
+| paper | function |
+|---|---|
+| CATS, cycle-aware topology, Eq. 1-15 | `visir.nets.cats` |
+| DCAM-ViT, cross-modal attention, Eq. 16-20 | `visir.nets.dcam` |
+| GSMEM, graph-structured memory, Eq. 21-28 | `visir.nets.gsmem` |
+| CARC, camera-aware consistency, Eq. 29-32 | `visir.cluster.cameras.consistent_neighbours` |
+
+With all four off it is `visir.methods.tokenmatcher` to the bit, but for the schedule of `sysu`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from visir.cluster.cameras import Conflicts, cluster_cameras, consistent_neighbours
+from visir.cluster.memory import Memory
+from visir.data.dataset import TrainingSet
+from visir.data.draws import generator
+from visir.methods import tokenmatcher
+from visir.methods.contract import Plan
+from visir.methods.tokenmatcher import TokenMatcher
+from visir.nets.build import Features, Network
+from visir.nets.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
+from visir.nets.dcam import CrossAttention, Scope, partners_in_batch
+from visir.nets.gsmem import GraphMemory, Queue
+from visir.nets.vit import Vit
+from visir.types import Batch, InputError, IntArray, Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+
+
+@dataclass(frozen=True)
+class Config(tokenmatcher.Config):
+    """TokenMatcher's settings, and the modules'; [paper] is printed in CMAG's."""
+
+    stage_epochs: tuple[int, int] = (50, 100)  # [paper]
+    cats: bool = True  # cycle-aware topology, a loss on the batch
+    cats_k: int = 10  # nearest neighbours of a node [paper]
+    cats_p: int = 3  # edges of the path that an edge back closes [paper]
+    cats_temperature: float = 0.07  # [paper]
+    cats_closing: Closing = "transpose"  # the closing edge runs back [figure], or along [text]
+    cats_simple: bool = False  # paths over four different images only; ours
+    cats_extra_edge: bool = True  # from the last to the first neighbour [paper]
+    cats_exclude_self: bool = True  # from the loss's sum [paper: not]
+    cats_weight: float = 0.1  # ours
+    cats_convolution: bool = False  # the graph-convolution branch as well; its use is ours
+    cats_convolution_weight: float = 0.1  # ours
+    dcam: bool = True  # cross-modal attention over class tokens
+    dcam_reduction: int = 8  # of queries and keys [paper]
+    dcam_scope: Scope = "batch_tokens"  # whom a token asks; the paper's readings conflict
+    dcam_gate: float = 0.0  # where the learned factor starts; ours
+    dcam_weight: float = 0.5  # ours
+    gsmem: bool = True  # graph over the batch and a queue of earlier features
+    gsmem_size: int = 4096  # rows of the queue; ours
+    gsmem_start: int = 512  # rows it needs before it is used; ours
+    gsmem_layers: int = 2  # ours
+    gsmem_least: int = 3  # neighbours of a node at least [paper]
+    gsmem_base: int = 10  # neighbours of a node that is alone [paper]
+    gsmem_beta: float = 0.5  # neighbours less for each unit of density [paper]
+    gsmem_radius: float = 0.3  # cosine distance within which others crowd [paper; metric ours]
+    gsmem_per_radius: bool = True  # density divided by the radius [paper], or plain
+    gsmem_weight: float = 0.1  # ours
+    carc: bool = True  # camera-aware lists in place of TokenMatcher's camera stage and filter
+    carc_eps: float = 0.6  # DBSCAN radius inside a camera [paper]
+    carc_p0: float = 0.8  # probability of the start for conflicts [paper]
+    carc_conflicts: Conflicts = "drop_decays"  # the paper reads either way
+    ramp: int = 5  # epochs of stage 2 over which the modules' losses grow in; ours
+    weighting: Literal["fixed", "uncertainty"] = "fixed"  # or learned log-variances; ours
+
+
+PRESETS = {
+    "sysu": Config(),
+    "regdb": Config(**{
+        **vars(tokenmatcher.PRESETS["regdb"]),
+        "stage_epochs": (50, 100),
+        "carc": False,  # one camera of each kind
+    }),
+    "tiny": Config(**{
+        **vars(tokenmatcher.PRESETS["tiny"]),
+        "camera_epochs": (0, 0),
+        "gsmem_size": 512,
+        "gsmem_start": 128,
+        "carc_eps": 0.5,
+    }),
+}  # fmt: skip
+
+
+class Cmag:
+    """TokenMatcher and the modules around it; the encoder is TokenMatcher's own.
+
+    Raises:
+        InputError: CARC on data of one camera a modality, or no module's setting that can work.
+    """
+
+    presets: ClassVar[dict[str, Any]] = PRESETS
+
+    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        if config.cats_simple and config.cats_p != 3:
+            raise InputError("--set: cats_simple counts paths of cats_p=3 edges; set cats_p=3")
+        inside = None
+        if config.carc:
+            _require_cameras(data)
+            config = replace(config, camera_epochs=(0, 0))
+            inside = self._consistent
+        self.base = TokenMatcher(config, data, device, seed, inside)
+        self.epochs, self.stage_starts = self.base.epochs, self.base.stage_starts
+        assert isinstance(self.base.model, Vit)
+        self.net: Vit = self.base.model
+        self.modules: Any = _modules(config, self.net).to(device)
+        self.queue = Queue(config.gsmem_size, self.net.embedding_dim, device)
+        self.local: dict[Modality, IntArray] = {}
+        self.seen: dict[str, list[float]] = {}
+        self.log: dict[str, float] = {}
+
+    @property
+    def model(self) -> Network:
+        """The encoder; the modules around it are needed in training only."""
+        return self.base.model
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """TokenMatcher's, over the modules too."""
+        optimizer = self.base.optimizer()
+        added = list(self.modules.parameters())
+        if added:
+            optimizer.add_param_group({"params": added})
+        return optimizer
+
+    def plan(self, epoch: int) -> Plan:
+        """TokenMatcher's plan; the diagnostics of the modules join its log while it is trained."""
+        self.seen, self.log = {}, {}
+        plan = self.base.plan(epoch)
+        self.log.update(plan.log)
+        return replace(plan, log=self.log)
+
+    @property
+    def _second(self) -> bool:
+        return self.base.when.stage == "stage 2"
+
+    def _consistent(
+        self, modality: Modality, neighbours: sparse.csr_array, features: Tensor
+    ) -> sparse.csr_array:
+        """CARC: lists within a modality that agree with what each camera sees."""
+        config, epoch = self.config, self.base.when.epoch
+        cams = self.data.cams[self.data.rows(modality)]
+        if modality not in self.local:
+            self.local[modality] = cluster_cameras(
+                features, cams, config.carc_eps, config.min_samples, config.k1, config.k2
+            )
+        kept = consistent_neighbours(
+            neighbours,
+            cams,
+            self.local[modality],
+            epoch / config.stage_epochs[1],
+            generator(self.seed, epoch, modality is IR),
+            config.carc_p0,
+            config.carc_conflicts,
+        )
+        self._see(f"carc_dropped_{modality.value}", 1 - kept.nnz / max(neighbours.nnz, 1))
+        return kept
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """TokenMatcher's terms, and in stage 2 one for every module."""
+        terms = self.base.loss(batch, outputs)
+        if not self._second:
+            return terms
+        config, joint = self.config, self._joint(batch)
+        added: dict[str, Tensor] = {}
+        if config.cats:
+            added |= self._cats(batch, outputs, joint)
+        if config.dcam:
+            added["dcam"] = config.dcam_weight * self._dcam(batch, outputs, joint)
+        if config.gsmem and self.queue.filled >= config.gsmem_start:
+            added["gsmem"] = config.gsmem_weight * self._gsmem(batch, outputs)
+        grown = min(1.0, (self.base.when.epoch + 1) / config.ramp)
+        return terms | {name: grown * self._weighted(name, term) for name, term in added.items()}
+
+    def _weighted(self, name: str, term: Tensor) -> Tensor:
+        """A term, or the term under its learned uncertainty (Kendall et al., CVPR 2018)."""
+        if self.config.weighting == "fixed":
+            return term
+        log_variance = self.modules["variances"][name]
+        weighted: Tensor = torch.exp(-log_variance) * term + log_variance
+        return weighted
+
+    def _joint(self, batch: Batch) -> Tensor:
+        """(B,) labels both modalities share: those of the one that has fewer clusters.
+
+        A cluster without a partner keeps a label of its own.
+        """
+        base = self.base
+        few = self._few()
+        labels = batch.labels.clone()
+        mask = batch.of(few.other)
+        own = labels[mask]
+        partner = base.partners[few.other][own]
+        alone = len(base.memories[few].rows_CD) + own
+        labels[mask] = torch.where(partner >= 0, partner, alone)
+        return labels
+
+    def _few(self) -> Modality:
+        """The modality whose clusters name the joint labels."""
+        sizes = {modality: len(of.rows_CD) for modality, of in self.base.memories.items()}
+        return IR if sizes[VIS] >= sizes[IR] else VIS
+
+    def _cats(self, batch: Batch, outputs: Features, joint: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        cycles = self._cycles(outputs.embedding, joint)
+        self._see("cats_kept", cycles.kept())
+        self._see("cats_across", cycles.across(batch.infrared))
+        loss = circular_loss(
+            outputs.embedding, cycles.pairs, config.cats_temperature, config.cats_exclude_self
+        )
+        terms = {"cats": config.cats_weight * loss}
+        if config.cats_convolution:
+            memory = self.base.memories[self._few()]
+            known = joint < len(memory.rows_CD)
+            rows = torch.arange(len(memory.rows_CD), device=joint.device)
+            nodes = torch.cat([outputs.embedding, memory.rows_CD])
+            passed = self.modules["convolution"](
+                nodes, self._cycles(nodes, torch.cat([joint, rows]))
+            )[: len(joint)]
+            terms["cats convolution"] = config.cats_convolution_weight * memory.loss(
+                passed[known], joint[known]
+            )
+        return terms
+
+    def _cycles(self, features: Tensor, labels: Tensor) -> Cycles:
+        config = self.config
+        return find_cycles(
+            features, labels, config.cats_k, config.cats_p, config.cats_closing,
+            config.cats_simple, config.cats_extra_edge,
+        )  # fmt: skip
+
+    def _dcam(self, batch: Batch, outputs: Features, joint: Tensor) -> Tensor:
+        attention = self.modules["attention"]
+        enhanced = outputs.tokens.clone()
+        for modality in Modality:
+            own, other = batch.of(modality), batch.of(modality.other)
+            enhanced[own] = attention(
+                outputs.tokens[own],
+                outputs.tokens[other],
+                partners_in_batch(joint[own], joint[other]),
+            )
+        self._see("dcam_gate", float(attention.gate.detach()))
+        return self._both(batch, self.net.embed_tokens(enhanced, keep_statistics=True))
+
+    def _gsmem(self, batch: Batch, outputs: Features) -> Tensor:
+        graph = self.modules["graph"]
+        found = self._both(batch, graph(outputs.embedding, self.queue.held()))
+        self._see("gsmem_infrared", self.queue.balance())
+        counts = graph.counts.double()
+        self._see("gsmem_neighbours", float(counts.mean()))
+        self._see("gsmem_least", float((counts == self.config.gsmem_least).double().mean()))
+        return found
+
+    def _both(self, batch: Batch, features: Tensor) -> Tensor:
+        """Enhanced features against the memory of their own modality and their partner's."""
+        losses = []
+        for modality in Modality:
+            mask = batch.of(modality)
+            labels = batch.labels[mask]
+            partner = self.base.partners[modality][labels]
+            losses.append(self._contrast(modality, features[mask], labels))
+            losses.append(self._contrast(modality.other, features[mask], partner))
+        return torch.stack(losses).sum()
+
+    def _contrast(self, modality: Modality, features: Tensor, labels: Tensor) -> Tensor:
+        memory: Memory = self.base.memories[modality]
+        known = labels >= 0
+        return memory.loss(features[known], labels[known]) if known.any() else features.sum() * 0
+
+    def _see(self, name: str, value: float) -> None:
+        """Keep the epoch's mean of a number people may want to look at."""
+        self.seen.setdefault(name, []).append(value)
+        self.log[name] = round(float(np.mean(self.seen[name])), 4)
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """TokenMatcher's updates, and as many features of either modality into the queue."""
+        self.base.after_step(batch, outputs)
+        if self._second and self.config.gsmem:
+            vis, ir = (batch.of(modality).nonzero()[:, 0] for modality in (VIS, IR))
+            count = min(len(vis), len(ir), len(self.queue.rows) // 2)
+            rows = torch.cat([vis[:count], ir[:count]])
+            self.queue.push(outputs.embedding[rows], batch.infrared[rows])
+
+    def state(self) -> dict[str, Any]:
+        """TokenMatcher's, and the modules' weights, queue and camera clusters."""
+        return {
+            "base": self.base.state(),
+            "modules": self.modules.state_dict(),
+            "queue": self.queue.state(),
+            "local": {of.value: torch.from_numpy(found) for of, found in self.local.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.base.load_state(state["base"])
+        self.modules.load_state_dict(state["modules"])
+        self.queue.load_state(state["queue"])
+        self.local = {Modality(name): found.cpu().numpy() for name, found in state["local"].items()}
+
+
+def _modules(config: Config, net: Vit) -> nn.ModuleDict:
+    """What is trained beside the encoder; nothing where every switch is off."""
+    dim, tokens = net.embedding_dim // config.class_tokens, config.class_tokens
+    modules = nn.ModuleDict()
+    if config.cats and config.cats_convolution:
+        modules["convolution"] = CycleConvolution(net.embedding_dim)
+    if config.dcam:
+        modules["attention"] = CrossAttention(
+            dim, config.dcam_reduction, config.dcam_scope, config.dcam_gate
+        )
+    if config.gsmem:
+        modules["graph"] = GraphMemory(
+            dim, tokens, config.gsmem_layers, least=config.gsmem_least, base=config.gsmem_base,
+            beta=config.gsmem_beta, radius=config.gsmem_radius,
+            per_radius=config.gsmem_per_radius,
+        )  # fmt: skip
+    if config.weighting == "uncertainty":
+        names = ("cats", "cats convolution", "dcam", "gsmem")
+        modules["variances"] = nn.ParameterDict({name: torch.zeros(()) for name in names})
+    return modules
+
+
+def _require_cameras(data: TrainingSet) -> None:
+    if all(len(np.unique(data.cams[data.rows(modality)])) < 2 for modality in Modality):
+        raise InputError(
+            "--set: carc needs a modality that several cameras see, and here each has one; set "
+            "carc=false"
+        )

@@ -1,0 +1,291 @@
+"""DINO: self-distillation without labels (Caron et al., ICCV 2021), for a backbone of one's own.
+
+The pre-training behind TransReID-SSL's checkpoints, so that nobody depends on a link to them. A
+student sees large and small crops of an image, a teacher, the student's moving average, only the
+large ones, and the student is to say what the teacher says. Losses and heads are lightly's.
+
+| paper | function |
+|---|---|
+| head, 3-layer MLP and weight-normed last layer | `lightly.models.modules.DINOProjectionHead` |
+| centred, sharpened cross-entropy, Eq. 1-3 | `lightly.loss.DINOLoss` |
+| multi-crop | `Dino._small_crops` |
+| momentum teacher | `lightly.models.utils.update_momentum` |
+
+Deviations: views are this project's (crop within a border, flip, erasing, the channel operations of
+CAJ, and colour jitter where asked), no blur or solarisation; both modalities share one stem and
+saved weights hold it twice; small crops are cut from the large views on the device.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from visir.data.dataset import Part, TrainingSet
+from visir.data.draws import generator, key, uniforms
+from visir.data.samplers import shuffled_batches
+from visir.data.transforms import View
+from visir.methods.contract import Plan
+from visir.nets.features import Features
+from visir.nets.vit import Block, Vit
+from visir.types import Batch, InputError, Modality
+
+_VIEWS = {
+    Modality.VISIBLE: (View.EXCHANGE, View.EXCHANGE),
+    Modality.INFRARED: (View.GRAY, View.GRAY),
+}
+_FREEZE_LAST = 1  # epochs in which the last layer of the head does not learn
+
+
+@dataclass(frozen=True)
+class Config:
+    """Marked [DINO] where it is the paper's for ViT-S, [TransReID-SSL] where it is its script's."""
+
+    size: tuple[int, int] = (256, 128)  # height, width of large crops in pixels [TransReID-SSL]
+    small_size: tuple[int, int] = (128, 64)  # of small ones [TransReID-SSL]
+    network: Literal["micro", "small", "base"] = "small"
+    drop_path: float = 0.1  # [DINO]
+    epochs: int = 100  # [TransReID-SSL]
+    iterations: int = 500  # batches an epoch; ours
+    batch: int = 64  # images of each modality, two large views of each; ours
+    small_crops: int = 8  # of an image [DINO]
+    small_area: tuple[float, float] = (0.05, 0.4)  # share of a large view [DINO]
+    outputs: int = 65536  # of the head [DINO]
+    hidden: int = 2048  # width of the head [DINO]
+    bottleneck: int = 256  # of the head [DINO]
+    student_temperature: float = 0.1  # [DINO]
+    teacher_temperature: tuple[float, float] = (0.04, 0.07)  # from, to [DINO]
+    warmup: int = 10  # epochs in which rate and teacher temperature rise [DINO]
+    teacher_momentum: float = 0.996  # of the start; rises to 1 [DINO]
+    lr: float = 5e-4  # AdamW; cosine to zero after the warm-up [DINO: for 256 images]
+    weight_decay: float = 0.04  # [DINO: rises to .4]
+    clip: float = 3.0  # length of a weight's gradient at most [DINO]
+    pad: int = 10  # pixels
+    jitter: float = 0.0  # of the colours
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+
+PRESETS = {
+    "sysu": Config(),
+    "regdb": Config(iterations=100),
+    "tiny": Config(
+        size=(64, 32),
+        small_size=(32, 16),
+        network="micro",
+        drop_path=0.0,
+        epochs=20,
+        iterations=40,
+        batch=32,
+        small_crops=4,
+        small_area=(0.2, 0.6),
+        outputs=2048,
+        hidden=256,
+        bottleneck=64,
+        teacher_temperature=(0.04, 0.04),
+        warmup=2,
+        teacher_momentum=0.99,
+        lr=1e-3,
+        pad=8,
+    ),
+}
+
+
+class Dino:
+    """A student, its teacher, and the head of each.
+
+    Raises:
+        InputError: lightly is not installed, or small crops do not fit the patches.
+    """
+
+    presets: ClassVar[dict[str, Config]] = PRESETS
+    one_modality_will_do: ClassVar[bool] = True
+
+    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        _require_lightly()
+        from lightly.loss import DINOLoss
+
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        self.epochs, self.epoch, self.step = config.epochs, 0, 0
+        self.stage_starts: tuple[int, ...] = ()
+        self.model = Vit(config.network, config.size, drop_path=config.drop_path)
+        self.model.ir_stem = self.model.vis_stem
+        _require_fitting(config, self.model)
+        self.head, self.teacher_head = _head(config, self.model), _head(config, self.model)
+        self.teacher = deepcopy(self.model)
+        self.teacher_head.load_state_dict(self.head.state_dict())
+        for block in self.teacher.blocks:
+            assert isinstance(block, Block)
+            block.drop_path = 0.0
+        for module in (self.model, self.head, self.teacher, self.teacher_head):
+            module.to(device)
+        for module in (self.teacher, self.teacher_head):
+            module.requires_grad_(requires_grad=False)
+        for weight in (*self.model.parameters(), *self.head.parameters()):
+            if weight.requires_grad:
+                weight.register_hook(self._clipped)
+        for weight in self.head.last_layer.parameters():
+            if weight.requires_grad:
+                weight.register_hook(lambda grad: grad * (self.epoch >= _FREEZE_LAST))
+        self.criterion = DINOLoss(
+            output_dim=config.outputs,
+            warmup_teacher_temp=config.teacher_temperature[0],
+            teacher_temp=config.teacher_temperature[1],
+            warmup_teacher_temp_epochs=config.warmup,
+            student_temp=config.student_temperature,
+        ).to(device)
+
+    def _clipped(self, grad: Tensor) -> Tensor:
+        """A weight's gradient, shortened to the longest allowed."""
+        scaled: Tensor = grad * (self.config.clip / grad.norm().clamp(min=1e-6)).clamp(max=1)
+        return scaled
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW over the student and its head; biases and norms do not decay."""
+        weights = [*self.model.parameters(), *self.head.parameters()]
+        decayed = [weight for weight in weights if weight.requires_grad and weight.ndim > 1]
+        others = [weight for weight in weights if weight.requires_grad and weight.ndim <= 1]
+        return torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.config.weight_decay},
+             {"params": others, "weight_decay": 0.0}],
+            lr=self.config.lr,
+        )  # fmt: skip
+
+    def plan(self, epoch: int) -> Plan:
+        """Shuffled images of whatever modalities there are."""
+        self.epoch, self.step = epoch, 0
+        return Plan(
+            stage="pre-training",
+            batches=self._batches(epoch),
+            steps=self.config.iterations,
+            lr=self._lr(epoch),
+        )
+
+    def _lr(self, epoch: int) -> float:
+        warmup, epochs = self.config.warmup, self.epochs
+        if epoch < warmup:
+            return self.config.lr * (epoch + 1) / (warmup + 1)
+        along = (epoch - warmup) / max(epochs - warmup, 1)
+        return self.config.lr * (1 + math.cos(math.pi * along)) / 2
+
+    def _batches(self, epoch: int) -> Iterator[list[Part]]:
+        streams = {
+            modality: shuffled_batches(
+                self.data.rows(modality),
+                self.config.batch,
+                generator(self.seed, epoch, modality is Modality.INFRARED),
+            )
+            for modality in Modality
+            if len(self.data.rows(modality))
+        }
+        for _ in range(self.config.iterations):
+            drawn = {modality: next(stream) for modality, stream in streams.items()}
+            yield [
+                Part(rows, np.full(len(rows), -1), view, self.config.jitter)
+                for modality, rows in drawn.items()
+                for view in _VIEWS[modality]
+            ]
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """What the student says of all crops, against what the teacher says of large ones."""
+        with torch.no_grad():
+            taught = self.teacher(batch.images, batch.infrared).tokens
+            teacher = self.teacher_head(taught[:, 0])
+        student = [self.head(outputs.tokens[:, 0])]
+        for number in range(self.config.small_crops):
+            crops = self._small_crops(batch, number)
+            student.append(self.head(self.model(crops, batch.infrared).tokens[:, 0]))
+        halves = [view for whole in student for view in _by_view(whole, batch)]
+        loss: Tensor = self.criterion(_by_view(teacher, batch), halves, epoch=self.epoch)
+        return {"dino": loss}
+
+    def _small_crops(self, batch: Batch, number: int) -> Tensor:
+        """A small window of every view, (B, 3, h, w): its area and aspect drawn, bilinear."""
+        config = self.config
+        stream = key(self.seed, self.epoch, self.step, number)
+        draws = uniforms(stream, np.arange(len(batch.rows)), 5)
+        least, most = config.small_area
+        area = least + (most - least) * draws[:, 0]
+        aspect = (3 / 4) ** (1 - 2 * draws[:, 1])
+        tall = np.minimum(np.sqrt(area / aspect), 1)
+        wide = np.minimum(np.sqrt(area * aspect), 1)
+        turn = np.where(draws[:, 4] < 0.5, -1, 1)
+        centre_x, centre_y = ((2 * draws[:, i] - 1) * (1 - side)
+                              for i, side in ((2, wide), (3, tall)))  # fmt: skip
+        zero = np.zeros(len(draws))
+        theta = np.stack([[wide * turn, zero, centre_x], [zero, tall, centre_y]]).transpose(2, 0, 1)
+        matrix = torch.from_numpy(theta).to(batch.images)
+        shape = (len(batch.rows), 3, *config.small_size)
+        grid = F.affine_grid(matrix, list(shape), align_corners=False)
+        return F.grid_sample(batch.images, grid, align_corners=False, padding_mode="border")
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """The teacher follows; its momentum rises to 1 along a cosine."""
+        from lightly.models.utils import update_momentum
+
+        self.step += 1
+        done = (self.epoch * self.config.iterations + self.step) / (
+            self.epochs * self.config.iterations
+        )
+        start = self.config.teacher_momentum
+        momentum = 1 - (1 - start) * (1 + math.cos(math.pi * done)) / 2
+        update_momentum(self.model, self.teacher, momentum)
+        update_momentum(self.head, self.teacher_head, momentum)
+
+    def state(self) -> dict[str, Any]:
+        """The heads, the teacher, and the centre of its answers."""
+        return {name: module.state_dict() for name, module in self._kept().items()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        for name, module in self._kept().items():
+            module.load_state_dict(state[name])
+
+    def _kept(self) -> dict[str, torch.nn.Module]:
+        return {"head": self.head, "teacher": self.teacher, "teacher_head": self.teacher_head,
+                "criterion": self.criterion}  # fmt: skip
+
+
+def _head(config: Config, net: Vit) -> Any:  # noqa: ANN401 - lightly has no types
+    from lightly.models.modules import DINOProjectionHead
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of its weight norm
+        return DINOProjectionHead(
+            net.embedding_dim, config.hidden, config.bottleneck, config.outputs
+        )
+
+
+def _by_view(whole: Tensor, batch: Batch) -> list[Tensor]:
+    """The first views of all images, and the second ones; parts come as first, second, ..."""
+    found: list[list[Tensor]] = [[], []]
+    for modality in Modality:
+        for place, view in enumerate(whole[batch.of(modality)].chunk(2)):
+            found[place].append(view)
+    return [torch.cat(views) for views in found]
+
+
+def _require_lightly() -> None:
+    try:
+        import lightly  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "pre-training needs the package lightly; install visir with its extra: "
+            "pip install 'visir[pretrain]'"
+        ) from error
+
+
+def _require_fitting(config: Config, net: Vit) -> None:
+    if any(side % net.patch for side in config.small_size):
+        raise InputError(
+            f"--set: small_size={config.small_size[0]},{config.small_size[1]} must be multiples of "
+            f"{net.patch}, the network's patch"
+        )
