@@ -1,0 +1,167 @@
+"""What CMAG's modules and memories add to a training step of its bare encoder, at full size.
+
+ViT-B/16 with ICS stems at 384 x 128, 16 visible images in two views and 16 infrared ones, memories
+of SYSU-MM01's size (22,258 + 11,909 images, 690 + 396 clusters) and a full queue; weights and
+features are random, which costs the same. Steps of both kinds take turns.
+
+    python benchmarks/step.py            # about five minutes on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch.nn import functional as F
+
+from visir.cluster.memory import Memory
+from visir.data.dataset import TrainingSet
+from visir.methods.cmag import PRESETS, Cmag
+from visir.methods.tokenmatcher import Lists, When
+from visir.nets.precision import autocast
+from visir.types import Batch, Modality
+
+TABLE = Path(__file__).parent.parent / "docs" / "tables" / "step.md"
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+IMAGES, CLUSTERS, EACH = {VIS: 22_258, IR: 11_909}, {VIS: 690, IR: 396}, 16
+NEIGHBOURS = 12  # of an image in every list
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=5, help="of each kind, after one to warm up")
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    method = ready(device)
+    batch = drawn(device)
+    optimizer = method.optimizer()
+    before = peak(device)
+    taken: dict[str, list[float]] = {"bare": [], "whole": []}
+    memory = {}
+    for turn in range(arguments.steps + 1):
+        for kind, seconds in taken.items():
+            began = time.perf_counter()
+            step(method, batch, optimizer, device, kind)
+            if turn:
+                seconds.append(time.perf_counter() - began)
+            elif kind not in memory:
+                memory[kind] = peak(device)
+    ratios = np.array(taken["whole"]) / np.array(taken["bare"])
+    text = table(taken, ratios, memory, before, device)
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+
+
+def ready(device: torch.device) -> Cmag:
+    """CMAG in its second stage, with random memories instead of clustered ones."""
+    rng = np.random.default_rng(0)
+    infrared = np.arange(sum(IMAGES.values())) >= IMAGES[VIS]
+    data = TrainingSet(
+        np.empty((0, 384, 128, 3), np.uint8), infrared, rng.integers(2, size=len(infrared))
+    )
+    torch.manual_seed(0)
+    method = Cmag(replace(PRESETS["sysu"], precision="auto"), data, device, seed=0)
+    base, width = method.base, method.net.embedding_dim
+    base.when = When("stage 2", 10)
+
+    def unit(count: int) -> torch.Tensor:
+        return F.normalize(torch.randn(count, width, device=device), dim=1)
+
+    for modality in Modality:
+        base.images[modality] = Memory(unit(IMAGES[modality]), 1.0)
+        base.memories[modality] = Memory(unit(CLUSTERS[modality]), 0.8)
+        base.pure[modality] = Memory(unit(CLUSTERS[modality]), 0.2)
+        others = rng.integers(CLUSTERS[modality.other], size=CLUSTERS[modality])
+        base.partners[modality] = torch.from_numpy(others).to(device)
+        mates = rng.integers(-1, CLUSTERS[modality], size=CLUSTERS[modality])
+        base.mates[modality] = torch.from_numpy(mates).to(device)
+    for a, b in ((VIS, VIS), (IR, IR), (VIS, IR)):
+        rows = np.arange(IMAGES[a]).repeat(NEIGHBOURS)
+        columns = rng.integers(IMAGES[b], size=len(rows))
+        found = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)),
+                                 shape=(IMAGES[a], IMAGES[b]))  # fmt: skip
+        base.neighbours[a, b] = Lists.of(found, device)
+    size = len(method.queue.rows)
+    method.queue.push(unit(size), torch.arange(size, device=device) % 2 == 0)
+    method.model.train()
+    return method
+
+
+def drawn(device: torch.device) -> Batch:
+    """16 visible images in two views, 16 infrared ones."""
+    rng = np.random.default_rng(1)
+    vis, ir = (
+        rng.integers(IMAGES[VIS], size=EACH),
+        IMAGES[VIS] + rng.integers(IMAGES[IR], size=EACH),
+    )
+    rows = torch.from_numpy(np.concatenate([vis, vis, ir])).to(device)
+    infrared = torch.arange(3 * EACH, device=device) >= 2 * EACH
+    labels = torch.arange(3 * EACH, device=device) % EACH // 4
+    images = torch.randn(3 * EACH, 3, 384, 128, device=device)
+    return Batch(images, infrared, labels, labels, rows)
+
+
+def step(
+    method: Cmag, batch: Batch, optimizer: torch.optim.Optimizer, device: torch.device, kind: str
+) -> None:
+    """Forward and backward; of the whole method also its losses, updates and queue."""
+    optimizer.zero_grad(set_to_none=True)
+    with autocast(device, method.config.precision):
+        outputs = method.model(batch.images, batch.infrared)
+    if kind == "bare":
+        outputs.embedding.square().mean().backward()
+    else:
+        torch.stack(list(method.loss(batch, outputs).values())).sum().backward()
+        method.after_step(batch, outputs)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak(device: torch.device) -> float:
+    """GiB at most so far: of the GPU, or of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def table(
+    taken: dict[str, list[float]], ratios: np.ndarray, memory: dict[str, float], before: float,
+    device: torch.device,
+) -> str:  # fmt: skip
+    def spread(values: np.ndarray | list[float]) -> str:
+        return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+    where = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"{os.cpu_count()} cores ({platform.machine()})"
+    )
+    return "\n".join(
+        [
+            "| step | seconds | peak, GiB |",
+            "|---|---|---|",
+            f"| bare encoder, forward and backward | {spread(taken['bare'])} "
+            f"| {memory['bare']:.1f} |",
+            f"| CMAG, all modules on | {spread(taken['whole'])} | {memory['whole']:.1f} |",
+            f"| ratio, step by step | {spread(ratios)} | - |",
+            "",
+            f"{3 * EACH} views ({EACH} visible images twice, {EACH} infrared ones) at 384 x 128, "
+            f"memories and queue of SYSU-MM01's size. Median (lowest to highest) of "
+            f"{len(ratios)} steps of each, in turns, on {where}. Memory is the process's; "
+            f"{before:.1f} GiB of it stood before the first step (weights, memories, queue).",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
