@@ -22,10 +22,11 @@ import torch
 from scipy import sparse
 from torch.nn import functional as F
 
+from visir.cluster.lists import Lists
 from visir.cluster.memory import Memory
 from visir.data.dataset import TrainingSet
 from visir.methods.cmag import PRESETS, Cmag
-from visir.methods.tokenmatcher import Lists, When
+from visir.methods.tokenmatcher.cameras import When
 from visir.nets.precision import autocast
 from visir.types import Batch, Modality
 

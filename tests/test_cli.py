@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from visir import __version__, cli
+from visir import __version__, cli, verbs
 from visir.types import InputError
 
 CALLS = [
@@ -167,7 +167,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
         return SimpleNamespace(results={"first": result})
 
     monkeypatch.setattr("visir.evaluate.evaluate", score)
-    on_epoch = cli._score_every(2, tmp_path, Path("d"), None, 1)
+    on_epoch = verbs._score_every(2, tmp_path, Path("d"), None, 1)
     assert on_epoch(-1, None, "network") == 0.5
     plan = SimpleNamespace(stage="stage 1")
     assert [on_epoch(epoch, plan, "network") for epoch in range(4)] == [None, 0.5, None, 0.5]
@@ -290,7 +290,7 @@ def test_overview_names_every_verb(capsys: pytest.CaptureFixture) -> None:
     for argv in ([], ["-h"], ["--help"]):
         assert cli.main(argv) == 0
         text = capsys.readouterr().out
-        assert all(f"\n  {verb} " in text for verb in cli.VERBS)
+        assert all(f"\n  {verb} " in text for verb in verbs.VERBS)
         assert all(len(line) <= 100 for line in text.splitlines())
 
 
@@ -299,7 +299,7 @@ def test_version(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == f"visir {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", verbs.VERBS)
 def test_every_help_explains_every_argument(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -308,10 +308,10 @@ def test_every_help_explains_every_argument(
         cli.main([verb, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for option in cli._options(cli.VERBS[verb]):
+    for option in cli._options(verbs.VERBS[verb]):
         after = text.split(f"{option} ", 1)[1]
         assert "(default: " in after or "(required)" in after
-    described = (cli.VERBS[verb].__doc__ or "").split("Args:")[1]
+    described = (verbs.VERBS[verb].__doc__ or "").split("Args:")[1]
     for line in filter(None, map(str.strip, described.splitlines())):
         assert line.partition(": ")[2] in text
 

@@ -27,6 +27,15 @@ SMALLER = {"--images": "2", "--size": "48x24"}
 SHORTER = {
     "simclr": {"size": "48,24", "epochs": "2", "iterations": "4"},
     "adca": {"size": "48,24", "stage_epochs": "1,1", "iterations": "2", "k1": "8", "k2": "3"},
+    "cmag": {
+        "size": "48,24",
+        "stage_epochs": "1,1",
+        "iterations": "2",
+        "k1": "8",
+        "k2": "3",
+        "carc_eps": "0.6",
+    },
+    "dino": {"size": "48,24", "small_size": "24,16", "epochs": "2", "iterations": "2"},
 }
 
 
@@ -61,8 +70,9 @@ def shortened(words: list[str]) -> list[str]:
     if words[0] == "synth":
         for option, value in SMALLER.items():
             words[words.index(option) + 1] = value
-    if words[0] == "train" and "--resume" not in words:
-        pairs = [f"{key}={value}" for key, value in SHORTER[words[1]].items()]
+    if words[0] in ("train", "pretrain") and "--resume" not in words:
+        method = words[1] if words[0] == "train" else "dino"
+        pairs = [f"{key}={value}" for key, value in SHORTER[method].items()]
         if "--set" not in words:
             return [*words, "--set", *pairs]
         place = words.index("--set") + 1

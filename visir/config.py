@@ -132,8 +132,9 @@ def dump_commented(config: object) -> str:
 
     Where a value is not the default, the line names it: a source in brackets is the default's.
     """
-    source = inspect.getsource(type(config))
-    comments = dict(re.findall(r"^    (\w+): .*?  # (.+)$", source, re.MULTILINE))
+    comments: dict[str, str] = {}
+    for kind in reversed(type(config).__mro__[:-1]):
+        comments |= re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
     defaults = {
         field.name: _plain(field.default)
         for field in dataclasses.fields(config)  # type: ignore[arg-type]

@@ -20,3 +20,19 @@ def nt_xent(views_BD: Tensor, temperature: float) -> Tensor:
     half = len(views_BD) // 2
     other_view = torch.arange(len(views_BD), device=views_BD.device).roll(half)
     return F.cross_entropy(logits, other_view)
+
+
+def diversity(tokens_BND: Tensor) -> Tensor:
+    """How alike an image's tokens are (self-diverse constraint; DC-Former, AAAI 2023).
+
+    The absolute cosines of all pairs of tokens, weighted by their own softmax, so that the pairs
+    most alike count most; mean over the images.
+
+    Args:
+        tokens_BND: (B, N, D), N > 1, before their bottlenecks.
+    """
+    unit = F.normalize(tokens_BND, dim=2)
+    count = unit.shape[1]
+    i, j = torch.triu_indices(count, count, offset=1, device=unit.device)
+    alike = (unit[:, i] * unit[:, j]).sum(dim=2).abs()
+    return (alike.softmax(dim=1) * alike).sum(dim=1).mean()

@@ -9,22 +9,13 @@ from scipy import sparse
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import Association
+from visir.cluster.associate import Association, sharers
 from visir.cluster.cameras import camera_filter
-from visir.cluster.memory import Memory
-from visir.methods import tokenmatcher
-from visir.methods.tokenmatcher import (
-    PRESETS,
-    Lists,
-    Read,
-    TokenMatcher,
-    VitBaseline,
-    diversity,
-    loss_of,
-    neighbour_loss,
-    released,
-    sharers,
-)
+from visir.cluster.lists import Lists, neighbour_loss
+from visir.cluster.memory import Memory, Read, loss_of, released
+from visir.losses import diversity
+from visir.methods.tokenmatcher import PRESETS, TokenMatcher, VitBaseline
+from visir.methods.tokenmatcher import method as method_module
 from visir.nets.features import Features
 from visir.types import InputError, Modality
 
@@ -144,11 +135,11 @@ def test_the_stages_follow_each_other_and_cameras_begin_where_stage_1_ended(meth
         assert set(method.data.cams[rows]) == {method.schedule[epoch].camera}
         with torch.no_grad():
             method.model.cls_token += 1
-    assert (method.local >= 0).mean() > 0.5
+    assert (method.cameras.local >= 0).mean() > 0.5
     method.plan(8)
     assert all(torch.equal(value, before[name])
                for name, value in method.model.state_dict().items())  # fmt: skip
-    assert not method.first_stage
+    assert not method.cameras.first_stage
 
 
 def test_local_labels_outlive_a_stop(method, patterns):
@@ -161,7 +152,7 @@ def test_local_labels_outlive_a_stop(method, patterns):
     for one in (method, again):
         one.plan(5)
         one.plan(8)
-    assert np.array_equal(method.local, again.local)
+    assert np.array_equal(method.cameras.local, again.cameras.local)
     for name, value in method.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name])
 
@@ -174,7 +165,7 @@ def test_a_camera_that_tells_nobody_apart_is_passed_over_with_a_warning(patterns
     plan = method.plan(alone[0])
     assert plan.steps == 0 and list(plan.batches) == []
     assert "camera 9" in plan.warnings[0] and "camera_eps" in plan.warnings[0]
-    assert method.local[0] == -1
+    assert method.cameras.local[0] == -1
 
 
 def test_stage_2_reads_partners_mates_and_neighbours(method):
@@ -332,7 +323,7 @@ def test_settings_that_cannot_work_are_refused(settings, said, patterns):
 
 
 def test_features_that_fall_into_one_cluster_stop_with_a_mend(method, monkeypatch):
-    monkeypatch.setattr(tokenmatcher, "pseudo_labels", lambda x, *_: np.zeros(len(x), np.int64))
+    monkeypatch.setattr(method_module, "pseudo_labels", lambda x, *_: np.zeros(len(x), np.int64))
     method.config = replace(CONFIG, adapt="nothing")
     with pytest.raises(InputError, match="visible images: clustering gave 1 cluster"):
         method.plan(0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from visir.nets.features import Features
 from visir.nets.vit import IBN, SIZES, Stem, Vit
@@ -161,3 +162,35 @@ def test_a_file_with_the_shallow_branch_is_taken_as_it_is(tmp_path):
         assert torch.equal(again.state_dict()[name], value)
     with pytest.raises(InputError, match="has no place in this network"):
         start_from(Vit("micro", (32, 16)), path)
+
+
+def test_a_network_of_one_token_starts_one_of_many(tmp_path):
+    torch.manual_seed(0)
+    one = Vit("micro", (32, 16))
+    with torch.no_grad():
+        one.bottlenecks[0].running_mean.uniform_()
+    about = {"net": {**one.described, "image_size": [32, 16]}}
+    save_weights(tmp_path / "w.safetensors", one, about)
+    many = Vit("micro", (32, 16), class_tokens=4)
+    drawn = many.pos_embed.detach()[:, :4].clone()
+    start_from(many, tmp_path / "w.safetensors")
+    assert torch.equal(many.cls_token, one.cls_token.expand(-1, 4, -1))
+    assert torch.allclose(many.pos_embed[:, :4], one.pos_embed[:, :1] + drawn)
+    assert torch.equal(many.pos_embed[:, 4:], one.pos_embed[:, 1:])
+    for bottleneck in many.bottlenecks:
+        assert torch.equal(bottleneck.running_mean, one.bottlenecks[0].running_mean)
+    out = many.eval()(torch.randn(2, 3, 32, 16), torch.tensor([True, False])).tokens
+    assert not torch.allclose(out[:, 0], out[:, 1])
+
+
+def test_images_of_another_size_get_resized_positions():
+    torch.manual_seed(0)
+    net = Vit("micro", (32, 16), class_tokens=2).eval()
+    images, visible = torch.randn(1, 3, 16, 16), torch.tensor([False])
+    found = net(images, visible)
+    small = Vit("micro", (16, 16), class_tokens=2).eval()
+    state = net.state_dict()
+    grid = state["pos_embed"][:, 2:].reshape(1, 4, 2, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, (2, 2), mode="bilinear").flatten(2).transpose(1, 2)
+    small.load_state_dict({**state, "pos_embed": torch.cat([state["pos_embed"][:, :2], grid], 1)})
+    assert torch.allclose(small(images, visible).embedding, found.embedding, atol=1e-5)

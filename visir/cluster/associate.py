@@ -162,6 +162,32 @@ def _limited(sim: FloatArray, sharers: int) -> tuple[FloatArray, FloatArray]:
     return forward, backward
 
 
+def sharers(shares: np.ndarray, first: IntArray, from_first: bool) -> IntArray:
+    """Which cluster has the same partner (homogeneous fusion).
+
+    Only where exactly two share one, and one way only: from the one accepted first to the other, or
+    back.
+
+    Args:
+        shares: (C, P), one partner to each cluster.
+        first: (P,) the cluster each partner accepted first.
+        from_first: the way.
+
+    Returns:
+        (C,) the mate, -1 for none.
+    """
+    partner = shares.argmax(axis=1)
+    mates = np.full(len(shares), -1, np.int64)
+    for shared in np.flatnonzero(np.bincount(partner, minlength=shares.shape[1]) == 2):
+        pair = np.flatnonzero(partner == shared)
+        one, other = pair if pair[0] == first[shared] else pair[::-1]
+        if from_first:
+            mates[one] = other
+        else:
+            mates[other] = one
+    return mates
+
+
 def transport(
     vis: Side, ir: Side, temperature: float = 0.05, slack: float | None = None, rounds: int = 200
 ) -> Association:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -121,3 +122,39 @@ def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
     sums = features_ND.new_zeros(int(labels.max(initial=-1)) + 1, features_ND.shape[1])
     sums.index_add_(0, target[kept], features_ND[kept])
     return F.normalize(sums, dim=1)
+
+
+class Read(NamedTuple):
+    """Features compared with a memory: (B, D), of any length, and (B,) the rows to be like."""
+
+    term: str
+    weight: float
+    memory: Memory
+    features: Tensor
+    labels: Tensor
+
+
+def loss_of(read: Read) -> Tensor:
+    """Cross-entropy towards the memory's rows."""
+    return read.memory.loss(read.features, read.labels)
+
+
+def released(reads: Sequence[Read]) -> list[Tensor]:
+    """The losses as the public scripts differentiate them, and their updates of the memories.
+
+    There every loss updates its memory in its backward pass, the last one first. All values come
+    from the memories as they stood; the gradient of each reads the rows as the losses behind it
+    have left them.
+    """
+    before = {id(read.memory): read.memory.rows_CD.clone() for read in reads}
+    losses = []
+    for read in reversed(reads):
+        temperature = read.memory.temperature
+        unit_BD = F.normalize(read.features, dim=1)
+        cosines = (unit_BD.detach() @ before[id(read.memory)].T).requires_grad_()
+        value = F.cross_entropy(cosines / temperature, read.labels)
+        (pull,) = torch.autograd.grad(value, cosines)
+        towards = (pull * (unit_BD @ read.memory.rows_CD.T.clone())).sum()
+        losses.append(value.detach() + towards - towards.detach())
+        read.memory.update(read.features, read.labels)
+    return losses[::-1]

@@ -1,4 +1,4 @@
-"""CMAG, reconstructed from the published formulas (IEEE TCSVT 36(1), 2026).
+"""CMAG (IEEE TCSVT, 2026), reconstructed from its published formulas.
 
 Learning visible-infrared re-identification without labels: TokenMatcher, and on it four modules of
 the training, each a switch. Its authors publish formulas, a figure and evaluation scripts, no
@@ -12,7 +12,8 @@ says so.
 | GSMEM, graph-structured memory, Eq. 21-28 | `visir.nets.gsmem` |
 | CARC, camera-aware consistency, Eq. 29-32 | `visir.cluster.cameras.consistent_neighbours` |
 
-With all four off it is `visir.methods.tokenmatcher` to the bit, but for the schedule of `sysu`.
+With all four off it is `visir.methods.tokenmatcher` to the bit, at equal settings. Deviations: what
+is ours, and which readings there are, stands beside every setting and in docs/methods/cmag.md.
 """
 
 from __future__ import annotations

@@ -69,9 +69,9 @@ class Config:
     lr: float = 5e-4  # AdamW; cosine to zero after the warm-up [DINO: for 256 images]
     weight_decay: float = 0.04  # [DINO: rises to .4]
     clip: float = 3.0  # length of a weight's gradient at most [DINO]
-    pad: int = 10  # pixels
-    jitter: float = 0.0  # of the colours
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    pad: int = 10  # pixels; ours
+    jitter: float = 0.0  # of the colours; ours
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
 PRESETS = {

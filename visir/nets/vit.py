@@ -224,6 +224,22 @@ class Vit(nn.Module):
         tokens = tokens.float()
         return Features(self.embed_tokens(tokens).float(), tokens)
 
+    def _spread(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state of a network of one class token, for as many as this one has."""
+        drawn, positions = self.pos_embed.detach()[:, : self.class_tokens], state["pos_embed"]
+        spread = {
+            **state,
+            "cls_token": state["cls_token"].expand(-1, self.class_tokens, -1),
+            "pos_embed": torch.cat(
+                [positions[:, :1] + drawn.to(positions), positions[:, 1:]], dim=1
+            ),
+        }
+        for name, value in state.items():
+            if name.startswith("bottlenecks.0."):
+                for number in range(1, self.class_tokens):
+                    spread[name.replace(".0.", f".{number}.", 1)] = value
+        return spread
+
     def _positions_of(self, images: Tensor) -> Tensor:
         """Position embeddings, (1, N + T, dim), for images of this size."""
         grid = images.shape[2] // self.patch, images.shape[3] // self.patch
@@ -250,7 +266,13 @@ class Vit(nn.Module):
         return torch.cat([of(tokens[:, i]) for i, of in enumerate(self.bottlenecks)], dim=1)
 
     def complete(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A network's state; a missing shallow branch is copied from the deep one."""
+        """A network's state with what it lacks of this one.
+
+        A single class token becomes all of them, at positions a little apart as this network's were
+        drawn; a missing shallow branch is copied from the deep one.
+        """
+        if "cls_token" in state and state["cls_token"].shape[1] == 1 < self.class_tokens:
+            state = self._spread(state)
         if self.shallow is None or any(name.startswith("shallow.") for name in state):
             return state
         last, copies = len(self.blocks) - 1, dict(state)

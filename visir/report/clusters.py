@@ -81,13 +81,69 @@ _PLOTS = (
             ("none due", figures.SERIES[5], "none_recall"),
         ),
     ),
+    _Plot(
+        "Neighbours",
+        "images",
+        False,
+        "Images that enough class tokens call near, for an image on average: within the "
+        "modalities, and from one to the other.",
+        (
+            ("visible", figures.VISIBLE, "neighbours_visible_visible"),
+            ("infrared", figures.INFRARED, "neighbours_infrared_infrared"),
+            ("to infrared", figures.SERIES[3], "neighbours_visible_infrared"),
+            ("to visible", figures.SERIES[4], "neighbours_infrared_visible"),
+        ),
+    ),
+    _Plot(
+        "Cameras by themselves",
+        "silhouette (%)",
+        True,
+        "How well separated the groups inside each camera are, one camera after the other.",
+        (("silhouette", figures.THIRD, "camera_silhouette"),),
+    ),
+    _Plot(
+        "Cycles (CATS)",
+        "pairs (%)",
+        True,
+        "Kept: edges between near images that a cycle confirms. Across: pairs that join the "
+        "modalities.",
+        (
+            ("kept", figures.THIRD, "cats_kept"),
+            ("across", figures.SERIES[3], "cats_across"),
+        ),
+    ),
+    _Plot(
+        "Gate (DCAM)",
+        "factor",
+        False,
+        "How much of what tokens hear from the other modality is added to them.",
+        (("gate", figures.THIRD, "dcam_gate"),),
+    ),
+    _Plot(
+        "Graph memory (GSMEM)",
+        "share (%)",
+        True,
+        "Infrared share of the queue, where half is meant; nodes so crowded that they get the "
+        "fewest neighbours.",
+        (
+            ("infrared", figures.INFRARED, "gsmem_infrared"),
+            ("crowded", figures.SERIES[3], "gsmem_least"),
+        ),
+    ),
+    _Plot(
+        "Camera conflicts (CARC)",
+        "neighbours (%)",
+        True,
+        "Neighbours dropped because their common camera tells them apart.",
+        _of_both("carc_dropped"),
+    ),
 )
 
 
 def clusters(material: Material) -> str:
     """How the groups developed, and what was warned of in which epochs."""
-    lines = [line for line in material.lines("plan") if "clusters_visible" in line]
-    if not lines:
+    lines = list(material.lines("plan"))
+    if not any("clusters_visible" in line for line in lines):
         return section("clusters", "Clusters", note("This run logged no clusters."))
     drawn = [_drawn(wanted, lines) for wanted in _PLOTS]
     return section(

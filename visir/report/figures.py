@@ -61,12 +61,12 @@ def lines(
             name, value = level
             axes.axhline(factor * value, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=name)
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if _below_zero(series) else 0.0)
         _whole_epochs(axes)
         highest = axes.get_ylim()[1]
         top = highest * (1.12 if bounds else 1.0)
         axes.set_yticks([tick for tick in axes.get_yticks() if tick <= highest])  # not across names
-        axes.set_ylim(0, top)
+        axes.set_ylim(top=top)
         for name, x_bound in bounds:
             axes.axvline(x_bound, color=LINE, linewidth=1)
             axes.text(x_bound, top, f" {name}", fontsize=8, color=INK, va="top", alpha=0.7)
@@ -74,6 +74,10 @@ def lines(
             columns = min(3, len(series) + (level is not None))
             axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, **_LEGEND)
         return done()
+
+
+def _below_zero(series: Sequence[tuple[str, str, Points]]) -> bool:
+    return any(value < 0 for _, _, points in series for _, value in points)
 
 
 def embedding_map(

@@ -1,0 +1,48 @@
+"""Ragged lists of neighbours, and the loss that draws images to everybody on theirs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+
+class Lists(NamedTuple):
+    """Neighbours of every image, one list behind the other, on the device they are used on.
+
+    columns: the neighbours; starts, counts: (N,) where each image's begin, and how many.
+    """
+
+    columns: Tensor
+    starts: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, neighbours: sparse.csr_array, device: torch.device) -> Lists:
+        """From (N, M) bool, row i the neighbours of i."""
+        indptr = torch.from_numpy(neighbours.indptr.astype(np.int64)).to(device)
+        columns = torch.from_numpy(neighbours.indices.astype(np.int64)).to(device)
+        return cls(columns, indptr[:-1], indptr.diff())
+
+    def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Every neighbour of every one of the rows: (P,) places in `rows`, (P,) columns."""
+        counts = self.counts[rows]
+        places = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
+        before = counts.cumsum(0) - counts
+        inside = torch.arange(len(places), device=rows.device) - before[places]
+        return places, self.columns[self.starts[rows][places] + inside]
+
+
+def neighbour_loss(logits_BN: Tensor, places: Tensor, columns: Tensor) -> Tensor:
+    """Mean cross-entropy towards every neighbour of every image (TokenMatcher, Sec. 3.3).
+
+    Args:
+        logits_BN: (B, N) cosines to all images over the temperature.
+        places: (P,) row of the logits of each pair of an image and a neighbour.
+        columns: (P,) the neighbour. Without any pair the loss is 0.
+    """
+    towards = logits_BN.logsumexp(dim=1)[places] - logits_BN[places, columns]
+    return towards.sum() / max(len(places), 1)

@@ -1,0 +1,319 @@
+"""TokenMatcher: diverse tokens, their agreement, and clusters that share partners (AAAI 2025).
+
+Learning visible-infrared re-identification without labels. A transformer gives N class tokens of an
+image, which a constraint keeps unlike each other. Stage 1 clusters each modality by itself. The
+camera stage then trains on every camera by itself, only to know whom that camera tells apart. In
+stage 2, who is a neighbour under all tokens draws an image near, clusters find partners of whom one
+may have two, and both modalities learn from memories that hold both.
+
+| paper | function |
+|---|---|
+| N class tokens, Sec. 3.2 | `visir.nets.vit.Vit` with `class_tokens` |
+| self-diverse constraint, after DC-Former | `visir.losses.diversity` |
+| diverse-token neighbour learning | `agreeing_neighbours`, `visir.cluster.lists` |
+| labels inside the cameras, filter | `visir.cluster.cameras.camera_filter` |
+| matching with at most λ sharers, Alg. 1 | `visir.cluster.associate.greedy` |
+| mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.sharers` |
+
+Deviations are listed, with the switches that undo them, in docs/methods/tokenmatcher.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from visir.cluster.agreement import agreeing_neighbours
+from visir.cluster.associate import Association, Side, greedy, sharers
+from visir.cluster.cameras import camera_filter, centred
+from visir.cluster.labels import pseudo_labels
+from visir.cluster.lists import Lists, neighbour_loss
+from visir.cluster.memory import Memory, Read, loss_of, prototypes, released
+from visir.cluster.survey import batches_by_cluster, cluster_training, embed_training, join
+from visir.data.dataset import TrainingSet
+from visir.losses import diversity
+from visir.methods.contract import Plan
+from visir.methods.tokenmatcher.cameras import CameraStage, schedule
+from visir.methods.tokenmatcher.settings import PRESETS, Config, require_agreeing
+from visir.nets.build import Features, build
+from visir.types import Batch, IntArray, Modality
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+# What becomes of the neighbours (N, N) within a modality, from their features (N, D).
+InsideCameras = Callable[[Modality, sparse.csr_array, Tensor], sparse.csr_array]
+
+
+class TokenMatcher:
+    """Two stages over one network, and between them one short training for each camera.
+
+    Args:
+        config: the settings.
+        data: the training images.
+        device: where the network is.
+        seed: of all draws.
+        inside_cameras: what to do instead of the camera stage's filter.
+    """
+
+    presets: ClassVar[dict[str, Any]] = PRESETS
+
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingSet,
+        device: torch.device,
+        seed: int,
+        inside_cameras: InsideCameras | None = None,
+    ) -> None:
+        require_agreeing(config)
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        self.inside_cameras = inside_cameras or self._filtered
+        self.schedule = list(schedule(config, data))
+        self.epochs = len(self.schedule)
+        self.stage_starts = (config.stage_epochs[0],)
+        self.model = build(config.network, config.size, config.class_tokens, config.drop_path).to(
+            device
+        )
+        self.when = self.schedule[0]
+        self.memories: dict[Modality, Memory] = {}
+        self.pure: dict[Modality, Memory] = {}
+        self.images: dict[Modality, Memory] = {}
+        self.neighbours: dict[tuple[Modality, Modality], Lists] = {}
+        self.partners: dict[Modality, Tensor] = {}
+        self.mates: dict[Modality, Tensor] = {}
+        self.cameras = CameraStage(config, data, self.model, device, seed)
+        self.position = torch.from_numpy(_positions(data)).to(device)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """SGD over all weights that learn; Adam where asked."""
+        weights, lr, decay = self.model.parameters(), self.config.lr[0], self.config.weight_decay
+        if self.config.optimizer == "adam":
+            return torch.optim.Adam(weights, lr=lr, weight_decay=decay)
+        return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=decay)
+
+    def plan(self, epoch: int) -> Plan:
+        """Embed, cluster, build the memories, and in stage 2 the lists and partners too."""
+        self.when = self.schedule[epoch]
+        if self.when.stage == "camera stage":
+            plan = self.cameras.plan(epoch, self.when, self._lr(0))
+            self.memories = self.cameras.memories
+            return plan
+        self.cameras.leave()
+        return self._plan_stage(epoch, self.when.stage == "stage 2")
+
+    def _plan_stage(self, epoch: int, second: bool) -> Plan:
+        config = self.config
+        features = embed_training(self.model, self.data, self.device, config.precision)
+        compared = {
+            modality: self._compared(of, self.data.cams[self.data.rows(modality)])
+            for modality, of in features.items()
+        }
+        labels, momentum, warnings = cluster_training(
+            compared, self._cluster, config.eps, config.momentum, config.adapt
+        )
+        self.pure = {
+            modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
+            for modality, of in features.items()
+        }
+        self.memories, association = self.pure, None
+        if second:
+            vis, ir = (Side(compared[modality], labels[modality]) for modality in (VIS, IR))
+            association = greedy(vis, ir, config.sharers)
+            self._associate(features, labels, association)
+            self._list_neighbours(features, compared)
+        joined, of_stage = join(self.data, labels), int(second)
+        every = config.jitter if config.jitter_all[of_stage] else 0.0
+        return Plan(
+            stage=self.when.stage,
+            batches=batches_by_cluster(
+                self.data,
+                joined,
+                {VIS: config.visible_clusters, IR: config.infrared_clusters},
+                config.instances,
+                config.iterations,
+                self.seed,
+                epoch,
+                (every, config.jitter, every),
+            ),
+            steps=config.iterations,
+            lr=self._lr(of_stage),
+            fresh_optimizer=self.when.epoch == 0,
+            labels=joined,
+            partners=None if association is None else association.infrared_partners(),
+            log=self._listed(),
+            warnings=warnings,
+        )
+
+    def _compared(self, features: Tensor, cams: IntArray) -> Tensor:
+        """What clusters and partners are found on."""
+        return centred(features, cams) if self.config.center_cameras else features
+
+    def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
+        config = self.config
+        return pseudo_labels(features, eps, config.min_samples, config.k1, config.k2)
+
+    def _lr(self, stage: int) -> float:
+        """Cosine from the stage's rate to its least one."""
+        high, low = self.config.lr[stage], self.config.least_lr[stage]
+        epochs = self.config.stage_epochs[stage]
+        return low + (high - low) * (1 + math.cos(math.pi * self.when.epoch / epochs)) / 2
+
+    def _associate(
+        self,
+        features: dict[Modality, Tensor],
+        labels: dict[Modality, IntArray],
+        association: Association,
+    ) -> None:
+        """Partners, mates, and the memories of both modalities."""
+        config = self.config
+        shares = {VIS: association.vis_to_ir, IR: association.ir_to_vis}
+        partners = {
+            modality: np.where(of.any(axis=1), of.argmax(axis=1), -1)
+            for modality, of in shares.items()
+        }
+        self.memories = {}
+        for modality, other in ((VIS, IR), (IR, VIS)):
+            across = np.where(labels[other] >= 0, partners[other][labels[other]], -1)
+            both = torch.cat([features[modality], features[other]])
+            self.memories[modality] = Memory(
+                prototypes(both, np.concatenate([labels[modality], across])),
+                config.mixed_momentum,
+                config.temperature,
+            )
+            mates = sharers(shares[modality], partners[other], self.when.epoch % 2 == 0)
+            self.partners[modality] = torch.from_numpy(partners[modality]).to(self.device)
+            self.mates[modality] = torch.from_numpy(mates).to(self.device)
+
+    def _list_neighbours(
+        self, features: dict[Modality, Tensor], compared: dict[Modality, Tensor]
+    ) -> None:
+        """Of every image: whom enough of its tokens point at, by modality of both."""
+        config = self.config
+        self.neighbours = {}
+        if not config.neighbour_weight:
+            return
+        self.images = {
+            modality: Memory(of, 1.0, config.temperature) for modality, of in features.items()
+        }
+        tokens = {modality: of.chunk(config.class_tokens, 1) for modality, of in compared.items()}
+        directions = [(VIS, VIS), (IR, IR), (VIS, IR) if self.when.epoch % 2 == 0 else (IR, VIS)]
+        for a, b in directions:
+            found = agreeing_neighbours(
+                tokens[a], tokens[b], config.neighbour_ratio, config.agreeing_tokens
+            )
+            if a is b:
+                found = self.inside_cameras(a, found, compared[a])
+            self.neighbours[a, b] = Lists.of(found, self.device)
+
+    def _filtered(
+        self, modality: Modality, neighbours: sparse.csr_array, _: Tensor
+    ) -> sparse.csr_array:
+        """The lists within a modality, less whom the camera itself tells apart."""
+        rows = self.data.rows(modality)
+        return camera_filter(
+            neighbours,
+            self.data.cams[rows],
+            self.cameras.local[rows],
+            self.config.filter == "skipping",
+        )
+
+    def _listed(self) -> dict[str, float]:
+        """Mean length of the neighbour lists, by modality of the image and of its neighbours."""
+        return {
+            f"neighbours_{a.value}_{b.value}": round(len(lists.columns) / len(lists.counts), 3)
+            for (a, b), lists in self.neighbours.items()
+            if self.when.stage == "stage 2"
+        }
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Own clusters and diverse tokens; in stage 2 neighbours, partners and mates too."""
+        config = self.config
+        reads = self._reads(batch, outputs)
+        losses = released(reads) if config.updates == "between" else map(loss_of, reads)
+        terms: dict[str, Tensor] = {}
+        for read, loss in zip(reads, losses, strict=True):
+            terms[read.term] = terms.get(read.term, 0) + read.weight * loss
+        if config.class_tokens > 1:
+            for modality in self.memories:
+                alike = diversity(outputs.tokens[batch.of(modality)])
+                terms[f"{modality.value} diversity"] = config.diversity_weight * alike
+        if self.neighbours and self.when.stage == "stage 2":
+            near = [self._neighbour_loss(batch, outputs, a, b) for a, b in self.neighbours]
+            terms["neighbours"] = config.neighbour_weight * torch.stack(near).sum()
+        return terms
+
+    def _reads(self, batch: Batch, outputs: Features) -> list[Read]:
+        """Every comparison with a memory of this step, in the order of the public script."""
+        config = self.config
+
+        def read(term: str, weight: float, memory: Memory, of: Modality, labels: Tensor) -> Read:
+            known = labels >= 0
+            features = outputs.embedding[batch.of(of)][known]
+            return Read(term, weight, memory, features, labels[known])
+
+        labels = {modality: batch.labels[batch.of(modality)] for modality in Modality}
+        reads = [
+            read(modality.value, 1.0, self.memories[modality], modality, labels[modality])
+            for modality in (IR, VIS)
+            if modality in self.memories
+        ]
+        if self.when.stage != "stage 2":
+            return reads
+        if config.cross_weight:
+            reads += [
+                read("cross", config.cross_weight, self.memories[of.other], of,
+                     self.partners[of][labels[of]])
+                for of in (IR, VIS)
+            ]  # fmt: skip
+        mate_weight = config.mate_weight[self.when.epoch >= config.mate_switch]
+        if mate_weight:
+            reads += [
+                read("mates", mate_weight, self.pure[of], of, self.mates[of][labels[of]])
+                for of in (VIS, IR)
+            ]
+        return [read for read in reads if len(read.labels)]
+
+    def _neighbour_loss(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
+        mask = batch.of(a)
+        rows = self.position[batch.rows[mask]]
+        if self.config.lists == "first":
+            rows = torch.zeros_like(rows)
+        pairs = self.neighbours[a, b].pairs(rows)
+        return neighbour_loss(self.images[b].logits(outputs.embedding[mask]), *pairs)
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """Blend the batch into the memories, in the order in which the script's backward does."""
+        if self.config.updates == "once":
+            for read in reversed(self._reads(batch, outputs)):
+                read.memory.update(read.features, read.labels)
+
+    def state(self) -> dict[str, Any]:
+        """That of the camera stage; memories are rebuilt from the model at every epoch."""
+        return self.cameras.state()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.cameras.load_state(state)
+
+
+class VitBaseline(TokenMatcher):
+    """What CMAG's ladder of ablations begins with, as we read it: partners and nothing more.
+
+    TokenMatcher without neighbours, mates and camera stage; only the presets differ.
+    """
+
+    presets: ClassVar[dict[str, Any]] = {
+        name: replace(preset, neighbour_weight=0.0, mate_weight=(0.0, 0.0), camera_epochs=(0, 0))
+        for name, preset in PRESETS.items()
+    }
+
+
+def _positions(data: TrainingSet) -> IntArray:
+    """Of every training row: its place among the rows of its modality."""
+    return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})
