@@ -295,6 +295,11 @@ def test_regdbs_script_gives_everybody_the_first_images_list(method):
     assert expected != pytest.approx(own, rel=1e-3)
 
 
+def test_the_camera_stage_may_follow_a_first_stage_trained_before(patterns):
+    method = TokenMatcher(replace(CONFIG, stage_epochs=(0, 1)), patterns, CPU, seed=0)
+    assert method.plan(0).stage == "camera 0" and method.plan(0).lr == CONFIG.lr[0]
+
+
 def test_the_rate_falls_along_a_cosine_to_the_least(method):
     rates = [method.plan(epoch).lr for epoch in (8, 9)]
     low, high = CONFIG.least_lr[1], CONFIG.lr[1]

@@ -101,7 +101,7 @@ class TokenMatcher:
         """Embed, cluster, build the memories, and in stage 2 the lists and partners too."""
         self.when = self.schedule[epoch]
         if self.when.stage == "camera stage":
-            plan = self.cameras.plan(epoch, self.when, self._lr(0))
+            plan = self.cameras.plan(epoch, self.when, self._lr(0, self._camera_span))
             self.memories = self.cameras.memories
             return plan
         self.cameras.leave()
@@ -142,7 +142,7 @@ class TokenMatcher:
                 (every, config.jitter, every),
             ),
             steps=config.iterations,
-            lr=self._lr(of_stage),
+            lr=self._lr(of_stage, config.stage_epochs[of_stage]),
             fresh_optimizer=self.when.epoch == 0,
             labels=joined,
             partners=None if association is None else association.infrared_partners(),
@@ -158,10 +158,14 @@ class TokenMatcher:
         config = self.config
         return pseudo_labels(features, eps, config.min_samples, config.k1, config.k2)
 
-    def _lr(self, stage: int) -> float:
+    @property
+    def _camera_span(self) -> int:
+        """Epochs the cosine of the camera stage is laid out for: those of stage 1, as released."""
+        return max(self.config.stage_epochs[0], *self.config.camera_epochs)
+
+    def _lr(self, stage: int, epochs: int) -> float:
         """Cosine from the stage's rate to its least one."""
         high, low = self.config.lr[stage], self.config.least_lr[stage]
-        epochs = self.config.stage_epochs[stage]
         return low + (high - low) * (1 + math.cos(math.pi * self.when.epoch / epochs)) / 2
 
     def _associate(
