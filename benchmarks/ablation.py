@@ -60,8 +60,8 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "tm-carc": ("cmag", {**OFF, "carc": "true"}),
     "tm-gsmem": ("cmag", {**OFF, **CAMERAS, "gsmem": "true"}),
 }
-SEEN = ("cats_kept", "cats_across", "dcam_gate", "gsmem_least", "carc_dropped_visible",
-        "carc_dropped_infrared")  # fmt: skip
+SEEN = ("cats_kept", "cats_across", "dcam_gate", "gsmem_with_3", "carc_kept_visible",
+        "carc_kept_infrared")  # fmt: skip
 
 
 def main() -> None:

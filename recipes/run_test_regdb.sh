@@ -8,8 +8,9 @@ if [ $# -lt 2 ]; then
 fi
 data=$1 runs=$2 trials=${TRIALS:-1 2 3 4 5 6 7 8 9 10}
 shift 2
-for trial in $trials; do
-  if [ -d "$runs/$trial" ]; then set -- "$@" "$runs/$trial"; else set -- "$@" "$runs/$trial.pth"; fi
+# The runs go before the options, of which some take many words.
+set -- --data "$data" --layout regdb --split $trials "$@"
+for trial in $(printf '%s\n' $trials | sort -rn); do
+  if [ -d "$runs/$trial" ]; then set -- "$runs/$trial" "$@"; else set -- "$runs/$trial.pth" "$@"; fi
 done
-# shellcheck disable=SC2086
-visir eval "$@" --data "$data" --layout regdb --split $trials
+visir eval "$@"

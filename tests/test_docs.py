@@ -5,6 +5,8 @@ folder that holds a data set `people` and a run `runs/demo`; data sets are made 
 trainings shorter than the page says.
 """
 
+import importlib
+import pkgutil
 import re
 import shlex
 import shutil
@@ -144,6 +146,16 @@ def test_trainings_are_shortened_and_keep_what_the_page_sets() -> None:
     assert "k1=8" not in shortened(words)
     assert "stage_epochs=1,1" in shortened(words)
     assert list(commands("# why\n$ visir a \\\n  'b c'\n")) == [["visir", "a", "b c"]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_names_in_the_text_exist(page: Path) -> None:
+    for name in re.findall(r"`(visir(?:\.\w+)+)`", page.read_text("utf-8")):
+        found = pkgutil.resolve_name("visir")
+        for part in name.split(".")[1:]:
+            if not hasattr(found, part):
+                importlib.import_module(f"{found.__name__}.{part}")
+            found = getattr(found, part)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

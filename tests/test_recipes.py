@@ -74,8 +74,13 @@ def test_regdb_is_scored_over_runs_and_checkpoints(recorded, tmp_path):
     path, asked = recorded
     runs = tmp_path / "runs"
     (runs / "1").mkdir(parents=True)
-    recipe("run_test_regdb.sh", "DATA", runs, path=path, TRIALS="1 2")
-    assert asked() == [f"eval {runs}/1 {runs}/2.pth --data DATA --layout regdb --split 1 2"]
+    more = ("--protocols", "visible-to-infrared")
+    recipe("run_test_regdb.sh", "DATA", runs, *more, path=path, TRIALS="1 2")
+    words = f"eval {runs}/1 {runs}/2.pth --data DATA --layout regdb --split 1 2 {' '.join(more)}"
+    assert asked() == [words]
+    recipe("run_test_regdb.sh", "DATA", runs, path=path)
+    found = [Path(word).stem for word in asked()[1].split() if word.startswith(str(runs))]
+    assert found == asked()[1].split("--split ")[1].split() == list(map(str, range(1, 11)))
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in RECIPES.glob("*.sh")))

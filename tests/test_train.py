@@ -31,7 +31,19 @@ FAST = {
     "simclr": {
         "size": "32,16", "epochs": "3", "iterations": "2", "batch": "6", "precision": "fp32",
     },
+    "dino": {
+        "size": "32,16", "small_size": "16,8", "epochs": "3", "iterations": "2", "batch": "6",
+        "small_crops": "2", "outputs": "32", "hidden": "16", "bottleneck": "8",
+        "precision": "fp32",
+    },
 }  # fmt: skip
+FAST["tokenmatcher"] = {
+    **FAST["adca"], "camera_epochs": "2,1", "camera_iterations": "2", "camera_clusters": "2",
+    "camera_eps": "0.7", "stage_epochs": "1,2",
+}  # fmt: skip
+FAST["cmag"] = {**FAST["adca"], "carc_eps": "0.7", "gsmem_start": "4", "gsmem_size": "16"}
+STOPS = [(method, epoch) for method in FAST for epoch in (0, 1)]
+STOPS += [("tokenmatcher", 3), ("tokenmatcher", 10), ("tokenmatcher", 11), ("cmag", 2)]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +100,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(method, people, undist
     assert not same(first, weights(run(people, tmp_path / "other", method, seed=1)))
 
 
-@pytest.mark.parametrize("method", FAST)
-@pytest.mark.parametrize("stop_after", [0, 1])
+@pytest.mark.parametrize(("method", "stop_after"), STOPS)
 def test_a_stopped_run_resumes_to_the_same_weights(
     method, stop_after, people, undisturbed, tmp_path
 ):

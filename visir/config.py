@@ -134,7 +134,9 @@ def dump_commented(config: object) -> str:
     """
     comments: dict[str, str] = {}
     for kind in reversed(type(config).__mro__[:-1]):
-        comments |= re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
+        owner = "" if kind is type(config) else f"{kind.__module__.split('.')[2]}: "
+        found = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
+        comments |= {name: comment.replace("[", f"[{owner}") for name, comment in found}
     defaults = {
         field.name: _plain(field.default)
         for field in dataclasses.fields(config)  # type: ignore[arg-type]

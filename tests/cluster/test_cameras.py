@@ -175,8 +175,9 @@ def test_consistent_neighbours_equal_the_rule_where_chance_is_certain(progress, 
         rng = np.random.default_rng(0)
         found = consistent_neighbours(
             neighbours, cams, local, progress, rng, p0=1.0, conflicts=conflicts
-        ).toarray()
-        dense = neighbours.toarray()
+        )
+        assert found.dropped == found.conflicts * dropped and found.conflicts
+        found, dense = found.kept.toarray(), neighbours.toarray()
         for i in range(len(cams)):
             listed = np.flatnonzero(dense[i])
             same = [j for j in listed if cams[j] == cams[i] and j != i]
@@ -193,7 +194,9 @@ def test_conflicts_are_dropped_as_often_as_asked():
     rng = np.random.default_rng(0)
     others = ~np.eye(count, dtype=bool)
     for conflicts, share in (("drop_decays", 0.6), ("keep_decays", 0.4)):
-        kept = consistent_neighbours(everyone, cams, local, 0.5, rng, conflicts=conflicts).toarray()
+        found = consistent_neighbours(everyone, cams, local, 0.5, rng, conflicts=conflicts)
+        kept = found.kept.toarray()
+        assert found.conflicts == others.sum() == found.dropped + kept[others].sum()
         assert kept[others].mean() == pytest.approx(share, abs=0.01)
         assert kept.diagonal().all()
 

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 OFF = {"cats": False, "dcam": False, "gsmem": False, "carc": False}
 CONFIG = replace(
     PRESETS["tiny"], size=(16, 8), stage_epochs=(1, 3), iterations=10, visible_clusters=2,
-    infrared_clusters=2, instances=2, k1=4, k2=2, eps=0.8, carc_eps=0.8, min_samples=2,
+    infrared_clusters=2, instances=2, k1=4, k2=2, eps=0.8, carc_eps=(0.8,), min_samples=2,
     precision="fp32", center_cameras=False, gsmem_size=40, gsmem_start=8, ramp=2,
 )  # fmt: skip
 
@@ -73,6 +73,7 @@ SWITCHES = [
     {"cats": True}, {"cats": True, "cats_simple": True, "cats_k": 3},
     {"cats": True, "cats_convolution": True}, {"dcam": True},
     {"dcam": True, "dcam_scope": "paired_tokens"}, {"dcam": True, "dcam_scope": "batch"},
+    {"dcam": True, "dcam_value": "reduced"},
     {"gsmem": True}, {"gsmem": True, "gsmem_per_radius": False},
     {"cats": True, "dcam": True, "gsmem": True, "weighting": "uncertainty"},
 ]  # fmt: skip
@@ -105,8 +106,8 @@ def test_the_other_readings_differ(patterns):
         ({"cats": True}, {"cats": True, "cats_k": 3, "cats_extra_edge": False}),
         ({"gsmem": True}, {"gsmem": True, "gsmem_per_radius": False}),
         (
-            {"carc": True, "carc_eps": 0.01},
-            {"carc": True, "carc_eps": 0.01, "carc_conflicts": "keep_decays"},
+            {"carc": True, "carc_eps": (0.01,)},
+            {"carc": True, "carc_eps": (0.01,), "carc_conflicts": "keep_decays"},
         ),
         ({"carc": True}, {}),
     ):
@@ -127,7 +128,7 @@ def test_joint_labels_are_the_partners_and_nobody_elses(patterns):
     method.plan(0)
     plan = method.plan(1)
     batch = method.data.batch(next(iter(plan.batches)), 0, 2, CPU)
-    few = method._few()
+    few = method.base.many.other
     joint = method._joint(batch)
     own = batch.of(few)
     assert torch.equal(joint[own], batch.labels[own])
@@ -162,11 +163,25 @@ def test_with_a_closed_gate_the_second_pass_is_the_first(patterns):
 
 
 def test_the_queue_takes_as_many_of_either_modality_and_waits_for_its_start(patterns):
-    config = replace(CONFIG, **OFF | {"gsmem": True}, gsmem_start=12, gsmem_size=24)
+    # Twice as many clusters of infrared images as of visible ones, which come twice: as published.
+    config = replace(CONFIG, **OFF | {"gsmem": True}, gsmem_start=16, gsmem_size=24,
+                     infrared_clusters=4)  # fmt: skip
     method = made(Cmag, config, patterns)
     losses, _ = trained(method, range(2), 3)
     assert ["gsmem" in step for step in losses] == [False] * 5 + [True]
     assert method.queue.balance() == 0.5 and method.queue.filled == 24
+
+
+def test_the_queue_holds_every_visible_image_once(patterns):
+    config = replace(CONFIG, **OFF | {"gsmem": True}, gsmem_size=40, infrared_clusters=4)
+    method = made(Cmag, config, patterns)
+    method.plan(0)
+    batch = method.data.batch(next(iter(method.plan(1).batches)), 0, 2, CPU)
+    outputs = method.model.eval()(batch.images, batch.infrared)
+    method.after_step(batch, outputs)
+    vis, ir = (outputs.embedding[batch.of(modality)] for modality in (VIS, IR))
+    expected = torch.cat([vis[: len(vis) // 2], ir[: len(vis) // 2]])
+    assert torch.equal(method.queue.held(), expected.detach())
 
 
 def test_diagnostics_come_with_the_epochs_numbers(patterns):
@@ -179,10 +194,12 @@ def test_diagnostics_come_with_the_epochs_numbers(patterns):
         outputs = method.model(batch.images, batch.infrared)
         method.loss(batch, outputs)
         method.after_step(batch, outputs)
-    assert {"cats_kept", "cats_across", "dcam_gate", "gsmem_infrared", "gsmem_neighbours",
-            "gsmem_least", "carc_dropped_visible", "carc_dropped_infrared",
+    assert {"cats_kept", "cats_across", "dcam_gate", "gsmem_infrared", "gsmem_with_3",
+            "gsmem_with_10", "carc_conflicts_visible", "carc_dropped_infrared", "carc_kept_visible",
             "neighbours_visible_visible"} <= set(plan.log)  # fmt: skip
     assert 0 < plan.log["cats_kept"] <= 1 and plan.log["gsmem_infrared"] == 0.5
+    shares = [value for name, value in plan.log.items() if name.startswith("gsmem_with_")]
+    assert sum(shares) == pytest.approx(1, abs=1e-3) and len(shares) == 8
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(patterns):
@@ -209,9 +226,33 @@ def test_carc_on_one_camera_a_modality_is_refused(patterns):
     made(Cmag, replace(CONFIG, carc=False), patterns._replace(cams=cams))
 
 
-def test_simple_cycles_are_of_four_nodes(patterns):
-    with pytest.raises(InputError, match="cats_p=3"):
-        made(Cmag, replace(CONFIG, cats_simple=True, cats_p=2), patterns)
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"cats_simple": True, "cats_p": 2}, "cats_p=3"),
+    ({"gsmem_start": 50}, "gsmem_size=40 over 48 images"),
+    ({"gsmem_start": 60, "gsmem_size": 99}, "over 48 images"),
+    ({"neighbour_weight": 0.0}, "carc=false"),
+    ({"carc_eps": (0.5, 0.5)}, "carc_eps has 2 radii"),
+])  # fmt: skip
+def test_settings_without_effect_are_refused(settings, said, patterns):
+    with pytest.raises(InputError, match=said):
+        method = made(Cmag, replace(CONFIG, **settings), patterns)
+        method.plan(0)
+        method.plan(1)
+
+
+def test_an_epoch_without_an_infrared_cluster_stops_with_a_mend(patterns, monkeypatch):
+    method = made(Cmag, replace(CONFIG, adapt="nothing"), patterns)
+    honest = method.base._cluster
+
+    def nobody(modality, features, eps):
+        labels = honest(modality, features, eps)
+        return np.full(len(labels), -1) if modality is IR else labels
+
+    monkeypatch.setattr(method.base, "_cluster", nobody)
+    with pytest.raises(
+        InputError, match=r"infrared images: clustering gave 0 cluster.*min_samples"
+    ):
+        method.plan(0)
 
 
 def test_the_encoder_is_saved_without_the_modules(patterns):

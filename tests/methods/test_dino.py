@@ -22,7 +22,7 @@ CONFIG = replace(
     small_crops=2, outputs=32, hidden=16, bottleneck=8, precision="fp32", pad=1,
 )  # fmt: skip
 SMALL = {"size": "16,8", "small_size": "8,8", "epochs": "2", "iterations": "2", "batch": "4",
-         "small_crops": "1", "outputs": "32", "hidden": "16", "bottleneck": "8"}  # fmt: skip
+         "small_crops": "2", "outputs": "32", "hidden": "16", "bottleneck": "8"}  # fmt: skip
 
 
 @pytest.fixture
@@ -155,6 +155,14 @@ def test_what_cannot_be_pretrained_on_is_refused(tmp_path):
 def test_small_crops_that_do_not_fit_are_refused(patterns):
     with pytest.raises(InputError, match="small_size=8,6"):
         Dino(replace(CONFIG, small_size=(8, 6)), patterns, CPU, seed=0)
+
+
+@pytest.mark.parametrize(("settings", "said"), [
+    ({"size": (32, 24)}, "twice or three times"), ({"small_crops": 3}, "small_crops=3 is odd"),
+])  # fmt: skip
+def test_sizes_no_reader_would_find_out_are_refused(settings, said, patterns):
+    with pytest.raises(InputError, match=said):
+        Dino(replace(CONFIG, **settings), patterns, CPU, seed=0)
 
 
 def test_without_lightly_the_mend_is_named(patterns, monkeypatch):

@@ -15,6 +15,7 @@ from visir.cluster.lists import Lists, neighbour_loss
 from visir.cluster.memory import Memory, Read, loss_of, released
 from visir.losses import diversity
 from visir.methods.tokenmatcher import PRESETS, TokenMatcher, VitBaseline
+from visir.methods.tokenmatcher import cameras as cameras_module
 from visir.methods.tokenmatcher import method as method_module
 from visir.nets.features import Features
 from visir.types import InputError, Modality
@@ -191,6 +192,42 @@ def test_directions_across_alternate(method):
         assert set(method.neighbours) == {(VIS, VIS), (IR, IR), direction}
 
 
+def test_only_the_modality_of_more_clusters_has_mates(method):
+    labels = {VIS: np.array([0, 1, 2]), IR: np.array([0, 1])}
+    features = {VIS: unit(3, 8, 0), IR: unit(2, 8, 1)}
+    method.pure = {modality: Memory(unit(3, 8, 5), 0.2) for modality in Modality}
+    to_ir = np.eye(2, dtype=np.float32)[[0, 0, 1]]
+    to_vis = np.eye(3, dtype=np.float32)[[1, 1]]  # two infrared clusters share a partner too
+    method._associate(features, labels, Association(to_ir, to_vis))
+    assert method.many is VIS and method.mates[VIS].tolist().count(-1) == 2
+    assert method.mates[IR].tolist() == [-1, -1]
+    swapped = {VIS: labels[IR], IR: labels[VIS]}, {VIS: features[IR], IR: features[VIS]}
+    method._associate(swapped[1], swapped[0], Association(to_vis, to_ir))
+    assert method.many is IR and method.mates[VIS].tolist() == [-1, -1]
+
+
+def test_groups_prefer_other_cameras_unless_the_scripts_way_is_asked_for(method):
+    assert method._grouped(second=True) is method.data
+    method.config = replace(CONFIG, groups="any")
+    assert method._grouped(second=False) is method.data
+    assert len(np.unique(method._grouped(second=True).cams)) == 48
+
+
+def test_silhouettes_may_take_outliers_for_a_cluster(method, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cameras_module, "silhouette", lambda graph, of: seen.append(of) or 0.0)
+    monkeypatch.setattr(cameras_module, "dbscan", lambda *_: np.array([-1, 0, 0, 1] * 3))
+    method.plan(2)
+    method.cameras.config = replace(CONFIG, outlier_cluster=True)
+    method.plan(2)
+    assert seen[0].tolist() == [-1, 0, 0, 1] * 3 and seen[1].tolist() == [0, 1, 1, 2] * 3
+
+
+def test_without_a_second_stage_no_camera_is_trained(patterns):
+    method = TokenMatcher(replace(CONFIG, stage_epochs=(2, 0)), patterns, CPU, seed=0)
+    assert {when.stage for when in method.schedule} == {"stage 1"}
+
+
 def test_mixed_memories_hold_both_modalities(method):
     labels = {VIS: np.array([0, 0, 1, -1]), IR: np.array([0, 1])}
     features = {VIS: unit(4, 8, 0), IR: unit(2, 8, 1)}
@@ -321,6 +358,8 @@ def test_the_baseline_has_neither_neighbours_nor_mates_nor_cameras(patterns):
 @pytest.mark.parametrize(("settings", "said"), [
     ({"class_tokens": 2}, "agreeing_tokens=4"),
     ({"camera_eps": (0.2, 0.3)}, "2 radii, the data 4 cameras"),
+    ({"stage_epochs": (0, 0)}, "trains nothing"),
+    ({"camera_from": 1}, "camera_from=1, so none"),
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused(settings, said, patterns):
     with pytest.raises(InputError, match=said):

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.nets.cats import CycleConvolution, Cycles, circular_loss, find_cycles, simple_paths
+from visir.nets.cats import (
+    CycleConvolution,
+    Cycles,
+    circular_loss,
+    confirmed,
+    find_cycles,
+    simple_paths,
+)
 
 
 def features(count=30, dim=6, seed=0):
@@ -36,14 +43,14 @@ def test_edges_are_those_of_the_formulas(extra):
 
 
 def test_a_directed_triangle_with_a_tail_closes_one_way_only():
-    # 0 -> 1 -> 2 -> 0 and 2 -> 3; built by hand, so the closing is all that is tested.
     edges = torch.zeros(4, 4)
     for i, j in ((0, 1), (1, 2), (2, 0), (2, 3)):
         edges[i, j] = 1
-    paths = torch.linalg.matrix_power(edges, 2)
-    transpose, same = (paths > 0) & (edges.T > 0), (paths > 0) & (edges > 0)
-    assert {tuple(pair) for pair in transpose.nonzero().tolist()} == {(0, 2), (1, 0), (2, 1)}
-    assert not same.any()
+    found = confirmed(edges, 2, "transpose").nonzero().tolist()
+    assert {tuple(pair) for pair in found} == {(0, 2), (1, 0), (2, 1)}
+    assert not confirmed(edges, 2, "same").any()
+    edges[0, 2] = 1  # a way along, from 0 by 1 to 2
+    assert confirmed(edges, 2, "same").nonzero().tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize("closing", ["transpose", "same"])

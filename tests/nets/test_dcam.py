@@ -56,6 +56,12 @@ def test_an_open_gate_trains_every_weight(attention):
         assert weight.grad is not None and weight.grad.any(), name
 
 
+def test_a_narrow_value_is_as_wide_as_the_keys():
+    narrow = CrossAttention(16, reduction=4, gate=0.5, full_value=False)
+    assert narrow.value.out_features == narrow.key.out_features == 4
+    assert narrow(tokens(5, 1), tokens(4, 2), torch.zeros(5).long()).shape == (5, 3, 16)
+
+
 def test_partners_are_the_first_of_the_same_label():
     own, other = torch.tensor([4, 7, 9]), torch.tensor([9, 4, 4, 1])
     assert partners_in_batch(own, other).tolist() == [1, -1, 0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -156,6 +156,14 @@ def camera_filter(
     return _keeping(neighbours.shape, i, j, ~dropped)
 
 
+class Consistent(NamedTuple):
+    """Neighbours that agree with the cameras, (N, N) bool; conflicts, and how many were dropped."""
+
+    kept: sparse.csr_array
+    conflicts: int
+    dropped: int
+
+
 def _place_in_run(flags: np.ndarray, rows: np.ndarray) -> IntArray:
     """Of every entry: how many set ones of its row lie right before it, without a gap."""
     places = np.arange(len(flags))
@@ -168,7 +176,7 @@ def _place_in_run(flags: np.ndarray, rows: np.ndarray) -> IntArray:
 def consistent_neighbours(
     neighbours: sparse.csr_array, cams: IntArray, local: IntArray, progress: float,
     rng: np.random.Generator, p0: float = 0.8, conflicts: Conflicts = "drop_decays",
-) -> sparse.csr_array:  # fmt: skip
+) -> Consistent:  # fmt: skip
     """CMAG's camera-aware consistency (Eq. 32).
 
     Neighbours of other cameras stay, and i itself. If any other of the same camera share i's local
@@ -191,8 +199,12 @@ def consistent_neighbours(
     decided[i[agree & (i != j)]] = True
     chance = rng.random(len(i)) < p0 * (1 - progress)
     survives = chance if conflicts == "keep_decays" else ~chance
-    kept = ~same_cam | (i == j) | np.where(decided[i], agree, survives)
-    return _keeping(neighbours.shape, i, j, kept)
+    others = same_cam & (i != j)
+    unsettled = others & ~decided[i]
+    kept = ~others | np.where(decided[i], agree, survives)
+    return Consistent(
+        _keeping(neighbours.shape, i, j, kept), int(unsettled.sum()), int((unsettled & ~kept).sum())
+    )
 
 
 def _keeping(

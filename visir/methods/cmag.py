@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from visir.cluster.cameras import Conflicts, cluster_cameras, consistent_neighbours
 from visir.cluster.memory import Memory
@@ -33,6 +34,7 @@ from visir.data.draws import generator
 from visir.methods import tokenmatcher
 from visir.methods.contract import Plan
 from visir.methods.tokenmatcher import TokenMatcher
+from visir.methods.tokenmatcher.settings import radii_of
 from visir.nets.build import Features, Network
 from visir.nets.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
 from visir.nets.dcam import CrossAttention, Scope, partners_in_batch
@@ -48,6 +50,8 @@ class Config(tokenmatcher.Config):
     """TokenMatcher's settings, and the modules'; [paper] is printed in CMAG's."""
 
     stage_epochs: tuple[int, int] = (50, 100)  # [paper]
+    mate_weight: tuple[float, float] = (0.03, 0.03)  # before, after `mate_switch` [test script]
+    camera_epochs: tuple[int, int] = (20, 25)  # only with carc=false [tokenmatcher: script]
     cats: bool = True  # cycle-aware topology, a loss on the batch
     cats_k: int = 10  # nearest neighbours of a node [paper]
     cats_p: int = 3  # edges of the path that an edge back closes [paper]
@@ -62,6 +66,7 @@ class Config(tokenmatcher.Config):
     dcam: bool = True  # cross-modal attention over class tokens
     dcam_reduction: int = 8  # of queries and keys [paper]
     dcam_scope: Scope = "batch_tokens"  # whom a token asks; the paper's readings conflict
+    dcam_value: Literal["full", "reduced"] = "full"  # its width; the paper's readings conflict
     dcam_gate: float = 0.0  # where the learned factor starts; ours
     dcam_weight: float = 0.5  # ours
     gsmem: bool = True  # graph over the batch and a queue of earlier features
@@ -75,7 +80,7 @@ class Config(tokenmatcher.Config):
     gsmem_per_radius: bool = True  # density divided by the radius [paper], or plain
     gsmem_weight: float = 0.1  # ours
     carc: bool = True  # camera-aware lists in place of TokenMatcher's camera stage and filter
-    carc_eps: float = 0.6  # DBSCAN radius inside a camera [paper]
+    carc_eps: tuple[float, ...] = (0.6,)  # DBSCAN radius inside cameras, of all or each [paper]
     carc_p0: float = 0.8  # probability of the start for conflicts [paper]
     carc_conflicts: Conflicts = "drop_decays"  # the paper reads either way
     ramp: int = 5  # epochs of stage 2 over which the modules' losses grow in; ours
@@ -94,7 +99,7 @@ PRESETS = {
         "camera_epochs": (0, 0),
         "gsmem_size": 512,
         "gsmem_start": 128,
-        "carc_eps": 0.5,
+        "carc_eps": (0.5,),
     }),
 }  # fmt: skip
 
@@ -110,11 +115,9 @@ class Cmag:
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
-        if config.cats_simple and config.cats_p != 3:
-            raise InputError("--set: cats_simple counts paths of cats_p=3 edges; set cats_p=3")
+        _require_sound(config, data)
         inside = None
         if config.carc:
-            _require_cameras(data)
             config = replace(config, camera_epochs=(0, 0))
             inside = self._consistent
         self.base = TokenMatcher(config, data, device, seed, inside)
@@ -122,7 +125,7 @@ class Cmag:
         assert isinstance(self.base.model, Vit)
         self.net: Vit = self.base.model
         self.modules: Any = _modules(config, self.net).to(device)
-        self.queue = Queue(config.gsmem_size, self.net.embedding_dim, device)
+        self.queue = Queue(config.gsmem_size * config.gsmem, self.net.embedding_dim, device)
         self.local: dict[Modality, IntArray] = {}
         self.seen: dict[str, list[float]] = {}
         self.log: dict[str, float] = {}
@@ -158,10 +161,11 @@ class Cmag:
         config, epoch = self.config, self.base.when.epoch
         cams = self.data.cams[self.data.rows(modality)]
         if modality not in self.local:
+            radii = radii_of("carc_eps", config.carc_eps, np.unique(self.data.cams).tolist())
             self.local[modality] = cluster_cameras(
-                features, cams, config.carc_eps, config.min_samples, config.k1, config.k2
+                features, cams, radii, config.min_samples, config.k1, config.k2
             )
-        kept = consistent_neighbours(
+        found = consistent_neighbours(
             neighbours,
             cams,
             self.local[modality],
@@ -170,8 +174,10 @@ class Cmag:
             config.carc_p0,
             config.carc_conflicts,
         )
-        self._see(f"carc_dropped_{modality.value}", 1 - kept.nnz / max(neighbours.nnz, 1))
-        return kept
+        self._see(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
+        self._see(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
+        self._see(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
+        return found.kept
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """TokenMatcher's terms, and in stage 2 one for every module."""
@@ -203,7 +209,7 @@ class Cmag:
         A cluster without a partner keeps a label of its own.
         """
         base = self.base
-        few = self._few()
+        few = base.many.other
         labels = batch.labels.clone()
         mask = batch.of(few.other)
         own = labels[mask]
@@ -211,11 +217,6 @@ class Cmag:
         alone = len(base.memories[few].rows_CD) + own
         labels[mask] = torch.where(partner >= 0, partner, alone)
         return labels
-
-    def _few(self) -> Modality:
-        """The modality whose clusters name the joint labels."""
-        sizes = {modality: len(of.rows_CD) for modality, of in self.base.memories.items()}
-        return IR if sizes[VIS] >= sizes[IR] else VIS
 
     def _cats(self, batch: Batch, outputs: Features, joint: Tensor) -> dict[str, Tensor]:
         config = self.config
@@ -227,10 +228,10 @@ class Cmag:
         )
         terms = {"cats": config.cats_weight * loss}
         if config.cats_convolution:
-            memory = self.base.memories[self._few()]
+            memory = self.base.memories[self.base.many.other]
             known = joint < len(memory.rows_CD)
             rows = torch.arange(len(memory.rows_CD), device=joint.device)
-            nodes = torch.cat([outputs.embedding, memory.rows_CD])
+            nodes = torch.cat([F.normalize(outputs.embedding, dim=1), memory.rows_CD])
             passed = self.modules["convolution"](
                 nodes, self._cycles(nodes, torch.cat([joint, rows]))
             )[: len(joint)]
@@ -263,9 +264,10 @@ class Cmag:
         graph = self.modules["graph"]
         found = self._both(batch, graph(outputs.embedding, self.queue.held()))
         self._see("gsmem_infrared", self.queue.balance())
-        counts = graph.counts.double()
-        self._see("gsmem_neighbours", float(counts.mean()))
-        self._see("gsmem_least", float((counts == self.config.gsmem_least).double().mean()))
+        shares = torch.bincount(graph.counts, minlength=self.config.gsmem_base + 1).double()
+        for count, share in enumerate((shares / shares.sum()).tolist()):
+            if count >= self.config.gsmem_least:
+                self._see(f"gsmem_with_{count}", share)
         return found
 
     def _both(self, batch: Batch, features: Tensor) -> Tensor:
@@ -294,7 +296,8 @@ class Cmag:
         self.base.after_step(batch, outputs)
         if self._second and self.config.gsmem:
             vis, ir = (batch.of(modality).nonzero()[:, 0] for modality in (VIS, IR))
-            count = min(len(vis), len(ir), len(self.queue.rows) // 2)
+            # Visible images come twice, the plain views first: each goes in once.
+            count = min(len(vis) // 2, len(ir), len(self.queue.rows) // 2)
             rows = torch.cat([vis[:count], ir[:count]])
             self.queue.push(outputs.embedding[rows], batch.infrared[rows])
 
@@ -323,7 +326,11 @@ def _modules(config: Config, net: Vit) -> nn.ModuleDict:
         modules["convolution"] = CycleConvolution(net.embedding_dim)
     if config.dcam:
         modules["attention"] = CrossAttention(
-            dim, config.dcam_reduction, config.dcam_scope, config.dcam_gate
+            dim,
+            config.dcam_reduction,
+            config.dcam_scope,
+            config.dcam_gate,
+            config.dcam_value == "full",
         )
     if config.gsmem:
         modules["graph"] = GraphMemory(
@@ -337,8 +344,23 @@ def _modules(config: Config, net: Vit) -> nn.ModuleDict:
     return modules
 
 
-def _require_cameras(data: TrainingSet) -> None:
-    if all(len(np.unique(data.cams[data.rows(modality)])) < 2 for modality in Modality):
+def _require_sound(config: Config, data: TrainingSet) -> None:
+    """Refuse settings that leave a module without effect."""
+    if config.cats_simple and config.cats_p != 3:
+        raise InputError("--set: cats_simple counts paths of cats_p=3 edges; set cats_p=3")
+    start, images = config.gsmem_start, len(data.cams)
+    if config.gsmem and start > min(config.gsmem_size, images):
+        raise InputError(
+            f"--set: gsmem_start={start} rows are never reached by a queue of "
+            f"gsmem_size={config.gsmem_size} over {images} images; set gsmem_start lower"
+        )
+    if config.carc and not config.neighbour_weight:
+        raise InputError(
+            "--set: carc corrects neighbour lists, and neighbour_weight=0 uses none; set carc=false"
+        )
+    if config.carc and all(
+        len(np.unique(data.cams[data.rows(modality)])) < 2 for modality in Modality
+    ):
         raise InputError(
             "--set: carc needs a modality that several cameras see, and here each has one; set "
             "carc=false"

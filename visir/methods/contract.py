@@ -61,10 +61,20 @@ _MAY_BE_ZERO = {
     "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",
     "mate_switch",
 }  # fmt: skip
-_POSITIVE = {"eps", "camera_eps", "temperature", "transport_temperature", "transport_slack", "lr"}
+_POSITIVE = {
+    "eps",
+    "camera_eps",
+    "carc_eps",
+    "cats_temperature",
+    "gsmem_radius",
+    "temperature",
+    "transport_temperature",
+    "transport_slack",
+    "lr",
+}
 _SHARES = {
     "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
-    "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
+    "carc_eps", "carc_p0", "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
 }  # fmt: skip
 
 

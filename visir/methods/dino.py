@@ -36,6 +36,7 @@ from visir.data.samplers import shuffled_batches
 from visir.data.transforms import View
 from visir.methods.contract import Plan
 from visir.nets.features import Features
+from visir.nets.foreign import grid_of
 from visir.nets.vit import Block, Vit
 from visir.types import Batch, InputError, Modality
 
@@ -57,14 +58,14 @@ class Config:
     epochs: int = 100  # [TransReID-SSL]
     iterations: int = 500  # batches an epoch; ours
     batch: int = 64  # images of each modality, two large views of each; ours
-    small_crops: int = 8  # of an image [DINO]
+    small_crops: int = 8  # of an image, half of them from each large view [DINO]
     small_area: tuple[float, float] = (0.05, 0.4)  # share of a large view [DINO]
     outputs: int = 65536  # of the head [DINO]
     hidden: int = 2048  # width of the head [DINO]
     bottleneck: int = 256  # of the head [DINO]
     student_temperature: float = 0.1  # [DINO]
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # from, to [DINO]
-    warmup: int = 10  # epochs in which rate and teacher temperature rise [DINO]
+    warmup: int = 10  # epochs in which the rate rises [DINO], and the teacher's temperature; ours
     teacher_momentum: float = 0.996  # of the start; rises to 1 [DINO]
     lr: float = 5e-4  # AdamW; cosine to zero after the warm-up [DINO: for 256 images]
     weight_decay: float = 0.04  # [DINO: rises to .4]
@@ -200,7 +201,7 @@ class Dino:
             taught = self.teacher(batch.images, batch.infrared).tokens
             teacher = self.teacher_head(taught[:, 0])
         student = [self.head(outputs.tokens[:, 0])]
-        for number in range(self.config.small_crops):
+        for number in range(self.config.small_crops // 2):
             crops = self._small_crops(batch, number)
             student.append(self.head(self.model(crops, batch.infrared).tokens[:, 0]))
         halves = [view for whole in student for view in _by_view(whole, batch)]
@@ -284,6 +285,14 @@ def _require_lightly() -> None:
 
 
 def _require_fitting(config: Config, net: Vit) -> None:
+    rows, columns = net.grid
+    if grid_of(rows * columns) != net.grid:
+        raise InputError(
+            f"--set: size={config.size[0]},{config.size[1]}: the file does not hold its grid, and "
+            "readers take it for twice or three times as high as wide; choose such a size"
+        )
+    if config.small_crops % 2:
+        raise InputError(f"--set: small_crops={config.small_crops} is odd; two views share them")
     if any(side % net.patch for side in config.small_size):
         raise InputError(
             f"--set: small_size={config.small_size[0]},{config.small_size[1]} must be multiples of "

@@ -58,9 +58,14 @@ def find_cycles(
     edges = torch.zeros(count, count, device=unit.device).scatter_(1, nearest, alike.float())
     if extra_edge:
         _join_ends(edges, nearest, alike)
+    return Cycles(edges, confirmed(edges, p, closing, simple))
+
+
+def confirmed(edges: Tensor, p: int, closing: Closing, simple: bool = False) -> Tensor:
+    """(B, B) bool, pairs of different nodes that a path of p edges joins and an edge closes."""
     paths = simple_paths(edges) if simple else torch.linalg.matrix_power(edges, p)
     back = edges.T if closing == "transpose" else edges
-    return Cycles(edges, ((paths > 0) & (back > 0)).fill_diagonal_(False))
+    return ((paths > 0) & (back > 0)).fill_diagonal_(False)
 
 
 def _join_ends(edges: Tensor, nearest: Tensor, alike: Tensor) -> None:

@@ -25,17 +25,20 @@ class CrossAttention(nn.Module):
         scope: whom a token asks: all tokens of all images of the other modality; the tokens of one
             image of the same label; or the token of its own number of all images.
         gate: where the learned factor of what is added starts.
+        full_value: what is heard is as wide as a token, or as narrow as the keys.
     """
 
     def __init__(
-        self, dim: int, reduction: int = 8, scope: Scope = "batch_tokens", gate: float = 0.0
-    ) -> None:
+        self, dim: int, reduction: int = 8, scope: Scope = "batch_tokens", gate: float = 0.0,
+        full_value: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         width = max(dim // reduction, 1)
         self.query = nn.Linear(dim, width, bias=False)
         self.key = nn.Linear(dim, width, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.mix = nn.Sequential(nn.Linear(2 * dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+        heard = dim if full_value else width
+        self.value = nn.Linear(dim, heard, bias=False)
+        self.mix = nn.Sequential(nn.Linear(dim + heard, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.gate = nn.Parameter(torch.tensor(gate))
         self.scope = scope
 

@@ -80,7 +80,7 @@ def describe(whole: Mapping[str, Tensor]) -> dict[str, Any]:
     kind = _kind(whole)
     if kind == "tokenmatcher":
         tokens, positions = whole["cls_token"].shape[1], whole["pos_embed"].shape[1]
-        name, image_size = _vit_size(whole), _image_size(positions - tokens)
+        name, image_size = _vit_size(whole), grid_of(positions - tokens)
         patch = SIZES[name].patch
         net = {
             "size": name,
@@ -117,8 +117,12 @@ def _vit_size(whole: Mapping[str, Tensor]) -> str:
     raise InputError(f"a transformer {dim} wide and {depth} deep is none of {', '.join(SIZES)}")
 
 
-def _image_size(positions: int) -> tuple[int, int]:
-    """(rows, columns) of a grid, twice or three times as high as it is wide."""
+def grid_of(positions: int) -> tuple[int, int]:
+    """(rows, columns) of a grid, twice or three times as high as it is wide.
+
+    Raises:
+        InputError: the positions make no such grid.
+    """
     for ratio in (2, 3):
         columns = isqrt(positions // ratio)
         if ratio * columns * columns == positions:
@@ -203,7 +207,7 @@ def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
     state, tokens = found.state, net.class_tokens
     state["cls_token"] = state["cls_token"].expand(-1, tokens, -1)
     own, source = net.pos_embed.detach(), state["pos_embed"]
-    grid = resize_positions(source[:, 1:], _image_size(source.shape[1] - 1), net.grid)
+    grid = resize_positions(source[:, 1:], grid_of(source.shape[1] - 1), net.grid)
     state["pos_embed"] = torch.cat([source[:, :1] if tokens == 1 else own[:, :tokens], grid], dim=1)
     return Translation(net.complete(state), found.unused, found.may_stay)
 

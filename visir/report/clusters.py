@@ -123,19 +123,25 @@ _PLOTS = (
         "Graph memory (GSMEM)",
         "share (%)",
         True,
-        "Infrared share of the queue, where half is meant; nodes so crowded that they get the "
-        "fewest neighbours.",
+        "Infrared share of the queue, where half is meant; nodes that get three neighbours, as in "
+        "a crowd, and ten, as when alone.",
         (
             ("infrared", figures.INFRARED, "gsmem_infrared"),
-            ("crowded", figures.SERIES[3], "gsmem_least"),
+            ("three", figures.SERIES[3], "gsmem_with_3"),
+            ("ten", figures.SERIES[5], "gsmem_with_10"),
         ),
     ),
     _Plot(
         "Camera conflicts (CARC)",
         "neighbours (%)",
         True,
-        "Neighbours dropped because their common camera tells them apart.",
-        _of_both("carc_dropped"),
+        "Neighbours that a common camera neither confirms nor has a better one for; chance drops "
+        "fewer of them from epoch to epoch.",
+        (
+            *_of_both("carc_conflicts"),
+            ("dropped, vis", figures.SERIES[3], "carc_dropped_visible"),
+            ("dropped, ir", figures.SERIES[5], "carc_dropped_infrared"),
+        ),
     ),
 )
 

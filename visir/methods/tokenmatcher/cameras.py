@@ -20,9 +20,9 @@ from visir.data.samplers import cluster_batches
 from visir.data.transforms import View
 from visir.embed import embed_pixels
 from visir.methods.contract import Plan
-from visir.methods.tokenmatcher.settings import Config
+from visir.methods.tokenmatcher.settings import Config, radii_of
 from visir.nets.build import Network
-from visir.types import InputError, IntArray, Modality
+from visir.types import IntArray, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 
@@ -40,7 +40,7 @@ def schedule(config: Config, data: TrainingSet) -> Iterator[When]:
     """Every epoch of the training: stage 1, the cameras one after the other, stage 2."""
     for epoch in range(config.stage_epochs[0]):
         yield When("stage 1", epoch)
-    if config.neighbour_weight:
+    if config.neighbour_weight and config.stage_epochs[1]:
         yield from _camera_epochs(config, data)
     for epoch in range(config.stage_epochs[1]):
         yield When("stage 2", epoch)
@@ -73,7 +73,10 @@ class CameraStage:
     ) -> None:
         self.config, self.data, self.model = config, data, model
         self.device, self.seed = device, seed
-        self.radii = _radii(config, data)
+        self.radii: dict[int, float] = {}
+        if any(config.camera_epochs):
+            cameras = np.unique(data.cams).tolist()
+            self.radii = radii_of("camera_eps", config.camera_eps, cameras)
         self.local: IntArray = np.full(len(data.cams), -1, np.int64)
         self.memories: dict[Modality, Memory] = {}
         self.best = BestBySilhouette(config.camera_from)
@@ -95,7 +98,9 @@ class CameraStage:
             self.local[rows] = labels
         clusters = int(labels.max(initial=-1)) + 1
         self.memories = {
-            when.modality: Memory(prototypes(features, labels), config.momentum, config.temperature)
+            when.modality: Memory(
+                prototypes(features, labels), config.momentum[0], config.temperature
+            )
         }
         usable, of_all = clusters > 1, np.full(len(self.data.cams), -1, np.int64)
         of_all[rows] = labels
@@ -131,7 +136,8 @@ class CameraStage:
         k1, k2 = self.config.k1, self.config.k2
         ranks = nearest(features, k1)
         labels = dbscan(jaccard_graph(features, eps, k1, k2, ranks), self.config.min_samples)
-        return labels, silhouette(jaccard_graph(features, 1.0, k1, k2, ranks), labels)
+        judged = labels + 1 if self.config.outlier_cluster and labels.min() < 0 else labels
+        return labels, silhouette(jaccard_graph(features, 1.0, k1, k2, ranks), judged)
 
     def _batches(self, epoch: int, modality: Modality, labels: IntArray) -> Iterator[list[Part]]:
         config = self.config
@@ -158,15 +164,3 @@ class CameraStage:
         self.best = BestBySilhouette(self.config.camera_from)
         self.best.load_state(state["best"])
         self.first_stage = state["first_stage"]
-
-
-def _radii(config: Config, data: TrainingSet) -> dict[int, float]:
-    """The clustering radius of every camera."""
-    cameras = np.unique(data.cams).tolist()
-    radii = config.camera_eps * (len(cameras) if len(config.camera_eps) == 1 else 1)
-    if any(config.camera_epochs) and len(radii) != len(cameras):
-        raise InputError(
-            f"--set: camera_eps has {len(radii)} radii, the data {len(cameras)} cameras "
-            f"({', '.join(map(str, cameras))}); give one for all, or one for each"
-        )
-    return dict(zip(cameras, radii, strict=False))

@@ -41,7 +41,7 @@ from visir.data.dataset import TrainingSet
 from visir.losses import diversity
 from visir.methods.contract import Plan
 from visir.methods.tokenmatcher.cameras import CameraStage, schedule
-from visir.methods.tokenmatcher.settings import PRESETS, Config, require_agreeing
+from visir.methods.tokenmatcher.settings import PRESETS, Config, require_sound
 from visir.nets.build import Features, build
 from visir.types import Batch, IntArray, Modality
 
@@ -71,7 +71,7 @@ class TokenMatcher:
         seed: int,
         inside_cameras: InsideCameras | None = None,
     ) -> None:
-        require_agreeing(config)
+        require_sound(config)
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.inside_cameras = inside_cameras or self._filtered
         self.schedule = list(schedule(config, data))
@@ -85,6 +85,7 @@ class TokenMatcher:
         self.pure: dict[Modality, Memory] = {}
         self.images: dict[Modality, Memory] = {}
         self.neighbours: dict[tuple[Modality, Modality], Lists] = {}
+        self.many = VIS  # the modality of more clusters, which share partners
         self.partners: dict[Modality, Tensor] = {}
         self.mates: dict[Modality, Tensor] = {}
         self.cameras = CameraStage(config, data, self.model, device, seed)
@@ -115,7 +116,7 @@ class TokenMatcher:
             for modality, of in features.items()
         }
         labels, momentum, warnings = cluster_training(
-            compared, self._cluster, config.eps, config.momentum, config.adapt
+            compared, self._cluster, config.eps, config.momentum[second], config.adapt
         )
         self.pure = {
             modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
@@ -132,7 +133,7 @@ class TokenMatcher:
         return Plan(
             stage=self.when.stage,
             batches=batches_by_cluster(
-                self.data,
+                self._grouped(second),
                 joined,
                 {VIS: config.visible_clusters, IR: config.infrared_clusters},
                 config.instances,
@@ -149,6 +150,12 @@ class TokenMatcher:
             log=self._listed(),
             warnings=warnings,
         )
+
+    def _grouped(self, second: bool) -> TrainingSet:
+        """The images as the batches' groups see them, which prefer other cameras."""
+        if second and self.config.groups == "any":
+            return self.data._replace(cams=np.arange(len(self.data.cams)))
+        return self.data
 
     def _compared(self, features: Tensor, cams: IntArray) -> Tensor:
         """What clusters and partners are found on."""
@@ -181,7 +188,7 @@ class TokenMatcher:
             modality: np.where(of.any(axis=1), of.argmax(axis=1), -1)
             for modality, of in shares.items()
         }
-        self.memories = {}
+        self.memories, self.many = {}, IR if len(shares[IR]) > len(shares[VIS]) else VIS
         for modality, other in ((VIS, IR), (IR, VIS)):
             across = np.where(labels[other] >= 0, partners[other][labels[other]], -1)
             both = torch.cat([features[modality], features[other]])
@@ -190,7 +197,9 @@ class TokenMatcher:
                 config.mixed_momentum,
                 config.temperature,
             )
-            mates = sharers(shares[modality], partners[other], self.when.epoch % 2 == 0)
+            mates = np.full(len(shares[modality]), -1)
+            if modality is self.many:
+                mates = sharers(shares[modality], partners[other], self.when.epoch % 2 == 0)
             self.partners[modality] = torch.from_numpy(partners[modality]).to(self.device)
             self.mates[modality] = torch.from_numpy(mates).to(self.device)
 

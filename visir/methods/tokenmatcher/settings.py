@@ -13,24 +13,24 @@ from visir.types import InputError
 class Config:
     """Defaults are the public script's for SYSU-MM01 unless marked as ours."""
 
-    size: tuple[int, int] = (384, 128)  # input height, width in pixels [paper]
+    size: tuple[int, int] = (384, 128)  # input height, width in pixels [script]
     network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
     class_tokens: int = 4  # N [paper]
-    drop_path: float = 0.3  # [paper]
-    stage_epochs: tuple[int, int] = (50, 50)  # [paper]
+    drop_path: float = 0.3  # [script]
+    stage_epochs: tuple[int, int] = (50, 50)  # [script]
     stage_start: Literal["last", "test-best"] = "last"  # of stage 1, for later ones [script: test]
     iterations: int = 200  # batches an epoch [script]
     visible_clusters: int = 4  # in a batch, of `instances` images, two views each [script]
     infrared_clusters: int = 8  # [script]
     instances: int = 16  # images of a cluster in a batch [script]
-    eps: float = 0.6  # DBSCAN radius, Jaccard distance [paper]
+    eps: float = 0.6  # DBSCAN radius, Jaccard distance [script]
     adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
     min_samples: int = 4  # neighbours of a core point [script]
     k1: int = 30  # k-reciprocal neighbourhood [script]
     k2: int = 6  # query expansion [script]
-    temperature: float = 0.05  # [paper]
-    momentum: float = 0.2  # weight of the old prototype in memories of one modality [paper]
-    mixed_momentum: float = 0.8  # and in those of both [paper]
+    temperature: float = 0.05  # [script]
+    momentum: tuple[float, float] = (0.2, 0.2)  # weight of old prototypes, by stage [paper]
+    mixed_momentum: float = 0.8  # the same in memories of both modalities [paper]
     diversity_weight: float = 1.0  # of the self-diverse constraint [script]
     camera_epochs: tuple[int, int] = (20, 25)  # of each visible, infrared camera [script]
     camera_from: int = 10  # epoch whose labels may be the first to be kept [script]
@@ -46,8 +46,10 @@ class Config:
     mate_switch: int = 36  # epoch of stage 2 [script]
     lists: Literal["own", "first"] = "own"  # whose list an image learns from [RegDB script: first]
     filter: Literal["all", "skipping"] = "all"  # camera conflicts dropped [script: skipping]
+    groups: Literal["across", "any"] = "across"  # of stage 2: other cameras first [script: any]
+    outlier_cluster: bool = False  # silhouettes take outliers for a cluster [script: they do]
     updates: Literal["once", "between"] = "once"  # memories' within a step [script: between losses]
-    optimizer: Literal["sgd", "adam"] = "sgd"  # [paper]
+    optimizer: Literal["sgd", "adam"] = "sgd"  # [script]
     lr: tuple[float, float] = (3.5e-4, 3.5e-5)  # of stages 1 (and camera stage) and 2 [paper]
     least_lr: tuple[float, float] = (1e-6, 1e-7)  # at the end of a stage's cosine [script]
     weight_decay: float = 5e-4  # [script]
@@ -70,6 +72,7 @@ PRESETS = {
         neighbour_weight=0.1,
         mate_weight=(0.01, 0.01),
         mate_switch=35,
+        momentum=(0.8, 0.2),
         lr=(3.5e-5, 3.5e-5),
         least_lr=(1e-7, 1e-7),
         jitter_all=(True, True),
@@ -101,14 +104,41 @@ PRESETS = {
 }
 
 
-def require_agreeing(config: Config) -> None:
-    """Refuse more agreeing tokens than there are.
+def require_sound(config: Config) -> None:
+    """Refuse settings that leave a part without effect.
 
     Raises:
-        InputError: the two settings.
+        InputError: which, and the mend.
     """
+    if not any(config.stage_epochs):
+        raise InputError("--set: stage_epochs=0,0 trains nothing; give one of the stages an epoch")
     if config.agreeing_tokens > config.class_tokens:
         raise InputError(
             f"--set: agreeing_tokens={config.agreeing_tokens} of class_tokens="
             f"{config.class_tokens} can never agree; set it to {config.class_tokens} at most"
         )
+    for epochs in filter(None, config.camera_epochs):
+        if epochs <= config.camera_from:
+            raise InputError(
+                f"--set: a camera's {epochs} epochs (camera_epochs) end before camera_from="
+                f"{config.camera_from}, so none of its labels is kept; set camera_from lower"
+            )
+
+
+def radii_of(name: str, radii: tuple[float, ...], cameras: list[int]) -> dict[int, float]:
+    """The clustering radius of every camera, from one for all or one for each.
+
+    Args:
+        name: of the setting.
+        radii: its value.
+        cameras: their numbers, rising.
+
+    Raises:
+        InputError: as many radii as neither.
+    """
+    if len(radii) not in (1, len(cameras)):
+        raise InputError(
+            f"--set: {name} has {len(radii)} radii, the data {len(cameras)} cameras "
+            f"({', '.join(map(str, cameras))}); give one for all, or one for each"
+        )
+    return dict(zip(cameras, radii * (len(cameras) if len(radii) == 1 else 1), strict=True))
