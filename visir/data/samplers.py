@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from visir.types import IntArray
+from visir.data.dataset import Part, TrainingSet
+from visir.data.draws import generator
+from visir.data.transforms import View
+from visir.types import IntArray, Modality
 
 
 def cluster_batches(
@@ -56,3 +59,35 @@ def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Ite
         order = rng.permutation(rows)
         for start in range(0, len(order) - size + 1, size):
             yield order[start : start + size]
+
+
+def pairs_of_views(
+    data: TrainingSet, size: int, steps: int, seed: int, epoch: int, jitter: float = 0.0
+) -> Iterator[list[Part]]:
+    """Batches of `size` images of each modality there is, two views of each, nobody labelled.
+
+    Visible images show one channel at a time, which brings them towards infrared ones.
+
+    Args:
+        data: the training images.
+        size: images of a modality.
+        steps: how many batches.
+        seed: of the run.
+        epoch: each one has its own draws.
+        jitter: of the colours.
+    """
+    views = {Modality.VISIBLE: View.EXCHANGE, Modality.INFRARED: View.GRAY}
+    streams = {
+        modality: shuffled_batches(
+            data.rows(modality), size, generator(seed, epoch, modality is Modality.INFRARED)
+        )
+        for modality in Modality
+        if len(data.rows(modality))
+    }
+    for _ in range(steps):
+        drawn = {modality: next(stream) for modality, stream in streams.items()}
+        yield [
+            Part(rows, np.full(len(rows), -1), views[modality], jitter)
+            for modality, rows in drawn.items()
+            for _ in range(2)
+        ]

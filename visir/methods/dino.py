@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -30,20 +29,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.data.dataset import Part, TrainingSet
-from visir.data.draws import generator, key, uniforms
-from visir.data.samplers import shuffled_batches
-from visir.data.transforms import View
+from visir.data.dataset import TrainingSet
+from visir.data.draws import key, uniforms
+from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.foreign import grid_of
 from visir.nets.vit import Block, Vit
 from visir.types import Batch, InputError, Modality
 
-_VIEWS = {
-    Modality.VISIBLE: (View.EXCHANGE, View.EXCHANGE),
-    Modality.INFRARED: (View.GRAY, View.GRAY),
-}
 _FREEZE_LAST = 1  # epochs in which the last layer of the head does not learn
 
 
@@ -165,7 +159,14 @@ class Dino:
         self.epoch, self.step = epoch, 0
         return Plan(
             stage="pre-training",
-            batches=self._batches(epoch),
+            batches=pairs_of_views(
+                self.data,
+                self.config.batch,
+                self.config.iterations,
+                self.seed,
+                epoch,
+                self.config.jitter,
+            ),
             steps=self.config.iterations,
             lr=self._lr(epoch),
         )
@@ -176,24 +177,6 @@ class Dino:
             return self.config.lr * (epoch + 1) / (warmup + 1)
         along = (epoch - warmup) / max(epochs - warmup, 1)
         return self.config.lr * (1 + math.cos(math.pi * along)) / 2
-
-    def _batches(self, epoch: int) -> Iterator[list[Part]]:
-        streams = {
-            modality: shuffled_batches(
-                self.data.rows(modality),
-                self.config.batch,
-                generator(self.seed, epoch, modality is Modality.INFRARED),
-            )
-            for modality in Modality
-            if len(self.data.rows(modality))
-        }
-        for _ in range(self.config.iterations):
-            drawn = {modality: next(stream) for modality, stream in streams.items()}
-            yield [
-                Part(rows, np.full(len(rows), -1), view, self.config.jitter)
-                for modality, rows in drawn.items()
-                for view in _VIEWS[modality]
-            ]
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """What the student says of all crops, against what the teacher says of large ones."""

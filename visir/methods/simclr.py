@@ -19,23 +19,19 @@ batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from visir.data.dataset import Part, TrainingSet
-from visir.data.draws import generator
-from visir.data.samplers import shuffled_batches
-from visir.data.transforms import View
+from visir.data.dataset import TrainingSet
+from visir.data.samplers import pairs_of_views
 from visir.losses import nt_xent
 from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.vit import Vit
-from visir.types import Batch, Modality
+from visir.types import Batch
 
 
 @dataclass(frozen=True)
@@ -70,10 +66,6 @@ PRESETS = {
         pad=8,
     ),
 }
-_VIEWS = {
-    Modality.VISIBLE: (View.EXCHANGE, View.EXCHANGE),
-    Modality.INFRARED: (View.GRAY, View.GRAY),
-}
 
 
 class SimCLR:
@@ -100,27 +92,12 @@ class SimCLR:
         """Shuffled images of both modalities."""
         return Plan(
             stage="warm-up",
-            batches=self._batches(epoch),
+            batches=pairs_of_views(
+                self.data, self.config.batch, self.config.iterations, self.seed, epoch
+            ),
             steps=self.config.iterations,
             lr=self.config.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2,
         )
-
-    def _batches(self, epoch: int) -> Iterator[list[Part]]:
-        streams = {
-            modality: shuffled_batches(
-                self.data.rows(modality),
-                self.config.batch,
-                generator(self.seed, epoch, modality is Modality.INFRARED),
-            )
-            for modality in Modality
-        }
-        for _ in range(self.config.iterations):
-            drawn = {modality: next(stream) for modality, stream in streams.items()}
-            yield [
-                Part(rows, np.full(len(rows), -1), view)
-                for modality, rows in drawn.items()
-                for view in _VIEWS[modality]
-            ]
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """One NT-Xent term a modality."""
