@@ -33,8 +33,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.draws import generator
 from visir.methods import tokenmatcher
 from visir.methods.contract import Plan
-from visir.methods.tokenmatcher import TokenMatcher
-from visir.methods.tokenmatcher.settings import radii_of
+from visir.methods.tokenmatcher import TokenMatcher, radii_of
 from visir.nets.build import Features, Network
 from visir.nets.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
 from visir.nets.dcam import CrossAttention, Scope, partners_in_batch
