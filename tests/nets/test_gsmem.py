@@ -33,6 +33,15 @@ def test_the_ring_comes_back_as_it_was():
     assert (again.next, again.filled) == (2, 6)
 
 
+def dense(graph, size):
+    return torch.sparse_coo_tensor(
+        torch.stack([graph.rows, graph.columns]),
+        graph.weights,
+        (size, size),
+        check_invariants=False,
+    ).to_dense()
+
+
 def crowd(others):
     """Cosines of a node with `others` within the radius, all further ones far away."""
     sim = torch.eye(12)
@@ -53,7 +62,7 @@ def test_crowded_nodes_get_fewer_neighbours(others, divided, plain):
 def test_the_graph_is_symmetric_has_each_node_once_and_is_normalised():
     unit = F.normalize(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), dim=1)
     sim, counts = unit @ unit.T, torch.arange(20) % 4 + 1
-    found = normalised_graph(sim, counts).to_dense()
+    found = dense(normalised_graph(sim, counts), 20)
     directed = np.zeros((20, 20))
     for i in range(20):
         near = [j for j in sim[i].argsort(descending=True).tolist() if j != i]
@@ -61,6 +70,16 @@ def test_the_graph_is_symmetric_has_each_node_once_and_is_normalised():
     graph = (directed + directed.T) / 2 + np.eye(20)
     degree = graph.sum(1)
     assert np.allclose(found, graph / np.sqrt(degree[:, None] * degree), atol=1e-6)
+
+
+def test_what_reaches_some_nodes_is_their_part_of_the_graph():
+    unit = F.normalize(torch.randn(20, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    graph = normalised_graph(unit @ unit.T, torch.full((20,), 3))
+    outer = torch.arange(20) % 7 == 0
+    inner, weights = graph.into(outer)
+    whole = dense(graph, 20)
+    assert torch.equal(inner, (whole[outer] > 0).any(dim=0)) and not inner.all()
+    assert torch.allclose(weights.to_dense(), whole[outer][:, inner])
 
 
 def test_at_the_start_nothing_is_added_but_everything_can_learn():
@@ -88,7 +107,7 @@ def test_the_layers_are_the_formula():
     nodes = whole @ module.node.weight.T
     unit = F.normalize(nodes.reshape(12, 8), dim=1)
     sim = unit @ unit.T
-    graph = normalised_graph(sim, neighbours_by_density(sim, 2, 3)).to_dense()
+    graph = dense(normalised_graph(sim, neighbours_by_density(sim, 2, 3)), 12)
     for layer in module.layers:
         nodes = torch.relu(torch.einsum("ij,jnd->ind", graph, nodes) @ layer.weight.T) + nodes
     expected = batch + module.mix(nodes[:5]).reshape(5, 8)

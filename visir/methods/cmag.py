@@ -38,6 +38,7 @@ from visir.nets.build import Features, Network
 from visir.nets.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
 from visir.nets.dcam import CrossAttention, Scope, partners_in_batch
 from visir.nets.gsmem import GraphMemory, Queue
+from visir.nets.precision import autocast
 from visir.nets.vit import Vit
 from visir.types import Batch, InputError, IntArray, Modality
 
@@ -261,7 +262,9 @@ class Cmag:
 
     def _gsmem(self, batch: Batch, outputs: Features) -> Tensor:
         graph = self.modules["graph"]
-        found = self._both(batch, graph(outputs.embedding, self.queue.held()))
+        with autocast(self.device, self.config.precision):
+            enhanced = graph(outputs.embedding, self.queue.held())
+        found = self._both(batch, enhanced.float())
         self._see("gsmem_infrared", self.queue.balance())
         shares = torch.bincount(graph.counts, minlength=self.config.gsmem_base + 1).double()
         for count, share in enumerate((shares / shares.sum()).tolist()):

@@ -6,6 +6,8 @@ features, joined with it to a graph, shows it more. Training only; the encoder i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,36 +83,63 @@ def neighbours_by_density(
     return (base - beta * density).floor().clamp(min=least).long()
 
 
-def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Tensor:
+class Graph(NamedTuple):
+    """Weighted edges (rows[e], columns[e]), (E,) each; equal ones add up."""
+
+    rows: Tensor
+    columns: Tensor
+    weights: Tensor
+
+    def into(self, outer: Tensor) -> tuple[Tensor, Tensor]:
+        """What reaches some nodes in one step.
+
+        Args:
+            outer: (R,) bool, the nodes.
+
+        Returns:
+            (R,) bool, the nodes it comes from, and the weights between the two: (outer, inner),
+            sparse.
+        """
+        kept = outer[self.rows]
+        inner = torch.zeros_like(outer)
+        inner[self.columns[kept]] = True
+        places = torch.stack([_numbered(outer)[self.rows[kept]],
+                              _numbered(inner)[self.columns[kept]]])  # fmt: skip
+        size = int(outer.sum()), int(inner.sum())
+        return inner, torch.sparse_coo_tensor(
+            places, self.weights[kept], size, check_invariants=False
+        )
+
+
+def _numbered(chosen: Tensor) -> Tensor:
+    """Place of every chosen node among the chosen ones."""
+    return chosen.cumsum(0) - 1
+
+
+def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Graph:
     """Each node's nearest, itself once, symmetric, normalised by degrees (Eq. 23).
 
     Args:
         sim_RR: (R, R) cosines.
         counts: (R,) neighbours of each node.
-
-    Returns:
-        (R, R) sparse.
     """
     size = len(sim_RR)
     most = min(int(counts.max()), size - 1)
     nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(most, dim=1).indices
     taken = torch.arange(most, device=sim_RR.device) < counts[:, None]
-    i = torch.arange(size, device=sim_RR.device)[:, None].expand(-1, most)[taken]
-    j = nearest[taken]
     own = torch.arange(size, device=sim_RR.device)
+    i, j = own[:, None].expand(-1, most)[taken], nearest[taken]
     rows, columns = torch.cat([i, j, own]), torch.cat([j, i, own])
     weights = torch.cat([torch.full((2 * len(i),), 0.5, device=own.device), torch.ones_like(own)])
     degree = torch.zeros(size, device=own.device).index_add_(0, rows, weights)
-    weights = weights * (degree[rows] * degree[columns]).rsqrt()
-    places = torch.stack([rows, columns])
-    return torch.sparse_coo_tensor(places, weights, (size, size), check_invariants=False).coalesce()
+    return Graph(rows, columns, weights * (degree[rows] * degree[columns]).rsqrt())
 
 
 class GraphMemory(nn.Module):
     """A graph convolution over a batch and the queue, added to the batch's features.
 
     The weights are shared over the tokens that a feature consists of; the last of them start at
-    zero, so that at first nothing is added.
+    zero, so that at first nothing is added. Only nodes that reach the batch are computed.
 
     Args:
         dim: width of a token.
@@ -138,15 +167,31 @@ class GraphMemory(nn.Module):
             queue_MD: (M, N dim) earlier ones.
         """
         whole = torch.cat([features_BD, queue_MD])
-        nodes = self.node(whole.view(len(whole), self.tokens, -1)).flatten(1)
-        with torch.no_grad():
-            unit = F.normalize(nodes, dim=1)
-            sim = unit @ unit.T
-            self.counts = neighbours_by_density(sim, **self.density)  # type: ignore[arg-type]
-            graph = normalised_graph(sim, self.counts)
-        for layer in self.layers:
-            carried = torch.sparse.mm(graph, nodes).view(len(nodes), self.tokens, -1)
-            nodes = F.relu(layer(carried)).flatten(1) + nodes
-        batch = nodes[: len(features_BD)].view(len(features_BD), self.tokens, -1)
-        out: Tensor = features_BD + self.mix(batch).flatten(1)
+        graph = self._graph(whole)
+        needed = [torch.arange(len(whole), device=whole.device) < len(features_BD)]
+        steps = []
+        for _ in self.layers:
+            inner, weights = graph.into(needed[-1])
+            needed.append(inner)
+            steps.append(weights)
+        nodes = self._by_token(self.node, whole[needed[-1]])
+        for layer, outer, inner, weights in zip(
+            self.layers, needed[-2::-1], needed[:0:-1], steps[::-1], strict=True
+        ):
+            with torch.autocast(nodes.device.type, enabled=False):
+                carried = torch.sparse.mm(weights, nodes)
+            nodes = F.relu(self._by_token(layer, carried)) + nodes[outer[inner]]
+        out: Tensor = features_BD + self._by_token(self.mix, nodes)
         return out
+
+    @torch.no_grad()
+    def _graph(self, whole_RD: Tensor) -> Graph:
+        unit = F.normalize(self._by_token(self.node, whole_RD), dim=1)
+        sim = (unit @ unit.T).float()
+        self.counts = neighbours_by_density(sim, **self.density)  # type: ignore[arg-type]
+        return normalised_graph(sim, self.counts)
+
+    def _by_token(self, layer: nn.Module, rows_RD: Tensor) -> Tensor:
+        """A layer over every token: (R, N dim) to the same shape."""
+        out: Tensor = layer(rows_RD.view(len(rows_RD), self.tokens, -1)).flatten(1)
+        return out.float()
