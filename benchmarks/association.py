@@ -51,6 +51,7 @@ def main() -> None:
         for seed in arguments.seeds:
             folder = arguments.out / f"{unpaired:g}" / str(seed)
             first_stage(folder, unpaired, seed)
+            found[unpaired, "start", seed] = {"mAP": scored(folder, "stage-1")}
             for name in FORCED | FREE:
                 found[unpaired, name, seed] = second_stage(folder, name, seed)
                 print(unpaired, seed, name, found[unpaired, name, seed], flush=True)
@@ -81,13 +82,17 @@ def second_stage(folder: Path, name: str, seed: int) -> dict[str, float]:
         run = train("adca", folder / "people", out, seed=seed, start=folder / "stage-1",
                     settings={**SECOND, "association": name},
                     resume=(out / "config.yaml").exists())  # fmt: skip
-        benchmark = open_benchmark(folder / "people")
-        scores = evaluate(load(run.folder), benchmark, [PROTOCOL]).results[PROTOCOL].mean
         plan = [line for line in run.read_metrics() if line["kind"] == "plan"][-1]
         kept = ("pairs_matched", "pairs_correct", "none_precision", "none_recall")
         about = {key: plan[key] for key in kept if key in plan}
-        result.write_text(json.dumps({"mAP": scores.mAP, **about}))
+        result.write_text(json.dumps({"mAP": scored(folder, name), **about}))
     return json.loads(result.read_text())
+
+
+def scored(folder: Path, name: str) -> float:
+    """The last epoch's mAP."""
+    benchmark = open_benchmark(folder / "people")
+    return evaluate(load(folder / name), benchmark, [PROTOCOL]).results[PROTOCOL].mean.mAP
 
 
 def table(found: dict, shares: list[float], seeds: list[int]) -> str:
@@ -102,6 +107,8 @@ def table(found: dict, shares: list[float], seeds: list[int]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for unpaired in shares:
+        start = spread(values(unpaired, "start", "mAP"), 1)
+        lines.append(f"| {unpaired:.0%} | none: where all below begin | {start} | - | - | - | - |")
         for name, label in (FORCED | FREE).items():
             score = values(unpaired, name, "mAP")
             kept = 100 * score / values(shares[0], name, "mAP")
