@@ -29,7 +29,7 @@ from visir.data.dataset import Part, TrainingSet, open_training_set
 from visir.data.draws import generator, key
 from visir.data.manifest import open_benchmark
 from visir.data.samplers import cluster_batches
-from visir.data.transforms import View
+from visir.data.transforms import Augmentation, View
 from visir.embed import embed_pixels
 from visir.evaluate import score_features
 from visir.nets.precision import autocast
@@ -209,9 +209,9 @@ def labelled_batches(images: TrainingSet, pids: np.ndarray, seed: int) -> Iterat
     while True:
         v, i = next(vis), next(ir)
         yield [
-            Part(v, pids[v], View.PLAIN),
-            Part(v, pids[v], View.EXCHANGE),
-            Part(i, pids[i], View.GRAY),
+            Part(v, pids[v], Augmentation(View.PLAIN)),
+            Part(v, pids[v], Augmentation(View.EXCHANGE)),
+            Part(i, pids[i], Augmentation(View.GRAY)),
         ]
 
 

@@ -141,5 +141,5 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     weights = Run(path).weights if path.is_dir() else path
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
-    net, about = load_weights(weights)
+    net, about, _ = load_weights(weights)
     return Embedder(net, about, device)

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from visir.types import Exclusion, FloatArray, InputError, IntArray
+from visir.types import BoolArray, Exclusion, FloatArray, InputError, IntArray
 
 DoubleArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _THREAD_WORK = 2**17  # similarities; below this a second thread costs more than it saves
 _RANK_BLOCK = 2**24  # similarities held at once while ranking

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class InputError(Exception):
@@ -99,7 +100,8 @@ class Batch(NamedTuple):
     """One mixed batch of B views.
 
     images: (B, 3, H, W) normalised; infrared: (B,) bool, True where the infrared camera saw it;
-    labels: (B,) int64, the label the method trains on, numbered per modality;
+    labels: (B,) int64, the label the method trains on: pseudo-labels, numbered per modality, or
+    identities, numbered alike in both;
     cams: (B,) int64; rows: (B,) int64 row numbers into the training records.
     """
 

@@ -125,10 +125,11 @@ def train(
     device: str = "auto",
     eval_every: int = 0,
 ) -> None:
-    """Train a method on a data set, or on a folder of unlabelled crops.
+    """Train a method on a data set, or on a folder of crops, labelled or not.
 
     Args:
-        method: adca, sdcl, tokenmatcher, cmag, or simclr for a start without clusters.
+        method: adca, sdcl, tokenmatcher or cmag; agw, caj, hct or mra with labels; simclr for a
+            start without clusters.
         data: the data set's folder.
         out: run folder to write; runs/METHOD-DATA-SEED where not given.
         preset: settings to begin with: tiny, sysu or regdb; `visir config METHOD` prints them.
@@ -207,6 +208,30 @@ def pretrain(
     print(f"{made}: written; begin a training with --start {shlex.quote(str(made))}")
 
 
+def convert(file: Path, out: Path, /, *, gem_p: float | None = None) -> None:
+    """Turn a trained network of other people's code into a weights file of visir.
+
+    Nothing in the file is run. Says which of its tensors were taken and which are of no use.
+
+    Args:
+        file: checkpoint of AGW, CAJ, HCT, SG-MRA, MG-MRA, ADCA, TokenMatcher or CMAG.
+        out: .safetensors file to write.
+        gem_p: power of the pooling, which files of HCT and MRA do not hold.
+    """
+    from visir.nets.weights import convert as convert_weights
+
+    net, about, loaded = convert_weights(file, out, gem_p)
+    print(f"{out}: written, a network of {about['method']} for {_by(about['net']['image_size'])}")
+    print(f"{type(net).__name__}: {', '.join(f'{k}={v}' for k, v in net.described.items())}")
+    print(loaded)
+    if loaded.unused:
+        print("unused:", ", ".join(loaded.unused))
+
+
+def _by(size: list[int]) -> str:
+    return "x".join(map(str, size))
+
+
 def evaluate(
     runs: tuple[Path, ...],
     /,
@@ -222,7 +247,7 @@ def evaluate(
     Several runs (one for each RegDB split, or for each seed) are averaged as well.
 
     Args:
-        runs: run folders, weights files in them, or checkpoints of TokenMatcher, CMAG or ADCA.
+        runs: run folders, weights files in them, or checkpoints as `visir convert` takes them.
         data: the data set's folder; the one the run was trained on where not given.
         layout: sysu, regdb, llcm or folder; found out where not given.
         split: of the data set, one for all runs or one for each; the run's own where not given.
@@ -330,6 +355,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "prepare": prepare,
     "train": train,
     "pretrain": pretrain,
+    "convert": convert,
     "eval": evaluate,
     "search": search,
     "report": report,

@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 
-from visir.data.samplers import cluster_batches, shuffled_batches
+from visir.data.samplers import cluster_batches, identity_batches, shuffled_batches
 
 
 def test_groups_hold_one_cluster_and_prefer_other_cameras():
@@ -44,3 +44,25 @@ def test_shuffled_batches_hold_distinct_rows():
         assert set(batch.tolist()) <= set(rows.tolist())
     assert len(set(np.concatenate(batches[:3]).tolist())) == 18
     assert len(next(shuffled_batches(rows, 99, rng))) == 20
+
+
+def test_identities_come_in_equal_numbers_of_both_modalities_and_in_one_order():
+    identities = np.repeat(np.arange(5), 8)
+    infrared = np.tile([False, True], 20)
+    seen = set()
+    for vis, ir in islice(
+        identity_batches(identities, infrared, 3, 4, np.random.default_rng(0)), 9
+    ):
+        assert not infrared[vis].any() and infrared[ir].all()
+        people = identities[vis].reshape(3, 4)
+        assert (people == people[:, :1]).all() and len(set(people[:, 0])) == 3
+        assert np.array_equal(identities[vis], identities[ir])
+        seen |= set(people[:, 0].tolist())
+    assert seen == set(range(5))
+
+
+def test_images_of_an_identity_are_repeated_where_there_are_too_few_of_them():
+    identities, infrared = np.array([0, 0, 0, 1, 1]), np.array([False, True, True, False, True])
+    vis, ir = next(identity_batches(identities, infrared, 8, 4, np.random.default_rng(0)))
+    assert sorted(vis.tolist()) == [0] * 4 + [3] * 4  # one image, and no more people than two
+    assert set(ir.tolist()) <= {1, 2, 4}

@@ -9,6 +9,9 @@ from visir.data.draws import key, uniforms
 from visir.data.transforms import (
     ERASED,
     GRAY,
+    MEAN,
+    STD,
+    Augmentation,
     View,
     augment,
     erase,
@@ -69,7 +72,7 @@ def test_erasing_fills_one_box_of_the_stated_area_in_half_of_the_images():
 
 def test_a_view_is_a_window_of_the_padded_image_possibly_mirrored():
     source = pixels(1).expand(64, -1, -1, -1)
-    views = augment(source, np.arange(64), View.PLAIN, key(5), pad=2)
+    views = augment(source, np.arange(64), Augmentation(View.PLAIN), key(5), pad=2)
     padded = torch.nn.functional.pad(source[:1], (0, 0, 2, 2, 2, 2))
     windows = {}
     for top in range(5):
@@ -95,10 +98,10 @@ def test_a_view_is_a_window_of_the_padded_image_possibly_mirrored():
 def test_augmentation_depends_on_row_and_stream_alone():
     source = pixels()
     rows = np.arange(8)
-    whole = augment(source, rows, View.GRAY, key(7), pad=3)
-    half = augment(source[4:], rows[4:], View.GRAY, key(7), pad=3)
+    whole = augment(source, rows, Augmentation(View.GRAY), key(7), pad=3)
+    half = augment(source[4:], rows[4:], Augmentation(View.GRAY), key(7), pad=3)
     assert torch.equal(whole[4:], half)
-    assert not torch.equal(whole, augment(source, rows, View.GRAY, key(8), pad=3))
+    assert not torch.equal(whole, augment(source, rows, Augmentation(View.GRAY), key(8), pad=3))
 
 
 def test_draws_are_uniform_and_differ_by_every_part_of_the_key():
@@ -145,6 +148,26 @@ def test_jitter_is_torchvisions_in_an_order_of_each_image():
 
 def test_a_view_is_jittered_only_when_asked():
     images, rows = pixels(4), np.arange(4)
-    plain = augment(images, rows, View.PLAIN, 7, pad=2)
-    assert torch.equal(plain, augment(images, rows, View.PLAIN, 7, pad=2, jitter=0.0))
-    assert not torch.equal(plain, augment(images, rows, View.PLAIN, 7, pad=2, jitter=0.5))
+    plain = augment(images, rows, Augmentation(View.PLAIN), 7, pad=2)
+    assert torch.equal(plain, augment(images, rows, Augmentation(View.PLAIN, 0.0), 7, pad=2))
+    assert not torch.equal(plain, augment(images, rows, Augmentation(View.PLAIN, 0.5), 7, pad=2))
+
+
+def test_chances_of_the_operations_are_the_ones_asked_for():
+    images, rows = pixels(2000, 6, 4), np.arange(2000)
+    many = torch.rand(1, 3, 1, 1).expand(20_000, 3, 1, 1)
+    draws = torch.from_numpy(uniforms(3, np.arange(20_000), 1)[:, 0])
+    kept = (exchange(many, draws, View.GRAY, gray=0.8) - many).abs().amax(dim=(1, 2, 3)) < 1e-6
+    assert kept.float().mean() == pytest.approx(0.2 / 4, abs=0.01)
+    whole = augment(images, rows, Augmentation(View.PLAIN, erasing=0.0), key(3), pad=0)
+    mirrored = [normalise(images), normalise(images.flip(2))]
+    assert all(any(torch.equal(one, of[row]) for of in mirrored) for row, one in enumerate(whole))
+    bleached = augment(images, rows, Augmentation(View.PLAIN, erasing=0.0, bleach=0.3), key(3), 0)
+    colours = bleached * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1)
+    gray = (colours - colours.mean(dim=1, keepdim=True)).abs().amax(dim=(1, 2, 3)) < 1e-5
+    assert gray.float().mean() == pytest.approx(0.3, abs=0.04)
+    assert torch.equal(bleached[~gray], whole[~gray])
+    luma = reference.rgb_to_grayscale(images.permute(0, 3, 1, 2))[gray].float()
+    found = 255 * colours[gray]
+    off = torch.stack([(found - luma).abs(), (found.flip(3) - luma).abs()]).amax(dim=(2, 3, 4))
+    assert (off.amin(dim=0) <= 1.01).all()

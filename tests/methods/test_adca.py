@@ -92,7 +92,7 @@ def test_stages_rates_and_batches(method):
     assert steps == pytest.approx([1, 1, 0.1, 1, 1, 0.1, 0.1])
     assert [plan.partners is None for plan in plans] == [True] * 3 + [False] * 4
     for parts in plans[3].batches:
-        assert [part.view for part in parts] == [View.PLAIN, View.EXCHANGE, View.GRAY]
+        assert [part.how.view for part in parts] == [View.PLAIN, View.EXCHANGE, View.GRAY]
         plain, exchanged, gray = parts
         assert (plain.rows == exchanged.rows).all()
         assert (len(plain.rows), len(gray.rows)) == (2 * 2, 3 * 2)

@@ -81,7 +81,7 @@ def test_a_cmag_checkpoint_comes_back_whole_and_embeds_the_same(prefix, net, tmp
     state = {prefix + name: value for name, value in as_cmag(net).items()}
     path = tmp_path / "model_best.pth.tar"
     torch.save({"state_dict": state, "epoch": 50, "best_mAP": 0.6}, path)
-    again, about = load_weights(path)
+    again, about, _ = load_weights(path)
     assert about["net"] == {"size": "micro", "image_size": [64, 32], "class_tokens": 4}
     for name, value in net.state_dict().items():
         assert torch.equal(again.state_dict()[name], value), name

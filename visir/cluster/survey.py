@@ -13,7 +13,7 @@ from visir.cluster.health import Adapt, guarded, steadied
 from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
 from visir.data.samplers import cluster_batches
-from visir.data.transforms import View
+from visir.data.transforms import Augmentation, View
 from visir.embed import embed_pixels
 from visir.nets.build import Network
 from visir.types import InputError, IntArray, Modality
@@ -117,7 +117,7 @@ def batches_by_cluster(
     for _ in range(steps):
         vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
         yield [
-            Part(vis, labels[vis], View.PLAIN, jitter[0]),
-            Part(vis, labels[vis], View.EXCHANGE, jitter[1]),
-            Part(ir, labels[ir], View.GRAY, jitter[2]),
+            Part(vis, labels[vis], Augmentation(View.PLAIN, jitter[0])),
+            Part(vis, labels[vis], Augmentation(View.EXCHANGE, jitter[1])),
+            Part(ir, labels[ir], Augmentation(View.GRAY, jitter[2])),
         ]

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from visir.data.draws import key
 from visir.data.images import read_resized
-from visir.data.transforms import View, augment
+from visir.data.transforms import Augmentation, augment
 from visir.run import quiet, sweep
-from visir.types import Batch, ByteArray, InputError, IntArray, Modality, Record
+from visir.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
 
 
 class Part(NamedTuple):
@@ -26,19 +26,21 @@ class Part(NamedTuple):
 
     rows: IntArray
     labels: IntArray
-    view: View
-    jitter: float = 0.0  # of the colours
+    how: Augmentation
 
 
 class TrainingSet(NamedTuple):
-    """Unlabelled training images: what a method that learns without labels gets to see.
+    """The training images, as a method gets to see them.
 
-    pixels: (N, H, W, 3) uint8, memory-mapped; infrared: (N,) bool; cams: (N,) int64.
+    pixels: (N, H, W, 3) uint8, memory-mapped; infrared: (N,) bool; cams: (N,) int64;
+    identities: (N,) int64 from 0, the same numbers in both modalities, for methods that learn from
+    labels; None for all others, which so cannot look.
     """
 
     pixels: ByteArray
-    infrared: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    infrared: BoolArray
     cams: IntArray
+    identities: IntArray | None = None
 
     def rows(self, modality: Modality) -> IntArray:
         """Row numbers of one modality's images."""
@@ -51,7 +53,7 @@ class TrainingSet(NamedTuple):
             pixels = torch.from_numpy(np.asarray(self.pixels[part.rows])).to(device)
             # The position is part of the draw: a row drawn twice is augmented twice.
             draws = part.rows * 4096 + np.arange(len(part.rows))
-            views.append(augment(pixels, draws, part.view, key(stream, number), pad, part.jitter))
+            views.append(augment(pixels, draws, part.how, key(stream, number), pad))
         rows = np.concatenate([part.rows for part in parts])
         labels = np.concatenate([part.labels for part in parts])
         return Batch(
@@ -88,6 +90,37 @@ def open_training_set(
         infrared=np.array([record.modality is Modality.INFRARED for record in records]),
         cams=np.array([record.cam for record in records], np.int64),
     )
+
+
+def shared_identities(records: Sequence[Record]) -> IntArray:
+    """(N,) labels from 0 to learn from, in the order of the identities' numbers.
+
+    Raises:
+        InputError: an image without an identity, fewer than two identities, or one that only one
+            modality has seen.
+    """
+    for record in records:
+        if record.pid is None:
+            raise InputError(
+                f"{record.path}: nobody said who is on it, and this method learns from labels; "
+                "label the training images, or choose a method that needs none (visir --help)"
+            )
+    pids = np.array([record.pid for record in records], np.int64)
+    infrared = np.array([record.modality is Modality.INFRARED for record in records], bool)
+    alone = np.setxor1d(pids[infrared], pids[~infrared])
+    if len(alone):
+        kind = "infrared" if alone[0] in pids[infrared] else "visible"
+        raise InputError(
+            f"identity {alone[0]} has {kind} training images only, as {len(alone)} in all that one "
+            "modality alone has seen; learning from labels needs both: give images of the other "
+            "kind, or take these identities out of the training set"
+        )
+    names, labels = np.unique(pids, return_inverse=True)
+    if len(names) < 2:
+        raise InputError(
+            f"the training set has {len(names)} identities; learning from labels needs two"
+        )
+    return labels
 
 
 def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progress: bool) -> None:

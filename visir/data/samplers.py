@@ -8,8 +8,8 @@ import numpy as np
 
 from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
-from visir.data.transforms import View
-from visir.types import IntArray, Modality
+from visir.data.transforms import Augmentation, View
+from visir.types import BoolArray, IntArray, Modality
 
 
 def cluster_batches(
@@ -52,6 +52,37 @@ def _group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Genera
     return np.concatenate([[anchor], more])
 
 
+def identity_batches(
+    identities: IntArray, infrared: BoolArray, people: int, images: int, rng: np.random.Generator
+) -> Iterator[tuple[IntArray, IntArray]]:
+    """Endless batches of `people` identities, `images` of each in either modality.
+
+    The sampler of AGW and all that follow it: identities without, images with repetition.
+
+    Args:
+        identities: (N,) labels, the same in both modalities; each is seen in both.
+        infrared: (N,) bool.
+        people: identities in a batch (all of them where there are fewer).
+        images: of each, in each modality.
+        rng: where the draws come from.
+
+    Yields:
+        Visible and infrared rows, (people * images,) each, in the same order of identities.
+    """
+    members = [
+        [np.flatnonzero((identities == one) & (infrared == kind)) for kind in (False, True)]
+        for one in np.unique(identities)
+    ]
+    people = min(people, len(members))
+    while True:
+        chosen = rng.choice(len(members), people, replace=False)
+        vis, ir = (
+            np.concatenate([rng.choice(members[one][kind], images) for one in chosen])
+            for kind in (0, 1)
+        )
+        yield vis, ir
+
+
 def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
     """Endless batches of `size` distinct rows (all of them where there are fewer)."""
     size = min(size, len(rows))
@@ -87,7 +118,7 @@ def pairs_of_views(
     for _ in range(steps):
         drawn = {modality: next(stream) for modality, stream in streams.items()}
         yield [
-            Part(rows, np.full(len(rows), -1), views[modality], jitter)
+            Part(rows, np.full(len(rows), -1), Augmentation(views[modality], jitter))
             for modality, rows in drawn.items()
             for _ in range(2)
         ]

@@ -9,8 +9,10 @@ is how the published numbers were made, so it is kept.
 from __future__ import annotations
 
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,7 +31,22 @@ class View(Enum):
 
     PLAIN = "plain"
     EXCHANGE = "exchange"  # CE(2): always one channel copied to all three
-    GRAY = "gray"  # CAG(.5): 1/4 each channel, 1/8 grey, 1/8 as it is
+    GRAY = "gray"  # CAG(p): 1/4 each channel, p/4 grey, (1 - p)/4 as it is
+
+
+class Augmentation(NamedTuple):
+    """How a training view comes about, beside the crop and the mirror image.
+
+    view: the channel operation; jitter: how far brightness, contrast, saturation and hue may move
+    (see `jitter_colours`); erasing: chance of a random box; gray: p of CAG; bleach: chance that
+    the whole image loses its colours, before anything else.
+    """
+
+    view: View
+    jitter: float = 0.0
+    erasing: float = 0.5
+    gray: float = 0.5
+    bleach: float = 0.0
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -40,26 +57,35 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def augment(
-    pixels: Tensor, rows: IntArray, view: View, stream: int, pad: int = 10, jitter: float = 0.0
+    pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int = 10
 ) -> Tensor:
     """One training view of every image.
 
     Args:
         pixels: (B, H, W, 3) uint8.
         rows: (B,) what each image draws from, together with `stream`.
-        view: the channel operation.
+        how: colours, channels and erasing.
         stream: a key naming seed, epoch, step and view.
         pad: black border before the random crop, in pixels (10 at 288 x 144).
-        jitter: how far brightness, contrast, saturation and hue may move (see `jitter_colours`).
 
     Returns:
         (B, 3, H, W) float32, normalised.
     """
-    if jitter:
-        pixels = jitter_colours(pixels, rows, key(stream, 3), jitter)
+    if how.bleach:
+        pixels = _bleach(pixels, uniforms(key(stream, 4), rows, 1)[:, 0] < how.bleach)
+    if how.jitter:
+        pixels = jitter_colours(pixels, rows, key(stream, 3), how.jitter)
     draws = torch.from_numpy(uniforms(stream, rows, 4)).to(pixels.device)
     images = normalise(_crop_and_flip(pixels, draws[:, 0], draws[:, 1], draws[:, 2] < 0.5, pad))
-    return erase(exchange(images, draws[:, 3], view), rows, stream)
+    images = exchange(images, draws[:, 3], how.view, how.gray)
+    return erase(images, rows, stream, how.erasing)
+
+
+def _bleach(pixels: Tensor, chosen: npt.NDArray[np.bool_]) -> Tensor:
+    """Copy of (B, H, W, 3) uint8 pixels, the chosen images' three channels all their luma."""
+    rows = torch.from_numpy(np.flatnonzero(chosen)).to(pixels.device)
+    luma = _gray(pixels[rows].permute(0, 3, 1, 2).float()).round().to(torch.uint8)
+    return pixels.index_copy(0, rows, luma.permute(0, 2, 3, 1).expand(-1, -1, -1, 3))
 
 
 def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float) -> Tensor:
@@ -129,8 +155,11 @@ def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
-def exchange(images: Tensor, draw: Tensor, view: View) -> Tensor:
-    """Channel operations of CAJ on (B, 3, H, W): `draw` (B,) in [0, 1) picks each image's."""
+def exchange(images: Tensor, draw: Tensor, view: View, gray: float = 0.5) -> Tensor:
+    """Channel operations of CAJ on (B, 3, H, W): `draw` (B,) in [0, 1) picks each image's.
+
+    `gray` is p of CAG, of the quarter that keeps no single channel.
+    """
     if view is View.PLAIN:
         return images
     eye = torch.eye(3, device=images.device)
@@ -138,9 +167,9 @@ def exchange(images: Tensor, draw: Tensor, view: View) -> Tensor:
     if view is View.EXCHANGE:
         mixes, choice = copies, (draw * 3).long()
     else:
-        gray = torch.tensor(GRAY, device=images.device).expand(1, 3, 3)
-        mixes = torch.cat([copies, gray, eye[None]])
-        choice = torch.where(draw < 0.875, (draw * 4).long(), 4)  # 3/4 copies, 1/8 grey, 1/8 same
+        luma = torch.tensor(GRAY, device=images.device).expand(1, 3, 3)
+        mixes = torch.cat([copies, luma, eye[None]])
+        choice = torch.where(draw < 0.75 + gray / 4, (draw * 4).long(), 4)
     return torch.einsum("boc,bchw->bohw", mixes[choice], images)
 
 

@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias, get_args
 from visir.config import did_you_mean
 from visir.nets import two_stream
 from visir.nets.features import Features as Features
-from visir.nets.two_stream import TwoStream
+from visir.nets.two_stream import TwoStream, Width, require_strips
 from visir.nets.vit import Vit
 from visir.types import InputError
 
-NetworkName = Literal["resnet50", "resnet-micro", "micro", "small", "base"]
+ResNetName = Literal["resnet50", "resnet18", "resnet-micro"]
+NetworkName = Literal[ResNetName, "micro", "small", "base"]
 Network: TypeAlias = Vit | TwoStream
 
 
@@ -21,6 +22,10 @@ def build(
     class_tokens: int = 1,
     drop_path: float = 0.0,
     shallow: bool = False,
+    share_net: int = 1,
+    non_local: Width = "off",
+    power: float = 3.0,
+    strips: int = 0,
 ) -> Network:
     """A network at its random start.
 
@@ -30,6 +35,10 @@ def build(
         class_tokens: of a transformer.
         drop_path: of a transformer.
         shallow: of a transformer, SDCL's shallow descriptor beside the deep one.
+        share_net: of a ResNet, as all that follow; see `TwoStream`.
+        non_local: width of its attention.
+        power: of its pooling.
+        strips: of its last map.
 
     Raises:
         InputError: no such network, or the image size does not suit it.
@@ -39,5 +48,6 @@ def build(
             f"network {name!r} is unknown; {did_you_mean(name, get_args(NetworkName))}"
         )
     if name in two_stream.SIZES:
-        return TwoStream(name)
+        require_strips(image_size[0], strips)
+        return TwoStream(name, share_net, non_local, power, strips)
     return Vit(name, image_size, class_tokens, drop_path, shallow)

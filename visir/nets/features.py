@@ -11,11 +11,13 @@ class Features(NamedTuple):
     """What every network returns, in training and in evaluation.
 
     embedding: (B, N * dim), the bottlenecked tokens side by side, not normalised;
-    tokens: (B, N, dim), the same before their bottlenecks.
+    tokens: (B, N, dim), the same before their bottlenecks (descriptors of strips have none);
+    maps: (B, C, rows, columns), a ResNet's last map; None of a transformer.
     """
 
     embedding: Tensor
     tokens: Tensor
+    maps: Tensor | None = None
 
 
 def by_stem(vis_stem: nn.Module, ir_stem: nn.Module, images: Tensor, infrared: Tensor) -> Tensor:

@@ -14,14 +14,17 @@ from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 from visir.types import InputError
 
-_STEM, _LAYERS = ("conv1.", "bn1."), tuple(f"{layer}." for layer in LAYERS)
-_VIS, _IR = "visible_module.visible.", "thermal_module.thermal."
-# Of each trunk in the two-stream checkpoints: where it goes, and what of it is used.
-_TRUNKS = {
-    _VIS: ("vis_stem.", _STEM),
-    _IR: ("ir_stem.", _STEM),
-    "base_resnet.base.": ("layers.", _LAYERS),
+_VIS, _IR, _SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
+_TRUNKS = (_VIS, _IR, _SHARED)
+# What a two-stream checkpoint calls the parts of ours; NL_2.0 is the first block in layer 2.
+_TWO_STREAM = {
+    "vis_stem.": _VIS,
+    "ir_stem.": _IR,
+    "layers.": _SHARED,
+    "bottleneck.": "bottleneck.",
+    "strip_heads.": "local_conv_list.",
 }
+_TRAINING_ONLY = ("classifier.", "fc_list.", "mem_rep.", "bn.")
 
 
 class Translation(NamedTuple):
@@ -41,8 +44,8 @@ class Translation(NamedTuple):
 def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
     """Whatever checkpoint this is, for this network.
 
-    Known are torchvision's ResNets, ADCA's checkpoints, the transformers of TransReID-SSL and those
-    of TokenMatcher and CMAG.
+    Known are torchvision's ResNets, the two-stream checkpoints of AGW, CAJ, ADCA, HCT and MRA, the
+    transformers of TransReID-SSL and those of TokenMatcher and CMAG.
 
     Raises:
         InputError: the checkpoint is of another architecture, or a tensor in it has no place.
@@ -53,7 +56,8 @@ def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
             raise InputError(
                 "a transformer's checkpoint cannot start a ResNet; set network=base or small"
             )
-        found = _from_adca(whole) if kind == "adca" else _from_imagenet(whole)
+        read = _from_two_stream if kind == "two-stream" else _from_imagenet
+        found = read(whole, net)
     elif kind == "tokenmatcher":
         found = _from_tokenmatcher(whole, net)
     elif kind == "transreid":
@@ -65,17 +69,21 @@ def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
         )
     else:
         raise InputError(
-            "a ResNet's checkpoint can start the network resnet50 only; set network=resnet50 or "
-            "give a .safetensors file of visir"
+            "a ResNet's checkpoint can start a ResNet only; set network=resnet50 or give a "
+            ".safetensors file of visir"
         )
     return found
 
 
-def describe(whole: Mapping[str, Tensor]) -> dict[str, Any]:
+def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[str, Any]:
     """The network a trained checkpoint holds, as `build` takes it, and what trained it.
 
+    Args:
+        whole: the checkpoint.
+        power: of the pooling of strips, which no checkpoint holds.
+
     Raises:
-        InputError: it is not a trained network of TokenMatcher, CMAG or ADCA.
+        InputError: it is not a trained network that is known, or the power is missing.
     """
     kind = _kind(whole)
     if kind == "tokenmatcher":
@@ -88,21 +96,52 @@ def describe(whole: Mapping[str, Tensor]) -> dict[str, Any]:
             "class_tokens": tokens,
         }
         return {"net": net, "method": "tokenmatcher", "precision": "auto"}
-    if kind == "adca":
-        net = {"size": "resnet50", "image_size": [288, 144]}
-        return {"net": net, "method": "adca", "precision": "auto"}
+    if kind == "two-stream":
+        return _describe_two_stream(whole, power)
     raise InputError(
-        "the file is not a trained network of TokenMatcher, CMAG or ADCA; train with visir, and "
-        "give files of weights to begin with as --start"
+        "the file is not a trained network of AGW, CAJ, HCT, MRA, ADCA, TokenMatcher or CMAG; "
+        "train with visir, and give files of weights to begin with as --start"
     )
+
+
+def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> dict[str, Any]:
+    own = {name.removeprefix(_VIS).split(".")[0] for name in whole if name.startswith(_VIS)}
+    strips = len(_numbers(whole, "local_conv_list."))
+    attention = whole.get("NL_2.0.theta.weight")
+    if strips and power is None:
+        raise InputError(
+            "the file does not hold the power its strips are pooled with (HCT and MRA train with "
+            "10 on RegDB, 3 on SYSU-MM01); say it: visir convert FILE OUT --gem-p 10"
+        )
+    net = {
+        "size": "resnet50",
+        "image_size": [288, 144],
+        # Where all layers lie in all trunks, those of one's own are never used.
+        "share_net": 1 if "layer4" in own else len(own & {"conv1", *LAYERS}),
+        "non_local": "off",
+        "strips": strips,
+        "power": 3.0 if power is None else power,
+    }
+    method = "hct" if strips else "adca"
+    if attention is not None:
+        net["non_local"] = "published" if attention.shape[0] == 1 else "intended"
+        method = "agw"
+    if "mem_rep.memory.weight" in whole:
+        method = "mra"
+    return {"net": net, "method": method, "precision": "auto"}
+
+
+def _numbers(names: Iterable[str], prefix: str) -> set[str]:
+    """What stands behind the prefix, up to the next dot."""
+    return {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
 
 
 def _kind(names: Iterable[str]) -> str:
     names = list(names)
     if any(name.startswith("b1.0.") for name in names):
         return "tokenmatcher"
-    if any(name.startswith(tuple(_TRUNKS)) for name in names):
-        return "adca"
+    if any(name.startswith(_TRUNKS) for name in names):
+        return "two-stream"
     if "patch_embed.conv.0.weight" in names:
         return "transreid"
     return "plain" if "patch_embed.proj.weight" in names else "resnet"
@@ -110,7 +149,7 @@ def _kind(names: Iterable[str]) -> str:
 
 def _vit_size(whole: Mapping[str, Tensor]) -> str:
     dim = whole["pos_embed"].shape[2]
-    depth = len({name.split(".")[1] for name in whole if name.startswith("blocks.")})
+    depth = len(_numbers(whole, "blocks."))
     for name, size in SIZES.items():
         if (size.dim, size.depth) == (dim, depth):
             return name
@@ -148,26 +187,40 @@ def _renamed(
     return Translation(state, tuple(unused), may_stay)
 
 
-def _from_imagenet(whole: Mapping[str, Tensor]) -> Translation:
-    """Torchvision's ResNets; the stem fills both."""
+def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
+    """Torchvision's ResNets; what each modality has of its own is filled twice."""
     sources = {}
-    for name in whole:
-        if name.startswith(_STEM):
-            sources[f"vis_stem.{name}"] = sources[f"ir_stem.{name}"] = name
-        elif name.startswith(_LAYERS):
-            sources[f"layers.{name}"] = name
-    return _renamed(whole, sources, ("fc.",), ("bottleneck.",))
+    for name in net.state_dict():
+        part, _, rest = name.partition(".")
+        if part in ("vis_stem", "ir_stem", "layers") and rest in whole:
+            sources[name] = rest
+    return _renamed(whole, sources, ("fc.",), ("bottleneck.", "non_local.", "strip_heads."))
 
 
-def _from_adca(whole: Mapping[str, Tensor]) -> Translation:
-    """Three whole trunks lie there; the stem of two and the layers of the third are used."""
-    sources = {name: name for name in whole if name.startswith("bottleneck.")}
-    for name in whole:
-        for prefix, (place, used) in _TRUNKS.items():
-            rest = name.removeprefix(prefix)
-            if rest != name and rest.startswith(used):
-                sources[place + rest] = name
-    return _renamed(whole, sources, ("classifier.", *_TRUNKS))
+def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
+    """AGW and all that grew from it: up to three whole trunks lie there, of which parts are used.
+
+    Memories, classifiers and, where strips are compared, the bottleneck serve in training only.
+    """
+    sources = {}
+    for name in net.state_dict():
+        source = _two_stream_name(name)
+        if source in whole:
+            sources[name] = source
+    spare = (*_TRAINING_ONLY, *_TRUNKS, *("bottleneck.",) * bool(net.strips))
+    return _renamed(whole, sources, spare)
+
+
+def _two_stream_name(name: str) -> str:
+    """What the checkpoints call a tensor of ours."""
+    if name.startswith("non_local."):
+        place, rest = name.removeprefix("non_local.").split(".", 1)
+        layer, block = place.removeprefix("layer").split("_")
+        first = {"2": 2, "3": 3}[layer]  # of ResNet-50's layers of 4 and 6 blocks
+        rest = rest.replace("g.", "g.0.", 1) if rest.startswith("g.") else rest
+        return f"NL_{layer}.{int(block) - first}.{rest}"
+    part = f"{name.partition('.')[0]}."
+    return _TWO_STREAM[part] + name.removeprefix(part)
 
 
 def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:

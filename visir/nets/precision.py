@@ -28,8 +28,14 @@ def resolve_device(name: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Autocast to bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
-    enabled = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
+    enabled = product_dtype(device, precision) is torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def product_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """Of products: bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
+    halved = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
+    return torch.bfloat16 if halved else torch.float32
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -1,61 +1,121 @@
-"""Two-stream ResNet: a stem per modality, shared layers, one pooled descriptor.
+"""Two-stream ResNet: stems and early layers per modality, the rest shared, and what becomes of it.
 
-The network of AGW (Ye et al., TPAMI 2021) without non-local blocks, as ADCA uses it: the stems see
-their own modality only, the four layers all images, the last of them at full stride. Generalised
-mean pooling gives the descriptor, a batch-norm bottleneck the embedding.
+The network of AGW (Ye et al., TPAMI 2021), of ADCA, and of HCT (Liu et al., TMM 2020). The last
+layer works at full stride. Either the whole map is pooled into one descriptor, which a batch-norm
+bottleneck turns into the embedding, or horizontal strips of it are, each with a small head, and
+their outputs side by side are the embedding.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from copy import deepcopy
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from visir.nets.features import Features, by_stem
+from visir.types import InputError
 
+STEM = ("conv1", "bn1", "relu", "maxpool")
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-_POWER = 3.0  # of the generalised mean
+STRIDE = 16  # pixels a side of the last map's positions
+STRIP_DIM = 256  # width of a strip's descriptor
+Width = Literal["off", "published", "intended"]
+_ATTENDED = {"layer2": 2, "layer3": 3}  # how many of a layer's last blocks a non-local one follows
 
 
 def _resnet50() -> ResNet:
     return ResNet(Bottleneck, [3, 4, 6, 3])
 
 
+def _resnet18() -> ResNet:
+    return ResNet(BasicBlock, [2, 2, 2, 2])
+
+
 def _resnet_micro() -> ResNet:
-    return ResNet(BasicBlock, [1, 1, 1, 1])
+    """One block a layer, at a quarter of the width."""
+    trunk = ResNet(BasicBlock, [1, 1, 1, 1])
+    trunk.conv1 = nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False)
+    trunk.bn1 = nn.BatchNorm2d(16)
+    trunk.inplanes = 16
+    for number, layer in enumerate(LAYERS):
+        stride = 1 if number == 0 else 2
+        setattr(trunk, layer, trunk._make_layer(BasicBlock, 16 * 2**number, 1, stride))
+    trunk.fc = nn.Linear(128, 1000)
+    return trunk
 
 
-SIZES = {"resnet50": _resnet50, "resnet-micro": _resnet_micro}  # the second is ours, for CPUs
+# The last is ours, for CPUs.
+SIZES = {"resnet50": _resnet50, "resnet18": _resnet18, "resnet-micro": _resnet_micro}
 
 
 class TwoStream(nn.Module):
-    """The two-stream encoder; it takes images of any size.
+    """The two-stream encoder; it takes images of any size that its strips divide.
 
     Args:
         size: one of `SIZES`.
+        share_net: how many of the stem and the four layers, from the front, each modality has of
+            its own: 0 none, 1 the stem (AGW, ADCA), 2 the first layer too (HCT), 5 all.
+        non_local: attention over the whole map after the last blocks of layers 2 and 3, of width 1
+            ("published": so are AGW's checkpoints) or of half the channels ("intended").
+        power: of the generalised mean.
+        strips: horizontal strips with a descriptor each; 0 pools the whole map.
 
     Attributes:
         described: what `visir.nets.build.build` makes it from again, beside the image size.
         embedding_dim: width of the embedding.
+        map_dim: channels of the last map.
+
+    Raises:
+        InputError: `share_net` is none of the six, or leaves non-local blocks no shared layer.
     """
 
-    def __init__(self, size: str = "resnet50") -> None:
+    def __init__(
+        self,
+        size: str = "resnet50",
+        share_net: int = 1,
+        non_local: Width = "off",
+        power: float = 3.0,
+        strips: int = 0,
+    ) -> None:
         super().__init__()
+        if not 0 <= share_net <= 5:
+            raise InputError(f"--set: share_net={share_net} is none of 0 to 5; HCT has 2, AGW 1")
+        if non_local != "off" and share_net > 2:
+            raise InputError(
+                f"--set: share_net={share_net} leaves non-local blocks no shared layer 2; set it "
+                "to 2 at most, or non_local=off"
+            )
         trunk = SIZES[size]()
         _keep_stride(trunk.layer4)
-        stem = {name: getattr(trunk, name) for name in ("conv1", "bn1", "relu", "maxpool")}
-        self.vis_stem = nn.Sequential(OrderedDict(stem))
+        stages: list[dict[str, nn.Module]] = [{name: getattr(trunk, name) for name in STEM}]
+        stages += [{name: getattr(trunk, name)} for name in LAYERS]
+        own = {name: part for stage in stages[:share_net] for name, part in stage.items()}
+        shared = {name: part for stage in stages[share_net:] for name, part in stage.items()}
+        self.vis_stem = nn.Sequential(OrderedDict(own))
         # Both modalities start alike, as two copies of one pre-trained stem do.
         self.ir_stem = deepcopy(self.vis_stem)
-        self.layers = nn.Sequential(OrderedDict((name, getattr(trunk, name)) for name in LAYERS))
-        self.described = {"size": size}
-        self.embedding_dim = trunk.fc.in_features
-        self.bottleneck = nn.BatchNorm1d(self.embedding_dim)
-        nn.init.normal_(self.bottleneck.weight, 1.0, 0.01)
-        self.bottleneck.bias.requires_grad_(False)
+        self.layers = nn.Sequential(OrderedDict(shared))
+        self.map_dim: int = trunk.fc.in_features
+        self.power, self.strips = power, strips
+        self.described: dict[str, Any] = {
+            "size": size,
+            "share_net": share_net,
+            "non_local": non_local,
+            "power": power,
+            "strips": strips,
+        }
+        self.non_local = _non_local(trunk, non_local)
+        self.embedding_dim = strips * STRIP_DIM if strips else self.map_dim
+        if strips:
+            self.strip_heads = nn.ModuleList(_strip_head(self.map_dim) for _ in range(strips))
+        else:
+            self.bottleneck = nn.BatchNorm1d(self.map_dim)
+            nn.init.normal_(self.bottleneck.weight, 1.0, 0.01)
+            self.bottleneck.bias.requires_grad_(False)
 
     def forward(self, images: Tensor, infrared: Tensor) -> Features:
         """Encode a mixed batch.
@@ -64,15 +124,103 @@ class TwoStream(nn.Module):
             images: (B, 3, H, W), normalised.
             infrared: (B,) bool, True where the infrared stem is to be used.
         """
-        maps = self.layers(by_stem(self.vis_stem, self.ir_stem, images, infrared))
+        maps = self._shared(by_stem(self.vis_stem, self.ir_stem, images, infrared))
+        # The tenth power of a half-precision number overflows, or loses its digits.
         with torch.autocast(images.device.type, enabled=False):
-            pooled = generalised_mean(maps.float())
-            return Features(self.bottleneck(pooled), pooled[:, None])
+            exact = maps.float()
+            if self.strips:
+                pooled = generalised_mean(in_strips(exact, self.strips), self.power)
+                rows = pooled[..., None, None].unbind(dim=2)
+                found = [head(row) for head, row in zip(self.strip_heads, rows, strict=True)]
+                tokens = torch.stack(found, dim=1)[..., 0, 0]
+                return Features(tokens.flatten(1), tokens, maps)
+            pooled = generalised_mean(exact.flatten(2), self.power)
+            return Features(self.bottleneck(pooled), pooled[:, None], maps)
+
+    def _shared(self, maps: Tensor) -> Tensor:
+        if not self.non_local:
+            return self.layers(maps)  # type: ignore[no-any-return]
+        for layer, part in self.layers.named_children():
+            if layer not in _ATTENDED:
+                maps = part(maps)
+                continue
+            for number, block in enumerate(part.children()):
+                maps = block(maps)
+                attend = f"{layer}_{number}"
+                maps = self.non_local[attend](maps) if attend in self.non_local else maps
+        return maps
 
 
-def generalised_mean(maps: Tensor, power: float = _POWER) -> Tensor:
-    """GeM pooling (Radenovic et al., TPAMI 2019): (B, C, H, W) to (B, C)."""
-    return (maps.pow(power).mean(dim=(2, 3)) + 1e-12).pow(1 / power)
+class NonLocal(nn.Module):
+    """Every position hears all others (Wang et al., CVPR 2018): dot products over their number.
+
+    Args:
+        channels: of the map.
+        width: of queries, keys and values.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.g, self.theta, self.phi = (nn.Conv2d(channels, width, 1) for _ in range(3))
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)  # at the start nobody is heard
+        self.W = nn.Sequential(nn.Conv2d(width, channels, 1), norm)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        theta, phi, g = (part(maps).flatten(2) for part in (self.theta, self.phi, self.g))
+        # (theta phi^T) g as theta (phi^T g): the same product, with no matrix of all pairs.
+        heard = (g @ phi.transpose(1, 2)) @ theta / theta.shape[2]
+        change: Tensor = self.W(heard.view(*heard.shape[:2], *maps.shape[2:]))
+        return maps + change
+
+
+def in_strips(maps: Tensor, strips: int) -> Tensor:
+    """(B, C, H, W) to (B, C, strips, positions of a strip), from the top."""
+    return maps.reshape(*maps.shape[:2], strips, -1)
+
+
+def require_strips(height: int, strips: int) -> None:
+    """Refuse strips that do not divide the rows of the last map.
+
+    Args:
+        height: of the images, in pixels.
+        strips: how many; 0 for none.
+
+    Raises:
+        InputError: what to choose instead.
+    """
+    rows = -(-height // STRIDE)
+    if strips and rows % strips:
+        raise InputError(
+            f"--set: strips={strips} do not divide the {rows} rows that {height} pixels of height "
+            f"leave; set a size that is {STRIDE * strips} pixels high, or a multiple, or other "
+            "strips"
+        )
+
+
+def generalised_mean(positions: Tensor, power: float = 3.0) -> Tensor:
+    """GeM pooling (Radenovic et al., TPAMI 2019) over the last dimension."""
+    return (positions.pow(power).mean(dim=-1) + 1e-12).pow(1 / power)
+
+
+def _non_local(trunk: ResNet, width: Width) -> nn.ModuleDict:
+    """A block for each place that has one, by layer and number."""
+    found = nn.ModuleDict()
+    for layer, last in _ATTENDED.items() if width != "off" else ():
+        blocks = getattr(trunk, layer)
+        channels = next(m for m in reversed(list(blocks.modules())) if isinstance(m, nn.Conv2d))
+        half = channels.out_channels // 2
+        for number in range(max(len(blocks) - last, 0), len(blocks)):
+            found[f"{layer}_{number}"] = NonLocal(2 * half, 1 if width == "published" else half)
+    return found
+
+
+def _strip_head(channels: int) -> nn.Sequential:
+    """A strip's descriptor: one linear map, batch norm, ReLU, written as convolutions."""
+    return nn.Sequential(
+        nn.Conv2d(channels, STRIP_DIM, 1), nn.BatchNorm2d(STRIP_DIM), nn.ReLU(inplace=True)
+    )
 
 
 def _keep_stride(layer: nn.Module) -> None:

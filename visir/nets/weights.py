@@ -44,32 +44,6 @@ def read_about(path: Path) -> dict[str, Any]:
     return dict(json.loads(about))
 
 
-def load_weights(path: Path) -> tuple[Network, dict[str, Any]]:
-    """Build the network a file holds and fill it: (network in evaluation mode, description).
-
-    Files are visir's own (.safetensors), or trained checkpoints of TokenMatcher, CMAG and ADCA.
-
-    Raises:
-        InputError: not such a file, or its network is not one that can be built.
-    """
-    if path.suffix == ".safetensors":
-        about = read_about(path)
-    else:
-        whole = read_checkpoint(path)
-        with _naming(path):
-            about = describe(whole)
-    try:
-        described = dict(about["net"])
-        net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: its network cannot be built from the description in the file ({error}); "
-            "use the version of visir that wrote it"
-        ) from error
-    start_from(net, path)
-    return net.eval(), about
-
-
 class Loaded(NamedTuple):
     """What became of a file's tensors: `kept` ones of the network found none and stay as drawn."""
 
@@ -87,12 +61,69 @@ class Loaded(NamedTuple):
         return line
 
 
+class Opened(NamedTuple):
+    """A network in evaluation mode, its description, and what became of the file's tensors."""
+
+    net: Network
+    about: dict[str, Any]
+    loaded: Loaded
+
+
+def load_weights(path: Path, power: float | None = None) -> Opened:
+    """Build the network a file holds and fill it.
+
+    Files are visir's own (.safetensors), or trained checkpoints that `visir.nets.foreign` knows.
+
+    Args:
+        path: the file.
+        power: of the pooling, for checkpoints of HCT and MRA, which do not hold it.
+
+    Raises:
+        InputError: not such a file, or its network is not one that can be built.
+    """
+    if path.suffix == ".safetensors":
+        about = read_about(path)
+    else:
+        whole = read_checkpoint(path)
+        with _naming(path):
+            about = describe(whole, power)
+    try:
+        described = dict(about["net"])
+        net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: its network cannot be built from the description in the file ({error}); "
+            "use the version of visir that wrote it"
+        ) from error
+    loaded = start_from(net, path)
+    return Opened(net.eval(), about, loaded)
+
+
+def convert(path: Path, out: Path, power: float | None = None) -> Opened:
+    """Write what `load_weights` makes of a checkpoint as a weights file of visir's.
+
+    Args:
+        path: the checkpoint.
+        out: file to write; it must end in .safetensors.
+        power: as for `load_weights`.
+
+    Raises:
+        InputError: as `load_weights`, another ending, or a file in the way.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: name the file to write something.safetensors")
+    if out.exists():
+        raise InputError(f"{out}: is there already; name another file, or remove it")
+    opened = load_weights(path, power)
+    save_weights(out, opened.net, opened.about)
+    return opened
+
+
 def start_from(net: Network, path: Path) -> Loaded:
     """Fill `net` with weights from a file.
 
-    Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` knows: of
-    torchvision's ResNets, ADCA, TransReID-SSL, TokenMatcher and CMAG. What they lack, such as the
-    bottlenecks of a network that was trained for something else, stays as drawn.
+    Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` knows. What they
+    lack, such as the bottlenecks of a network trained for something else, stays as drawn.
 
     Raises:
         InputError: a tensor is missing, left over, or of another shape; the message says which.

@@ -17,7 +17,7 @@ from visir.cluster.neighbors import nearest
 from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
 from visir.data.samplers import cluster_batches
-from visir.data.transforms import View
+from visir.data.transforms import Augmentation, View
 from visir.embed import embed_pixels
 from visir.methods.contract import Plan
 from visir.methods.tokenmatcher.settings import Config, radii_of
@@ -148,7 +148,7 @@ class CameraStage:
         )  # fmt: skip
         for _ in range(config.camera_iterations):
             rows = next(draws)
-            yield [Part(rows, labels[rows], view, config.jitter)]
+            yield [Part(rows, labels[rows], Augmentation(view, config.jitter))]
 
     def state(self) -> dict[str, Any]:
         """What has been found, and the weights to go back to."""

@@ -1,0 +1,193 @@
+"""Memory regulation (SG-MRA, MG-MRA): positions of a map read from learnt prototypes.
+
+A read is a softmax over all prototypes of which only what passes a threshold counts. With
+thousands of prototypes nothing passes for most positions; those cost one product here and nothing
+in the backward pass, and no read keeps more than the weights of the positions that do get one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_TINY = 1e-12
+_ROWS = 1024  # read at once
+
+
+def read(
+    inputs_TC: Tensor, keys_MC: Tensor, items_MC: Tensor, threshold: float,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
+    """What each input recalls: a mean of the items, weighted by softmax, hard shrinkage, length 1.
+
+    a = softmax(x keys^T); a <- relu(a - t) a / (|a - t| + 1e-12); a <- a / |a|_1; y = a items.
+
+    Args:
+        inputs_TC: (T, C) x.
+        keys_MC: (M, C) what items answer to; the items themselves, as published.
+        items_MC: (M, C).
+        threshold: t, of the weights.
+        dtype: of the products; sums, softmax and results are float32.
+
+    Returns:
+        (T, C) float32, zero where no weight passes the threshold.
+    """
+    found: Tensor = _Read.apply(inputs_TC, keys_MC, items_MC, threshold, dtype)
+    return found
+
+
+class _Read(torch.autograd.Function):
+    """`read`, block by block, with gradients for the inputs that recalled something."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, inputs: Tensor, keys: Tensor, items: Tensor, threshold: float, dtype: torch.dtype  # noqa: ANN401
+    ) -> Tensor:  # fmt: skip
+        few, many = inputs.detach().to(dtype), keys.detach().to(dtype)
+        alive, weights = [], []
+        for start in range(0, len(few), _ROWS):
+            soft = (few[start : start + _ROWS] @ many.T).float().softmax(dim=1)
+            rows = (soft.amax(dim=1) > threshold).nonzero()[:, 0]
+            alive.append(rows + start)
+            weights.append(soft[rows])
+        rows, soft = torch.cat(alive), torch.cat(weights)
+        outputs = inputs.new_zeros(len(inputs), items.shape[1], dtype=torch.float32)
+        if len(rows):
+            outputs[rows] = (_shrunk(soft, threshold).to(dtype) @ items.detach().to(dtype)).float()
+        ctx.threshold, ctx.dtype = threshold, dtype
+        ctx.save_for_backward(inputs, keys, items, rows, soft)
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        inputs, keys, items, rows, soft = ctx.saved_tensors
+        to_inputs, to_keys, to_items = (torch.zeros_like(of) for of in (inputs, keys, items))
+        if len(rows):
+            grad, few, many, content = (
+                of.to(ctx.dtype) for of in (grads[0][rows], inputs[rows], keys, items)
+            )
+            shrunk = _shrunk(soft, ctx.threshold)
+            scores = _to_scores((grad @ content.T).float(), soft, shrunk, ctx.threshold)
+            scores = scores.to(ctx.dtype)
+            to_items.copy_(shrunk.to(ctx.dtype).T @ grad)
+            to_keys.copy_(scores.T @ few)
+            to_inputs[rows] = (scores @ many).to(to_inputs.dtype)
+        return to_inputs, to_keys, to_items, None, None
+
+
+def _shrunk(soft: Tensor, threshold: float) -> Tensor:
+    """Softmax weights after the threshold, each row's sum 1."""
+    over = soft - threshold
+    kept = over.clamp(min=0) * soft / (over.abs() + _TINY)
+    return kept / kept.sum(dim=1, keepdim=True).clamp(min=_TINY)
+
+
+def _to_scores(grad: Tensor, soft: Tensor, shrunk: Tensor, threshold: float) -> Tensor:
+    """The gradient of the scores from that of the shrunk weights, (R, M) all."""
+    over = (soft - threshold).clamp(min=0)
+    kept_sum = (over * soft / (over + _TINY)).sum(dim=1, keepdim=True).clamp(min=_TINY)
+    grad = (grad - (grad * shrunk).sum(dim=1, keepdim=True)) / kept_sum
+    slope = over / (over + _TINY) + (over > 0) * soft * _TINY / (over + _TINY).square()
+    grad = grad * slope
+    return soft * (grad - (grad * soft).sum(dim=1, keepdim=True))
+
+
+class Recalled(NamedTuple):
+    """What positions recall: `whole` enters the network, `parts` is aligned; (T, C) each."""
+
+    whole: Tensor
+    parts: Tensor
+
+
+class Regulation(nn.Module):
+    """A memory of part prototypes, and coarser ones made of them.
+
+    Args:
+        width: C of the map.
+        classes: of the coarsest prototypes.
+        instances: of a class.
+        parts: prototypes of an instance.
+        granularity: "single" reads parts alone; "multi" makes instances of parts and classes of
+            instances, with learnt weights, and reads classes.
+        reading: "parallel" reads each level with the input, "chained" with what the finer one
+            gave.
+        layout: how instances find their parts among the rows: "mixed" as the released code, whose
+            reshaping takes every sixth number of the block, "plain" takes whole rows.
+        addressing: "dot" products, or "cosine" over `temperature`, under which reads do not die.
+        threshold: of a weight that counts.
+        temperature: of cosines.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        classes: int = 206,
+        instances: int = 5,
+        parts: int = 6,
+        granularity: Literal["single", "multi"] = "multi",
+        reading: Literal["parallel", "chained"] = "parallel",
+        layout: Literal["mixed", "plain"] = "mixed",
+        addressing: Literal["dot", "cosine"] = "dot",
+        threshold: float = 0.0025,
+        temperature: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.shape = (classes, instances, parts)
+        self.granularity, self.reading, self.layout = granularity, reading, layout
+        self.addressing, self.threshold, self.temperature = addressing, threshold, temperature
+        bound = width**-0.5
+        self.weight = nn.Parameter(
+            torch.empty(classes * instances * parts, width).uniform_(-bound, bound)
+        )
+        if granularity == "multi":
+            self.reweight_parts = nn.Conv1d(parts, parts, 1)
+            self.reweight_instances = nn.Conv1d(instances, instances, 1)
+
+    def forward(self, inputs_TC: Tensor, dtype: torch.dtype = torch.float32) -> Recalled:
+        """Read for every position.
+
+        Args:
+            inputs_TC: (T, C) positions of maps.
+            dtype: of the products.
+        """
+        parts = self._read(inputs_TC, self.weight, dtype)
+        if self.granularity == "single":
+            return Recalled(parts, parts)
+        instances, classes = self.coarser()
+        if self.reading == "chained":
+            middle = self._read(parts, instances, dtype)
+            return Recalled(self._read(middle, classes, dtype), parts)
+        return Recalled(self._read(inputs_TC, classes, dtype), parts)
+
+    def coarser(self) -> tuple[Tensor, Tensor]:
+        """Prototypes of instances (classes * instances, C), and of classes (classes, C)."""
+        classes, instances, parts = self.shape
+        width = self.weight.shape[1]
+        if self.layout == "mixed":
+            blocks = self.weight.reshape(-1, width, parts).transpose(1, 2)
+        else:
+            blocks = self.weight.reshape(-1, parts, width)
+        of_instances = (self.reweight_parts(blocks).sigmoid() * blocks).mean(dim=1)
+        blocks = of_instances.reshape(classes, instances, width)
+        of_classes = (self.reweight_instances(blocks).sigmoid() * blocks).mean(dim=1)
+        return of_instances, of_classes
+
+    def _read(self, inputs: Tensor, items: Tensor, dtype: torch.dtype) -> Tensor:
+        if self.addressing == "dot":
+            return read(inputs, items, items, self.threshold, dtype)
+        keys = F.normalize(items, dim=1) / self.temperature
+        return read(F.normalize(inputs, dim=1), keys, items, self.threshold, dtype)
+
+
+def alignment(parts_STC: Tensor, order: Tensor) -> Tensor:
+    """Part alignment (MG-MRA): strips' recalls, shuffled, one half against the other.
+
+    Args:
+        parts_STC: (S, T, C) of each strip, S even.
+        order: (S,) permutation of the strips.
+    """
+    first, second = parts_STC[order].chunk(2)
+    return F.mse_loss(first, second)
