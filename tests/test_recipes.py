@@ -70,6 +70,16 @@ def test_regdb_goes_through_its_ten_trials(recorded, tmp_path):
         assert line.endswith("--resume --seed 4" if trial == 3 else f"/runs/{trial} --seed 4")
 
 
+def test_ten_trials_are_trained_and_then_scored_together(recorded, tmp_path):
+    path, asked = recorded
+    words = ("DATA", "p.pth", tmp_path / "runs", "--set", "granularity=single")
+    recipe("run_trials_regdb.sh", *words, path=path, METHOD="mra", TRIALS="1 2")
+    trained, tested = asked()[:-1], asked()[-1]
+    assert [line.split()[1] for line in trained] == ["mra", "mra"]
+    assert all(line.endswith("--set granularity=single") for line in trained)
+    assert tested.startswith("eval ") and tested.endswith("--layout regdb --split 1 2")
+
+
 def test_regdb_is_scored_over_runs_and_checkpoints(recorded, tmp_path):
     path, asked = recorded
     runs = tmp_path / "runs"

@@ -36,3 +36,94 @@ def diversity(tokens_BND: Tensor) -> Tensor:
     i, j = torch.triu_indices(count, count, offset=1, device=unit.device)
     alike = (unit[:, i] * unit[:, j]).sum(dim=2).abs()
     return (alike.softmax(dim=1) * alike).sum(dim=1).mean()
+
+
+def label_distances(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Euclidean distances (B, B), and which pairs share a label (B, B) bool, oneself included."""
+    square = features_BD.square().sum(dim=1)
+    squared = square[:, None] + square[None, :] - 2 * features_BD @ features_BD.T
+    return squared.clamp(min=1e-12).sqrt(), labels[:, None] == labels[None, :]
+
+
+def weighted_distances(
+    distances_BB: Tensor, same_BB: Tensor, sharpness: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Each row's mean distance to its label, weighted towards the far, and to others, to the near.
+
+    Weights of weighted regularised triplets (AGW; Ye et al., TPAMI 2021): softmax over
+    the distances, and over minus the distances. Each softmax is shifted by its own largest value,
+    so far features give no 0 / 0.
+
+    Args:
+        distances_BB: distances.
+        same_BB: bool, pairs of one label.
+        sharpness: factor of the distances within the softmax (CAJ's alpha).
+
+    Returns:
+        (B,) to the own label, (B,) to others.
+    """
+    nearer = (sharpness * distances_BB).masked_fill(~same_BB, -torch.inf).softmax(dim=1)
+    farther = (-sharpness * distances_BB).masked_fill(same_BB, -torch.inf).softmax(dim=1)
+    return (nearer * distances_BB).sum(dim=1), (farther * distances_BB).sum(dim=1)
+
+
+def weighted_triplet(features_BD: Tensor, labels: Tensor) -> Tensor:
+    """Weighted regularised triplet loss (AGW; Ye et al., TPAMI 2021).
+
+    Args:
+        features_BD: (B, D), not normalised.
+        labels: (B,) at least two different ones.
+    """
+    own, others = weighted_distances(*label_distances(features_BD, labels))
+    return F.softplus(own - others).mean()
+
+
+def squared_difference(
+    features_BD: Tensor, labels: Tensor, sharpness: float = 1.0, scale: float = 1.0
+) -> Tensor:
+    """Enhanced squared difference loss (CAJ; Ye et al., ICCV 2021): the gap counts squared.
+
+    Args:
+        features_BD: (B, D), not normalised.
+        labels: (B,) at least two different ones.
+        sharpness: alpha, of the weights.
+        scale: gamma, of the squared gap, which counts 88 at most.
+    """
+    own, others = weighted_distances(*label_distances(features_BD, labels), sharpness)
+    gap = (scale * (own - others).square()).clamp(max=88)
+    return F.softplus(torch.where(others >= own, -gap, gap)).mean()
+
+
+def batch_hard(features_BD: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
+    """Triplet loss of the farthest of one's label and the nearest of another (Hermans, 2017).
+
+    Args:
+        features_BD: (B, D), not normalised.
+        labels: (B,) at least two different ones.
+        margin: by which the second is to be farther.
+    """
+    distances, same = label_distances(features_BD, labels)
+    own = distances.masked_fill(~same, -torch.inf).amax(dim=1)
+    others = distances.masked_fill(same, torch.inf).amin(dim=1)
+    return F.relu(own - others + margin).mean()
+
+
+def hetero_centre_triplet(
+    features_BD: Tensor, labels: Tensor, infrared: Tensor, margin: float = 0.3
+) -> Tensor:
+    """Triplet loss over centres, one of each identity and modality (HCT; Liu et al., TMM 2020).
+
+    The centre of the other modality is to be nearer than that of any other identity. The order of
+    the batch does not matter.
+
+    Args:
+        features_BD: (B, D), not normalised.
+        labels: (B,) identities, at least two different ones.
+        infrared: (B,) bool.
+        margin: by which others are to be farther.
+    """
+    groups, place = torch.unique(2 * labels + infrared, return_inverse=True)
+    sums = features_BD.new_zeros(len(groups), features_BD.shape[1])
+    sums = sums.index_add(0, place, features_BD)
+    centres = sums / torch.bincount(place, minlength=len(groups))[:, None]
+    return batch_hard(centres, groups // 2, margin)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from visir.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
 from visir.data.check import missing
-from visir.data.dataset import TrainingSet, open_training_set
+from visir.data.dataset import TrainingSet, open_training_set, shared_identities
 from visir.data.draws import key
 from visir.data.manifest import open_benchmark
 from visir.embed import Embedder
@@ -103,7 +103,7 @@ def train(
     sweep(run.folder, below=False)  # further down nothing need be ours
     config = setting.settings
     torch.manual_seed(key(setting.seed))
-    training = open_training_set(benchmark.train, config.size, run.folder / "cache", progress)
+    training = _training_set(setting, benchmark, run, progress)
     learner = METHODS[setting.method](config, training, place, setting.seed)
     if setting.start and not (resume and run.checkpoint.exists()):
         _start(learner, Path(setting.start), progress)
@@ -111,6 +111,15 @@ def train(
         write_text(run.config, dump_yaml(to_mapping(setting)))
     _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
     return run
+
+
+def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: bool) -> TrainingSet:
+    """The images, and who is on them for those methods alone that learn from it."""
+    labelled = getattr(METHODS[setting.method], "learns_from_labels", False)
+    identities = shared_identities(benchmark.train) if labelled else None
+    size = setting.settings.size
+    training = open_training_set(benchmark.train, size, run.folder / "cache", progress)
+    return training._replace(identities=identities)
 
 
 def _start(method: Method, path: Path, progress: bool) -> None:
@@ -171,7 +180,7 @@ class _Loop:
     def _epoch(self, epoch: int, plan: Plan) -> dict[str, Any]:
         """Train on every batch of the plan; mean losses and the speed of it."""
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.lr
+            group["lr"] = plan.lr * group.get("lr_scale", 1.0)
         sums: dict[str, float] = {}
         views, began = 0, time.perf_counter()
         self.method.model.train()

@@ -18,8 +18,12 @@ from visir.train import train
 
 TWO_EPOCHS = {
     "adca": {"stage_epochs": "1,1"},
+    "agw": {"epochs": "5"},
+    "caj": {"epochs": "5", "refine": "both", "kl_weight": "0.1"},
     "cmag": {"stage_epochs": "1,1"},
     "dino": {"epochs": "2"},
+    "hct": {"epochs": "5"},
+    "mra": {"epochs": "5"},
     "sdcl": {"epochs": "2", "switch": "1", "iterations_after": "10", "cross_from": "0"},
     "simclr": {"epochs": "2"},
     "tokenmatcher": {"stage_epochs": "1,1", "camera_epochs": "1,1", "camera_iterations": "2"},
@@ -30,7 +34,7 @@ STORED = Path(__file__).with_name("stored_losses.json")
 
 def patterns(root):
     """Eight striped and blotched patterns in both modalities, twelve noisy images of each."""
-    rng = np.random.default_rng(0)
+    rng, labels = np.random.default_rng(0), []
     for identity in range(8):
         base = np.kron(rng.integers(0, 256, (8, 4, 3)), np.ones((8, 8, 1)))
         for number in range(12):
@@ -40,13 +44,16 @@ def patterns(root):
                 path = root / modality / f"cam{number % 2}" / f"{identity}-{number:02d}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(path)
+                labels.append(f"{path.relative_to(root)},{identity}")
+    (root / "labels.csv").write_text("\n".join(["path,pid", *labels]) + "\n")
 
 
 def losses(method, root):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    settings = {"precision": "fp32", "iterations": "10"}
-    settings |= TWO_EPOCHS[method]
+    settings = {"precision": "fp32"} | TWO_EPOCHS[method]
+    if "iterations" in vars(METHODS[method].presets["tiny"]):
+        settings["iterations"] = "10"
     try:
         run = train(method, root / "crops", root / method, settings=settings, progress=False)
     finally:

@@ -59,7 +59,7 @@ class Settings(Protocol):
 
 _MAY_BE_ZERO = {
     "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",
-    "mate_switch",
+    "mate_switch", "share_net", "classes", "warmup",
 }  # fmt: skip
 _POSITIVE = {
     "eps",
@@ -104,7 +104,10 @@ class Method(Protocol):
     epochs: int
 
     def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
-        """Build the network on `device`; `data` holds no label."""
+        """Build the network on `device`.
+
+        `data` holds identities only where the class says `learns_from_labels = True`.
+        """
 
     @property
     def stage_starts(self) -> Sequence[int]:
@@ -115,7 +118,7 @@ class Method(Protocol):
         """What is trained, saved and embedded with."""
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """A fresh optimiser over the model's learning-rate groups."""
+        """A fresh optimiser; a group's `lr_scale`, where it has one, multiplies the plan's rate."""
 
     def plan(self, epoch: int) -> Plan:
         """Look at the data with the model as it is, and say what this epoch trains on."""

@@ -1,0 +1,133 @@
+"""HCT: parameter sharing and hetero-centre triplets (Liu, Tan, Zhou; TMM 2020), with labels.
+
+Parameter sharing exploration and hetero-center triplet loss for visible-thermal person
+re-identification. The last map is cut into horizontal strips, each with a small head and a
+classifier of its own. Not images but centres, of an identity in a modality, are compared.
+
+| paper | function |
+|---|---|
+| shared layers | `visir.nets.two_stream.TwoStream(share_net=2)` |
+| strips and their pooling | `in_strips`, `generalised_mean` in `visir.nets.two_stream` |
+| hetero-centre triplet loss | `visir.losses.hetero_centre_triplet` |
+| identity loss with smoothed labels | `Hct.loss` |
+
+Deviations: centres are found by label, so the order of a batch does not matter (script: it does);
+features of an image and its mirror image are averaged in the test (script: no mirror image); the
+last epoch is the result (script: the best one on the test identities). The power of the pooling
+is 10 for RegDB and 3 for SYSU-MM01, and always computed in float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visir.data.dataset import TrainingSet
+from visir.data.transforms import Augmentation, View
+from visir.losses import hetero_centre_triplet
+from visir.methods import labelled
+from visir.methods.contract import Plan
+from visir.nets.features import Features
+from visir.nets.two_stream import STRIP_DIM, TwoStream, require_strips
+from visir.types import Batch
+
+PLAIN = Augmentation(View.PLAIN, erasing=0.0)
+
+
+@dataclass(frozen=True)
+class Config(labelled.Config):
+    """Defaults are the authors' for SYSU-MM01 unless marked otherwise."""
+
+    share_net: int = 2  # of the stem and the layers, how many are each modality's own [paper]
+    strips: int = 6  # of the last map [paper]
+    people: int = 6  # P, identities in a batch [readme]
+    images: int = 8  # K, of each identity in each modality [readme]
+    epochs: int = 61  # [script]
+    margin: float = 0.3  # of the triplets [script]
+    strip_weight: float = 1.0  # of the triplets of single strips [readme]
+    smoothing: float = 0.0  # share of the labels spread over all identities [readme]
+
+
+_REGDB: dict[str, Any] = {
+    "people": 8,
+    "images": 4,
+    "power": 10.0,
+    "strip_weight": 2.0,
+    "smoothing": 0.1,
+}
+TINY: dict[str, Any] = {**labelled.TINY, **_REGDB, "power": 3.0, "strips": 4}
+PRESETS = {"sysu": Config(), "regdb": Config(**_REGDB), "tiny": Config(**TINY)}
+
+
+class Hct:
+    """Identities on every strip, centre triplets on every strip and on all together.
+
+    Attributes:
+        trunk: what learns at the trunk's rate.
+        head: the strips' heads.
+        top: classifiers of the strips.
+    """
+
+    presets: ClassVar[dict[str, Config]] = PRESETS
+    learns_from_labels: ClassVar[bool] = True
+
+    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        self.config, self.data, self.seed = config, data, seed
+        self.epochs = config.epochs
+        self.stage_starts: tuple[int, ...] = ()
+        require_strips(config.size[0], config.strips)
+        self.model = TwoStream(
+            config.network, config.share_net, power=config.power, strips=config.strips
+        ).to(device)
+        self.trunk = nn.ModuleList(
+            part for name, part in self.model.named_children() if name != "strip_heads"
+        )
+        self.head = self.model.strip_heads
+        self.top = nn.ModuleList(
+            labelled.classifier(STRIP_DIM, data, bias=True) for _ in range(config.strips)
+        ).to(device)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Descent; the strips' heads learn as fast as their classifiers."""
+        return labelled.sgd(self.config, self.trunk, [self.head, self.top])
+
+    def plan(self, epoch: int) -> Plan:
+        """Pad, crop and mirror; nothing is erased."""
+        return labelled.plan(self.config, self.data, self.seed, epoch, [PLAIN], [PLAIN])
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Identities of all strips; triplets of the whole, and of each strip."""
+        strips = outputs.tokens.unbind(dim=1)
+        logits = torch.stack([head(strip) for head, strip in zip(self.top, strips, strict=True)])
+        identity = F.cross_entropy(
+            logits.flatten(0, 1),
+            batch.labels.repeat(len(strips)),
+            label_smoothing=self.config.smoothing,
+        )
+        config = self.config
+        single = torch.stack([centre_triplets(config, strip, batch) for strip in strips]).sum()
+        return {
+            "identity": len(strips) * identity,
+            "triplets": centre_triplets(config, outputs.embedding, batch),
+            "strip_triplets": config.strip_weight * single,
+        }
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """Nothing is kept between steps."""
+
+    def state(self) -> dict[str, Any]:
+        """The classifiers."""
+        return self.top.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.top.load_state_dict(state)
+
+
+def centre_triplets(config: Config, features_BD: Tensor, batch: Batch) -> Tensor:
+    """The loss of the batch's centres, with the settings' margin."""
+    return hetero_centre_triplet(features_BD, batch.labels, batch.infrared, config.margin)
