@@ -13,7 +13,7 @@ from visir.types import Benchmark, Modality
 
 if TYPE_CHECKING:
     from visir.embed import Embedder
-    from visir.evaluate import Evaluation, Measures
+    from visir.results import Evaluation, Measures
     from visir.train import OnEpoch
 
 TRAIN_IDS, TEST_IDS, IMAGES = 60, 48, 8

@@ -1,127 +1,30 @@
 """Score an embedder on a benchmark: every image is embedded once, for all trials of all protocols.
 
 Numbers never stand without the full name of the protocol they were measured with, and nothing is
-re-ranked.
+re-ranked unless asked for, which then stands beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visir.config import did_you_mean, load_yaml
-from visir.ranking import Judged, Scores, judge, summarise
+from visir.ranking import Judged, Scores, judge, score, summarise
+from visir.rerank import RERANKERS
+from visir.results import Evaluation, ProtocolResult
 from visir.run import Run, write_json
 from visir.types import Benchmark, FloatArray, InputError, IntArray, Protocol, Trial
 
 if TYPE_CHECKING:
     from visir.embed import Embedder
 
-RANKS = (1, 5, 10, 20)
 _BLOCK = 2**25  # similarities held at once, 128 MiB
 _LABEL_THEM = "name the person on each in labels.csv there (header path,pid; one row an image)"
-
-
-class Measures(NamedTuple):
-    """The headline numbers of a trial, or their mean or spread over trials; fractions (0..1)."""
-
-    rank1: float
-    rank5: float
-    rank10: float
-    rank20: float
-    mAP: float  # noqa: N815
-    mINP: float  # noqa: N815
-    chance_mAP: float  # noqa: N815
-
-    @classmethod
-    def of(cls, scores: Scores) -> Measures:
-        """The headline numbers of one trial."""
-        r1, r5, r10, r20 = (float(scores.cmc[rank - 1]) for rank in RANKS)
-        return cls(r1, r5, r10, r20, scores.mAP, scores.mINP, scores.chance_mAP)
-
-
-@dataclass(frozen=True, slots=True)
-class ProtocolResult:
-    """The trials of one protocol; ``protocol`` is its full name."""
-
-    protocol: str
-    trials: tuple[Scores, ...]
-
-    @property
-    def mean(self) -> Measures:
-        """Mean over the trials."""
-        return Measures(*np.mean([Measures.of(trial) for trial in self.trials], axis=0).tolist())
-
-    @property
-    def spread(self) -> Measures | None:
-        """Sample standard deviation over the trials; None where there is one trial only."""
-        if len(self.trials) == 1:
-            return None
-        values = [Measures.of(trial) for trial in self.trials]
-        return Measures(*np.std(values, axis=0, ddof=1).tolist())
-
-    @property
-    def queries(self) -> str:
-        """Queries with a match in the gallery: a number, or a range where trials differ."""
-        counts = {trial.valid for trial in self.trials}
-        return "-".join(str(count) for count in sorted({min(counts), max(counts)}))
-
-    def as_json(self) -> dict[str, Any]:
-        """The name, mean, spread and every trial, as plain values."""
-        spread = self.spread
-        return {
-            "protocol": self.protocol,
-            "mean": self.mean._asdict(),
-            "spread": spread._asdict() if spread else None,
-            "trials": [
-                {**Measures.of(trial)._asdict(), "queries": trial.valid} for trial in self.trials
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The results of a benchmark by protocol key.
-
-    ``split``: the fixed split, or splits, that were scored; ``flip_averaged``: whether features
-    are means over an image and its mirror image (None: they came from elsewhere).
-    """
-
-    benchmark: str
-    split: str | None
-    results: dict[str, ProtocolResult]
-    flip_averaged: bool | None = None
-
-    def table(self) -> str:
-        """The results as text, a line per protocol, in percent."""
-        head = ["protocol", *(f"R{rank}" for rank in RANKS), "mAP", "mINP", "chance mAP"]
-        rows = [[*head, "trials", "queries"]]
-        rows += [_table_row(result) for result in self.results.values()]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-            for row in rows
-        ]
-        trials = max(len(result.trials) for result in self.results.values())
-        spread = "; mean ± sample standard deviation over trials" if trials > 1 else ""
-        flip = {True: "yes", False: "no", None: "unknown"}[self.flip_averaged]
-        data = f"{self.benchmark}, split {self.split}" if self.split else self.benchmark
-        legend = f"{data}, in percent{spread}; flip averaging: {flip}; re-ranking: none."
-        return "\n".join([*lines, legend])
-
-    def as_json(self) -> dict[str, Any]:
-        """What scores.json holds; all accuracies are fractions (0..1)."""
-        return {
-            "benchmark": self.benchmark,
-            "split": self.split,
-            "flip_averaging": self.flip_averaged,
-            "re_ranking": "none",
-            "protocols": {key: result.as_json() for key, result in self.results.items()},
-        }
 
 
 def evaluate(
@@ -129,6 +32,7 @@ def evaluate(
     benchmark: Benchmark,
     protocols: Sequence[str] | None = None,
     progress: bool = False,
+    rerank: str = "none",
 ) -> Evaluation:
     """Embed the test images once and score all trials.
 
@@ -137,6 +41,7 @@ def evaluate(
         benchmark: the data set, with labels.
         protocols: keys of `benchmark.protocols`; None takes all.
         progress: show a progress bar while embedding.
+        rerank: a key of `visir.rerank.RERANKERS`, or "none".
 
     Raises:
         InputError: the model saw the test identities in training (it was trained on another
@@ -153,11 +58,15 @@ def evaluate(
     vectors = embedder.embed_records([benchmark.test[row] for row in used], progress=progress)
     features_ND = np.zeros((len(benchmark.test), vectors.shape[1]), np.float32)
     features_ND[used] = vectors
-    return replace(score_features(features_ND, benchmark, list(chosen)), flip_averaged=True)
+    evaluation = score_features(features_ND, benchmark, list(chosen), rerank)
+    return replace(evaluation, flip_averaged=True)
 
 
 def score_features(
-    features_ND: FloatArray, benchmark: Benchmark, protocols: Sequence[str] | None = None
+    features_ND: FloatArray,
+    benchmark: Benchmark,
+    protocols: Sequence[str] | None = None,
+    rerank: str = "none",
 ) -> Evaluation:
     """Score features that exist already; the similarity is the dot product.
 
@@ -165,11 +74,14 @@ def score_features(
         features_ND: (N, D), a row for each of `benchmark.test`, of length 1 for cosines.
         benchmark: the data set, with labels.
         protocols: keys of `benchmark.protocols`; None takes all.
+        rerank: a key of `visir.rerank.RERANKERS`, or "none".
 
     Raises:
-        InputError: another number of rows, NaN, an unknown protocol, missing labels, or no
-            identity shared by query and gallery.
+        InputError: another number of rows, NaN, an unknown protocol or re-ranking, missing labels,
+            or no identity shared by query and gallery.
     """
+    if rerank not in ("none", *RERANKERS):
+        raise InputError(f"re-ranking {rerank!r} is unknown; {did_you_mean(rerank, RERANKERS)}")
     chosen = _chosen(benchmark, protocols)
     features_ND = np.asarray(features_ND, np.float32)
     if features_ND.ndim != 2 or len(features_ND) != len(benchmark.test):
@@ -185,14 +97,19 @@ def score_features(
     scores: dict[tuple[str, int], Scores] = {}
     for jobs in by_query.values():
         named = [(chosen[key], chosen[key].trials[number]) for key, number in jobs]
-        scores.update(zip(jobs, _score_trials(features_ND, pids, cams, named), strict=True))
+        found = (
+            _score_trials(features_ND, pids, cams, named)
+            if rerank == "none"
+            else _score_reranked(features_ND, pids, cams, named, rerank)
+        )
+        scores.update(zip(jobs, found, strict=True))
     results = {
         key: ProtocolResult(
             protocol.name, tuple(scores[key, number] for number in range(len(protocol.trials)))
         )
         for key, protocol in chosen.items()
     }
-    return Evaluation(benchmark.name, benchmark.split, results)
+    return Evaluation(benchmark.name, benchmark.split, results, re_ranking=rerank)
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -207,7 +124,9 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     names = {key: result.protocol for key, result in first.results.items()}
     for other in evaluations[1:]:
         theirs = {key: result.protocol for key, result in other.results.items()}
-        if (other.benchmark, theirs) != (first.benchmark, names):
+        if (other.benchmark, theirs, other.re_ranking) != (
+            first.benchmark, names, first.re_ranking,
+        ):  # fmt: skip
             raise InputError(
                 f"merge: {first.benchmark} ({', '.join(names)}) and {other.benchmark} "
                 f"({', '.join(theirs)}) were scored differently; merge runs of one data set, "
@@ -220,7 +139,9 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     splits = dict.fromkeys(e.split for e in evaluations if e.split is not None)
     flips = {e.flip_averaged for e in evaluations}
     flip_averaged = first.flip_averaged if len(flips) == 1 else None
-    return Evaluation(first.benchmark, ", ".join(splits) or None, results, flip_averaged)
+    return Evaluation(
+        first.benchmark, ", ".join(splits) or None, results, flip_averaged, first.re_ranking
+    )
 
 
 def evaluate_run(
@@ -231,6 +152,7 @@ def evaluate_run(
     progress: bool = False,
     layout: str | None = None,
     split: int | None = None,
+    rerank: str = "none",
 ) -> Evaluation:
     """Score a trained run and write its scores.json, or beside another file FILE FILE.scores.json.
 
@@ -243,6 +165,7 @@ def evaluate_run(
         progress: show a progress bar while embedding.
         layout: of the data set; found out where None.
         split: of the data set; None takes the one the run was trained on.
+        rerank: a key of `visir.rerank.RERANKERS`, or "none".
 
     Raises:
         InputError: no such run, the data set is not where the run's settings say, or anything
@@ -270,7 +193,7 @@ def evaluate_run(
         and embedder.split not in (None, benchmark.split)
     ):
         benchmark = open_benchmark(data, layout, int(embedder.split))
-    evaluation = evaluate(embedder, benchmark, protocols, progress)
+    evaluation = evaluate(embedder, benchmark, protocols, progress, rerank)
     ours = run.is_dir() or run == folder.weights
     write_json(folder.scores if ours else Path(f"{run}.scores.json"), evaluation.as_json())
     return evaluation
@@ -355,14 +278,23 @@ def _score_trials(
             raise InputError(f"{protocol.name}: {error}") from None
 
 
+def _score_reranked(
+    features_ND: FloatArray,
+    pids: IntArray,
+    cams: IntArray,
+    jobs: Sequence[tuple[Protocol, Trial]],
+    rerank: str,
+) -> Iterator[Scores]:
+    """Score trials one by one: each gallery has neighbours of its own.
+
+    The whole gallery is heeded, then the protocol's exclusions apply, as published code does it.
+    """
+    for protocol, (query, gallery) in jobs:
+        sim_QG = RERANKERS[rerank](features_ND[query], features_ND[gallery])
+        people = (pids[query], pids[gallery], cams[query], cams[gallery])
+        yield score(sim_QG, *people, protocol.exclusion, protocol.unique_identities)
+
+
 def _union(rows: Sequence[IntArray]) -> IntArray:
     """The distinct row numbers, ascending."""
     return np.unique(np.concatenate(rows))
-
-
-def _table_row(result: ProtocolResult) -> list[str]:
-    mean, spread = result.mean, result.spread
-    cells = [f"{100 * value:.2f}" for value in mean]
-    if spread is not None:
-        cells[:-1] = [f"{c} ± {100 * s:.2f}" for c, s in zip(cells, spread[:-1], strict=False)]
-    return [result.protocol, *cells, str(len(result.trials)), result.queries]

@@ -205,11 +205,11 @@ def rank(query_QD: FloatArray, gallery_GD: FloatArray, k: int = 10) -> tuple[Int
     step = max(1, _RANK_BLOCK // len(gallery_GD))
     for start in range(0, len(query_QD), step):
         block = slice(start, start + step)
-        rows[block], scores[block] = _best(query_QD[block] @ gallery_GD.T, k)
+        rows[block], scores[block] = best(query_QD[block] @ gallery_GD.T, k)
     return rows, scores
 
 
-def _best(sim_QG: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+def best(sim_QG: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
     """Columns and values of the k highest per row: better than the k-th, then ties by column."""
     worst = np.partition(sim_QG, -k, axis=1)[:, [-k]]
     better, tied = sim_QG > worst, sim_QG == worst

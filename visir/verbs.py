@@ -240,6 +240,7 @@ def evaluate(
     layout: str | None = None,
     split: tuple[int, ...] = (),
     protocols: tuple[str, ...] = (),
+    rerank: Literal["none", "k-reciprocal", "random-walk"] = "none",
     device: str = "auto",
 ) -> None:
     """Score runs on test images, write scores.json beside each and print a table.
@@ -252,6 +253,7 @@ def evaluate(
         layout: sysu, regdb, llcm or folder; found out where not given.
         split: of the data set, one for all runs or one for each; the run's own where not given.
         protocols: keys of protocols, as all-single-seeded; all of the data set's where not given.
+        rerank: let ranked lists heed neighbours, k-reciprocal or random-walk; the table says so.
         device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
     """
     from visir.evaluate import evaluate_run, merge
@@ -264,10 +266,11 @@ def evaluate(
         raise InputError(f"eval: {len(split)} splits for {len(runs)} runs; give one, or one each")
     evaluations = []
     for run, own in zip(runs, splits, strict=True):
-        evaluations.append(
-            evaluate_run(run, data, protocols or None, device, _on_terminal(), layout, own)
+        found = evaluate_run(
+            run, data, protocols or None, device, _on_terminal(), layout, own, rerank
         )
-        print(f"{run}\n\n{evaluations[-1].table()}\n")
+        evaluations.append(found)
+        print(f"{run}\n\n{found.table()}\n")
     if len(runs) > 1:
         print(f"all {len(runs)} runs\n\n{merge(evaluations).table()}")
 

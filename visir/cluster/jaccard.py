@@ -54,15 +54,47 @@ def jaccard_graph(
         check_features(features_ND)
         _check_ranks(ranks_NK, len(features_ND))
     ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
-    sets = *_reciprocal(ranks, k1), *_reciprocal(ranks, round(k1 / 2))
     exact_ND = features_ND.detach().float().contiguous().cpu().numpy()
-    codes = _matrix(lambda a, b: _encode(*sets, exact_ND, a, b), len(ranks))
+    ones = np.ones(len(ranks), np.float32)
+    return overlaps(encode(ranks, exact_ND, ones, ones, k1, k2), radius, len(ranks))
+
+
+def encode(
+    ranks_NK: Int32Array, exact_ND: FloatArray, square_N: FloatArray, scale_N: FloatArray,
+    k1: int, k2: int,
+) -> sparse.csr_array:  # fmt: skip
+    """The code of each row: weights of its expanded reciprocal neighbours, averaged over the near.
+
+    Args:
+        ranks_NK: (N, K) nearest rows of every row, itself first.
+        exact_ND: (N, D) features.
+        square_N: (N,) squares of their lengths.
+        scale_N: (N,) factors of the squared distances from each row.
+        k1: ranks of a neighbourhood, those beyond the row itself; as many as K holds are taken.
+        k2: rows whose codes are averaged.
+
+    Returns:
+        (N, N), each row's sum 1.
+    """
+    sets = *_reciprocal(ranks_NK, k1), *_reciprocal(ranks_NK, round(k1 / 2))
+
+    def rows(start: int, stop: int) -> Rows:
+        sizes, indices = _expand(*sets, start, stop)
+        return sizes, indices, _weigh(sizes, indices, exact_ND, square_N, scale_N, start)
+
+    codes = _matrix(rows, len(ranks_NK))
     parts = codes.indptr, codes.indices, codes.data
-    codes = _matrix(lambda a, b: _average(ranks[:, :k2], *parts, a, b), len(ranks))
+    return _matrix(lambda a, b: _average(ranks_NK[:, :k2], *parts, a, b), len(ranks_NK))
+
+
+def overlaps(codes: sparse.csr_array, radius: float, count: int) -> sparse.csr_array:
+    """Jaccard distances, up to `radius`, of the first `count` rows' codes to all: (count, N)."""
     columns = codes.tocsc()
     parts = codes.indptr, codes.indices, codes.data
     turned = columns.indptr, columns.indices, columns.data
-    return _matrix(lambda a, b: _overlap(*parts, *turned, np.float32(radius), a, b), len(ranks))
+    return _matrix(
+        lambda a, b: _overlap(*parts, *turned, np.float32(radius), a, b), count, codes.shape[1]
+    )
 
 
 def _check_ranks(ranks_NK: IntArray, count: int) -> None:
@@ -73,16 +105,19 @@ def _check_ranks(ranks_NK: IntArray, count: int) -> None:
         raise InputError(f"ranks go beyond the {count} rows of the features; give their own")
 
 
-def _matrix(rows: Callable[[int, int], Rows], count: int) -> sparse.csr_array:
-    """The square matrix of which `rows(start, stop)` gives some rows."""
+def _matrix(
+    rows: Callable[[int, int], Rows], count: int, width: int | None = None
+) -> sparse.csr_array:
+    """The matrix whose rows `rows(start, stop)` gives, square unless a width is given."""
+    width = count if width is None else width
     parts = in_chunks(rows, count)
     if not parts:
-        return sparse.csr_array(np.empty((0, 0), np.float32))
+        return sparse.csr_array(np.empty((0, width), np.float32))
     sizes, indices, data = (np.concatenate(column) for column in zip(*parts, strict=True))
     indptr = np.concatenate(([0], sizes.cumsum(dtype=np.int64)))
     if indptr[-1] < 2**31:
         indptr = indptr.astype(np.int32)
-    return sparse.csr_array((data, indices, indptr), shape=(count, count))
+    return sparse.csr_array((data, indices, indptr), shape=(count, width))
 
 
 def _reciprocal(ranks_NK: Int32Array, k: int) -> tuple[Int32Array, Int32Array]:
@@ -110,14 +145,11 @@ def _mutual(
 
 
 @compiled
-def _encode(
+def _expand(
     whole_NK: Int32Array, whole_sizes: Int32Array, half_NK: Int32Array, half_sizes: Int32Array,
-    exact_ND: FloatArray, start: int, stop: int,
-) -> Rows:  # fmt: skip
-    """Sets expanded by the half-size sets that overlap them by more than 2/3, then a softmax.
-
-    Weights are proportional to exp of minus the squared distance; each row sums to 1.
-    """
+    start: int, stop: int,
+) -> tuple[Int32Array, Int32Array]:  # fmt: skip
+    """Sets with the half-size sets that overlap them by more than 2/3: how many, which (sorted)."""
     marked = np.full(len(whole_NK), -1, np.int32)  # the row whose set, not yet expanded, has it
     added = np.full(len(whole_NK), -1, np.int32)
     members = np.empty(whole_NK.shape[1] * (1 + half_NK.shape[1]), np.int32)
@@ -139,15 +171,27 @@ def _encode(
         indices[used : used + met] = np.sort(members[:met])
         sizes[i - start] = met
         used += met
-    weights = np.empty(used, np.float32)
+    return sizes, indices[:used].copy()
+
+
+@compiled
+def _weigh(
+    sizes: Int32Array, indices: Int32Array, exact_ND: FloatArray, square_N: FloatArray,
+    scale_N: FloatArray, start: int,
+) -> FloatArray:  # fmt: skip
+    """Of each set's members, exp of minus the squared distance times the row's scale; sum 1."""
+    weights = np.empty(len(indices), np.float32)
     used = 0
-    for i in range(start, stop):
-        part = slice(used, used + sizes[i - start])
+    for row, size in enumerate(sizes):
+        i = start + row
+        part = slice(used, used + size)
         for place in range(part.start, part.stop):
-            weights[place] = np.exp(2 * cosine(exact_ND[i], exact_ND[indices[place]]) - 2)
+            j = indices[place]
+            near = 2 * cosine(exact_ND[i], exact_ND[j]) - (square_N[i] + square_N[j])
+            weights[place] = np.exp(near * scale_N[i])
         weights[part] /= weights[part].sum()
         used = part.stop
-    return sizes, indices[:used].copy(), weights
+    return weights
 
 
 @compiled

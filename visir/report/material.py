@@ -27,7 +27,7 @@ from visir.types import (
 )
 
 if TYPE_CHECKING:
-    from visir.evaluate import Evaluation
+    from visir.results import Evaluation
 
 Line = Mapping[str, Any]
 UNTESTED = 1000  # training images looked at where no image is set apart for testing
