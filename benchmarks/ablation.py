@@ -2,10 +2,11 @@
 
 From one first stage of TokenMatcher a seed, second stages of equal length differ in nothing but
 their switches: the printed ladder (baseline, + DCAM, + CATS, + CARC, + GSMEM, which is CMAG), each
-module alone on TokenMatcher, and the first stage simply continued for as long, the control. Last
-epoch everywhere; the scored people are never seen in training and choose nothing.
+module alone on TokenMatcher, other readings of three, TokenMatcher without each of its own parts,
+and the first stage simply continued for as long, the control. Last epoch everywhere; the scored
+people are never seen in training and choose nothing.
 
-    python benchmarks/ablation.py            # about an hour on two cores; goes on if stopped
+    python benchmarks/ablation.py            # about 100 minutes on two cores; goes on if stopped
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ ALONE = {
     "tm-carc": "TokenMatcher, CARC for its camera stage",
     "tm-gsmem": "TokenMatcher + GSMEM",
 }
+WITHOUT = {
+    "tm-no-cameras": "without its camera stage and filter",
+    "tm-no-neighbours": "without its neighbour loss",
+    "tm-no-mates": "without its mate losses",
+}
+READINGS = {  # beside: the run it is another reading of
+    "tm-dcam-paired": ("DCAM, an image asks its pair alone", "tm-dcam"),
+    "tm-cats-simple": ("CATS, rings of four images that close along", "tm-cats"),
+    "tm-gsmem-plain": ("GSMEM, density not divided by R", "tm-gsmem"),
+}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "control": ("tokenmatcher", {"stage_epochs": "12,0", "camera_epochs": "0,0"}),
     "baseline": ("vit-baseline", {}),
@@ -59,7 +70,14 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "tm-cats": ("cmag", {**OFF, **CAMERAS, "cats": "true"}),
     "tm-carc": ("cmag", {**OFF, "carc": "true"}),
     "tm-gsmem": ("cmag", {**OFF, **CAMERAS, "gsmem": "true"}),
-}
+    "tm-dcam-paired": ("cmag", {**OFF, **CAMERAS, "dcam": "true", "dcam_scope": "paired_tokens"}),
+    "tm-cats-simple": ("cmag", {**OFF, **CAMERAS, "cats": "true", "cats_simple": "true",
+                                "cats_closing": "same"}),
+    "tm-gsmem-plain": ("cmag", {**OFF, **CAMERAS, "gsmem": "true", "gsmem_per_radius": "false"}),
+    "tm-no-cameras": ("tokenmatcher", {"camera_epochs": "0,0"}),
+    "tm-no-neighbours": ("tokenmatcher", {"neighbour_weight": "0"}),
+    "tm-no-mates": ("tokenmatcher", {"mate_weight": "0,0"}),
+}  # fmt: skip
 SEEN = ("cats_kept", "cats_across", "dcam_gate", "gsmem_with_3", "carc_kept_visible",
         "carc_kept_infrared")  # fmt: skip
 
@@ -133,6 +151,12 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
               "|---|---|---|---|---|"]  # fmt: skip
     for name, label in ALONE.items():
         lines.append(row(name, label, "" if name == "tokenmatcher" else "tokenmatcher", "-"))
+    lines += ["", f"| TokenMatcher's own parts | {head.replace('the one above', 'TokenMatcher')}",
+              "|---|---|---|---|---|"]  # fmt: skip
+    lines += [row(name, label, "tokenmatcher", "-") for name, label in WITHOUT.items()]
+    lines += ["", f"| other readings | {head.replace('the one above', 'the first reading')}",
+              "|---|---|---|---|---|"]  # fmt: skip
+    lines += [row(name, label, first, "-") for name, (label, first) in READINGS.items()]
     over = score["cmag"] - score["tokenmatcher"]
     each = ", ".join(f"{value:+.1f}" for value in over)
     return "\n".join(
@@ -159,7 +183,9 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
     import matplotlib.pyplot as plt
 
     labels = {name: label for name, (label, _) in PRINTED.items()} | ALONE
-    figure, axes = plt.subplots(figsize=(8, 3.8), constrained_layout=True)
+    labels |= {name: f"TokenMatcher {label}" for name, label in WITHOUT.items()}
+    labels |= {name: f"TokenMatcher + {label}" for name, (label, _) in READINGS.items()}
+    figure, axes = plt.subplots(figsize=(8, 5.6), constrained_layout=True)
     for place, (name, label) in enumerate(labels.items()):
         values = [100 * one["mAP"] for one in found[name]]
         height = len(labels) - place

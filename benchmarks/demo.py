@@ -23,6 +23,7 @@ from visir.data.manifest import open_benchmark
 from visir.demo import PROTOCOL, demo
 from visir.embed import load
 from visir.evaluate import evaluate
+from visir.pretrain import pretrain
 from visir.run import Run
 from visir.train import train
 
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def stages(out: Path) -> dict[str, tuple[float, float]]:
-    """(rank-1, mAP) at the random start, after the warm-up, after each stage; and chance."""
+    """(rank-1, mAP) at the random start, of the backbone, after each stage; and chance."""
     lines = [line for line in Run(out).read_metrics() if line["kind"] == "scores"]
     found = {line["label"]: (line["rank1"], line["mAP"]) for line in lines}  # the last of each
     found["chance"] = (float("nan"), lines[0]["chance_mAP"])
@@ -67,8 +68,8 @@ def train_on_shuffled_names(out: Path, seed: int) -> tuple[float, float]:
         folder = crops / "crops" / record.modality.value / f"cam{record.cam}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(record.path, folder / f"{rng.getrandbits(64):016x}.jpg")
-    start = train("simclr", crops / "crops", crops / "warm-up", seed=seed)
-    run = train("adca", crops / "crops", crops / "run", seed=seed, start=start.folder)
+    start = pretrain(crops / "crops", crops / "backbone", "simclr", seed=seed)
+    run = train("cmag", crops / "crops", crops / "run", seed=seed, start=start)
     mean = evaluate(load(run.folder), benchmark, [PROTOCOL]).results[PROTOCOL].mean
     return mean.rank1, mean.mAP
 
@@ -79,12 +80,12 @@ def table(
     shuffled: tuple[float, float],
 ) -> str:
     chance = np.array([row["chance"][1] for row in rows])
-    before = np.array([row["warm-up"][1] for row in rows])
+    before = np.array([row["backbone"][1] for row in rows])
     names = {
         "random start": "random start",
-        "warm-up": "before: SimCLR warm-up",
-        "stage 1": "ADCA, last look in stage 1",
-        "stage 2": "after: ADCA, last epoch",
+        "backbone": "before: the backbone",
+        "stage 1": "CMAG, last look in stage 1",
+        "stage 2": "after: CMAG, last epoch",
     }
     lines = [
         "| network | rank-1, % | mAP, % | times chance | times before |",

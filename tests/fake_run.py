@@ -25,6 +25,7 @@ class PixelEmbedder:
     method = "adca"
     dataset = None
     split = None
+    flip = True
 
     def __init__(self) -> None:
         self.embedded = 0

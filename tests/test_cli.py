@@ -131,18 +131,21 @@ def test_eval_scores_every_run_and_merges(
     score = replace(monkeypatch, "visir.evaluate.evaluate_run")
     merge = replace(monkeypatch, "visir.evaluate.merge")
     assert cli.main(["eval", "r", "--device", "cpu"]) == 0
-    assert score.calls == [((Path("r"), None, None, "cpu", False, None, None), {})]
+    assert score.calls == [((Path("r"), None, None, "cpu", False, None, None, "none", True), {})]
     assert not merge.calls
     assert cli.main(["eval", "r", "s", "--data", "d", "--protocols", "a", "b"]) == 0
     assert score.calls[1:] == [
-        ((Path(run), Path("d"), ("a", "b"), "auto", False, None, None), {}) for run in "rs"
+        ((Path(run), Path("d"), ("a", "b"), "auto", False, None, None, "none", True), {})
+        for run in "rs"
     ]
     assert merge.calls == [(([score.result, score.result],), {})]
     assert "all 2 runs" in capsys.readouterr().out
     assert cli.main(["eval", "r", "s", "--layout", "regdb", "--split", "3", "4"]) == 0
-    assert [call[0][5:] for call in score.calls[3:]] == [("regdb", 3), ("regdb", 4)]
+    assert [call[0][5:7] for call in score.calls[3:]] == [("regdb", 3), ("regdb", 4)]
     assert cli.main(["eval", "r", "s", "t", "--split", "2"]) == 0
     assert [call[0][6] for call in score.calls[5:]] == [2, 2, 2]
+    assert cli.main(["eval", "r", "--rerank", "random-walk", "--no-flip"]) == 0
+    assert score.calls[-1][0][7:] == ("random-walk", False)
     assert cli.main(["eval", "r", "--split", "3", "4"]) == 2
     assert "2 splits for 1 runs" in capsys.readouterr().err
 

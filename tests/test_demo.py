@@ -12,9 +12,10 @@ from visir.run import Run
 
 SMALLER = {
     "simclr": {"size": (32, 16), "epochs": 2, "iterations": 2, "batch": 8},
-    "adca": {
+    "cmag": {
         "size": (32, 16), "stage_epochs": (1, 1), "iterations": 2, "visible_clusters": 2,
         "infrared_clusters": 2, "instances": 2, "k1": 4, "k2": 2, "eps": 0.7, "min_samples": 2,
+        "carc_eps": (0.7,), "gsmem_start": 4, "gsmem_size": 16,
     },
 }  # fmt: skip
 
@@ -46,13 +47,14 @@ def test_a_stopped_demo_goes_on_and_shows_everything(tmp_path, monkeypatch):
     assert report == out / "report.html" and "<html" in report.read_text("utf-8")
     assert (out / "search" / "search.png").stat().st_size > 0
     labels = [line["label"] for line in Run(out).read_metrics() if line["kind"] == "scores"]
-    assert labels == ["random start", "warm-up", "stage 1", "stage 2"]
+    assert labels == ["random start", "backbone", "stage 1", "stage 2"]
     text = "\n".join(said)
-    for row in ("random start", "before (warm-up)", "after training", "chance"):
+    for row in ("random start", "before (backbone)", "after training", "chance"):
         assert sum(line.strip().startswith(row) for line in text.splitlines()) == 1
     assert str(report) in text
     scores = json.loads(Run(out).scores.read_text())["protocols"][module.PROTOCOL]
     assert f"{scores['mean']['mAP']:.1%}" in text
     commands = [line.strip() for line in text.split("Next, try:")[1].splitlines() if line.strip()]
     assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
+    assert f"--start '{out / 'backbone' / 'pretrained.pth'}'" in commands[1]
     assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]

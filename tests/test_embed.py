@@ -143,3 +143,14 @@ def test_a_broken_image_is_named(net, tmp_path):
     (tmp_path / "a.jpg").touch()
     with pytest.raises(InputError, match=r"a\.jpg: the file is empty"):
         Embedder(net, ABOUT).embed([tmp_path / "a.jpg"], Modality.VISIBLE)
+
+
+@torch.no_grad()
+def test_mirror_images_may_be_left_out(net):
+    net.eval()
+    many = np.random.default_rng(0).integers(0, 256, (3, 32, 16, 3), np.uint8)
+    kind = (Modality.VISIBLE, torch.device("cpu"), "fp32")
+    plain = embed_pixels(net, many, *kind, flip=False)
+    expected = net(normalise(torch.from_numpy(many)), torch.zeros(3, dtype=torch.bool)).embedding
+    assert torch.allclose(plain, F.normalize(expected, dim=1), atol=1e-5)
+    assert not torch.allclose(plain, embed_pixels(net, many, *kind), atol=1e-4)

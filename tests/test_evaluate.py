@@ -51,7 +51,7 @@ class FakeEmbedder:
     def __init__(self, benchmark, dataset=None, split=None):
         features = features_for(benchmark)
         self.known = {r.path: row for r, row in zip(benchmark.test, features, strict=True)}
-        self.dataset, self.split = dataset, split
+        self.dataset, self.split, self.flip = dataset, split, True
         self.calls = []
 
     def embed_records(self, records, progress=False):

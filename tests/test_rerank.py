@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visir.data.manifest import open_benchmark
-from visir.evaluate import merge, score_features
+from visir.evaluate import evaluate, merge, score_features
 from visir.ranking import score
 from visir.rerank import k_reciprocal, random_walk
 from visir.types import Exclusion, InputError
@@ -136,3 +136,5 @@ def test_scores_say_what_they_went_through(rerank, people):
         merge([plain, again])
     with pytest.raises(InputError, match="k-reciprocal"):
         score_features(rows, benchmark, keys, "k-reciprocl")
+    with pytest.raises(InputError, match="k-reciprocal"):
+        evaluate(None, benchmark, keys, rerank="k-reciprocl")  # before anything is embedded

@@ -25,7 +25,7 @@ EVERY = 5  # epochs between looks at people the training never sees
 def demo(out: Path, seed: int = 0, say: Callable[[str], None] = lambda _: None) -> Path:
     """Train without labels on synthetic people and score on others; the report's path.
 
-    The run lies in `out` itself, its people in `people`, the warm-up it starts from in `warm-up`.
+    The run lies in `out` itself, its people in `people`, the backbone it starts from in `backbone`.
     A demo that was stopped goes on where it was.
 
     Args:
@@ -67,18 +67,19 @@ def demo(out: Path, seed: int = 0, say: Callable[[str], None] = lambda _: None) 
 
 
 def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
-    """A self-supervised warm-up from nothing, then ADCA from there."""
+    """A backbone from nothing, then CMAG from there."""
+    from visir.pretrain import pretrain
     from visir.train import train
 
-    run, warm = Run(out), Run(out / "warm-up")
+    run, backbone = Run(out), Run(out / "backbone")
     run.folder.mkdir(parents=True, exist_ok=True)
-    train(
-        "simclr", people, warm.folder, seed=seed, resume=warm.config.exists(),
+    start = pretrain(
+        people, backbone.folder, "simclr", seed=seed, resume=backbone.config.exists(),
         on_epoch=_look(run, benchmark, first=-2, label="random start", every=0),
     )  # fmt: skip
     train(
-        "adca", people, out, seed=seed, start=warm.folder, resume=run.config.exists(),
-        on_epoch=_look(run, benchmark, first=-1, label="warm-up", every=EVERY),
+        "cmag", people, out, seed=seed, start=start, resume=run.config.exists(),
+        on_epoch=_look(run, benchmark, first=-1, label="backbone", every=EVERY),
     )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def _before_and_after(run: Run, evaluation: Evaluation) -> str:
     scores = [line for line in run.read_metrics() if line["kind"] == "scores"]
     looks = {line["label"]: line for line in scores if line["epoch"] < 0}  # a restart looks again
     for label, look in looks.items():
-        name = "before (warm-up)" if label == "warm-up" else label
+        name = "before (backbone)" if label == "backbone" else label
         lines.append(f"{name:<28}{look['rank1']:>6.1%}{look['mAP']:>7.1%}")
     lines.append(f"{'after training':<28}{after.rank1:>6.1%}{after.mAP:>7.1%}")
     lines.append(f"{'chance':<34}{after.chance_mAP:>7.1%}")
@@ -122,11 +123,17 @@ def _search(out: Path, people: Path, benchmark: Benchmark) -> str:
 def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:
     run, gallery, mine, start, other = (
         shlex.quote(str(path))
-        for path in (out, people, out / "mine", out / "warm-up", f"{out}-{seed + 1}")
+        for path in (
+            out,
+            people,
+            out / "mine",
+            out / "backbone" / "pretrained.pth",
+            f"{out}-{seed + 1}",
+        )
     )
     return (
         f"visir search {run} --gallery {gallery} YOUR_IMAGE.jpg --out {mine}",
-        f"visir train adca --data YOUR_CROPS --start {start} --seed {seed}",
+        f"visir train cmag --data YOUR_CROPS --start {start} --seed {seed}",
         f"visir demo --out {other} --seed {seed + 1}",
     )
 

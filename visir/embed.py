@@ -30,12 +30,12 @@ Image = Path | str | PIL.Image.Image | ByteArray
 @torch.no_grad()
 def embed_pixels(
     net: Network, pixels: ByteArray, modality: Modality, device: torch.device,
-    precision: str = "auto", rows: IntArray | None = None,
+    precision: str = "auto", rows: IntArray | None = None, flip: bool = True,
 ) -> Tensor:  # fmt: skip
     """Descriptors of images already at the network's size.
 
     Each image and its mirror image are embedded, L2-normalised, averaged, normalised again, as
-    ADCA and the two-stream methods test.
+    ADCA tests.
 
     Args:
         net: the network, in evaluation mode.
@@ -44,6 +44,7 @@ def embed_pixels(
         device: where the network is.
         precision: "auto", "bf16" or "fp32".
         rows: which of the pixels' rows to embed, in this order; all where None.
+        flip: whether mirror images count; AGW, HCT and MRA were tested without.
 
     Returns:
         (N, D) float32 on `device`.
@@ -54,9 +55,10 @@ def embed_pixels(
         images = normalise(torch.from_numpy(pixels[rows[start : start + 256]]).to(device))
         infrared = torch.full((len(images),), modality is Modality.INFRARED, device=device)
         with autocast(device, precision):
-            views = [net(view, infrared).embedding for view in (images, images.flip(3))]
-        unit = [F.normalize(view.float(), dim=1) for view in views]
-        found.append(F.normalize(unit[0] + unit[1], dim=1))
+            views = [images, images.flip(3)] if flip else [images]
+            embedded = [net(view, infrared).embedding for view in views]
+        unit = [F.normalize(of.float(), dim=1) for of in embedded]
+        found.append(F.normalize(unit[0] + unit[1], dim=1) if flip else unit[0])
     return torch.cat(found) if found else torch.empty(0, net.embedding_dim, device=device)
 
 
@@ -70,9 +72,13 @@ class Embedder:
         precision: "auto", "bf16" or "fp32", as it was trained.
         dataset: name of the benchmark it was trained on; None where unknown.
         split: that benchmark's split; None where it has only one.
+        flip: whether descriptors are means over an image and its mirror image.
     """
 
-    def __init__(self, net: Network, about: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(
+        self, net: Network, about: dict[str, Any], device: str = "cpu", flip: bool = True
+    ) -> None:
+        self.flip = flip
         self.device = resolve_device(device)
         self.net = net.to(self.device).eval()
         height, width = about["net"]["image_size"]
@@ -105,7 +111,9 @@ class Embedder:
         ):
             for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
                 pixels = np.stack(list(pool.map(self._pixels, chunk)))
-                vectors = embed_pixels(self.net, pixels, modality, self.device, self.precision)
+                vectors = embed_pixels(
+                    self.net, pixels, modality, self.device, self.precision, flip=self.flip
+                )
                 found.append(vectors.cpu().numpy())
                 bar.update(len(chunk))
         return np.concatenate(found) if found else np.empty((0, self.net.embedding_dim), np.float32)

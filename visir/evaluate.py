@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visir.config import did_you_mean, load_yaml
-from visir.ranking import Judged, Scores, judge, score, summarise
+from visir.ranking import Judged, Scores, judge, summarise
 from visir.rerank import RERANKERS
 from visir.results import Evaluation, ProtocolResult
 from visir.run import Run, write_json
@@ -47,6 +47,7 @@ def evaluate(
         InputError: the model saw the test identities in training (it was trained on another
             split of the same data set), an unknown protocol, or missing labels.
     """
+    _require_known(rerank)
     if embedder.dataset == benchmark.name and embedder.split not in (None, benchmark.split):
         raise InputError(
             f"{benchmark.name}: the model was trained on split {embedder.split} and so saw the "
@@ -59,7 +60,7 @@ def evaluate(
     features_ND = np.zeros((len(benchmark.test), vectors.shape[1]), np.float32)
     features_ND[used] = vectors
     evaluation = score_features(features_ND, benchmark, list(chosen), rerank)
-    return replace(evaluation, flip_averaged=True)
+    return replace(evaluation, flip_averaged=embedder.flip)
 
 
 def score_features(
@@ -80,8 +81,7 @@ def score_features(
         InputError: another number of rows, NaN, an unknown protocol or re-ranking, missing labels,
             or no identity shared by query and gallery.
     """
-    if rerank not in ("none", *RERANKERS):
-        raise InputError(f"re-ranking {rerank!r} is unknown; {did_you_mean(rerank, RERANKERS)}")
+    _require_known(rerank)
     chosen = _chosen(benchmark, protocols)
     features_ND = np.asarray(features_ND, np.float32)
     if features_ND.ndim != 2 or len(features_ND) != len(benchmark.test):
@@ -153,6 +153,7 @@ def evaluate_run(
     layout: str | None = None,
     split: int | None = None,
     rerank: str = "none",
+    flip: bool = True,
 ) -> Evaluation:
     """Score a trained run and write its scores.json, or beside another file FILE FILE.scores.json.
 
@@ -166,6 +167,7 @@ def evaluate_run(
         layout: of the data set; found out where None.
         split: of the data set; None takes the one the run was trained on.
         rerank: a key of `visir.rerank.RERANKERS`, or "none".
+        flip: whether descriptors are means over an image and its mirror image.
 
     Raises:
         InputError: no such run, the data set is not where the run's settings say, or anything
@@ -177,6 +179,7 @@ def evaluate_run(
     run = Path(run)
     folder = Run(run if run.is_dir() else run.parent)
     embedder = load(run, device=device)
+    embedder.flip = flip
     if data is None:
         if not folder.config.exists():
             raise InputError(f"{run}: nothing tells what it was trained on; give the data (--data)")
@@ -222,6 +225,11 @@ def score_and_log(
         line = {"kind": "scores", "epoch": epoch, "label": label, "protocol": result.protocol}
         run.log({**line, **result.mean._asdict()})
     return evaluation
+
+
+def _require_known(rerank: str) -> None:
+    if rerank not in ("none", *RERANKERS):
+        raise InputError(f"re-ranking {rerank!r} is unknown; {did_you_mean(rerank, RERANKERS)}")
 
 
 def _chosen(benchmark: Benchmark, keys: Sequence[str] | None) -> dict[str, Protocol]:
@@ -272,10 +280,15 @@ def _score_trials(
             rules = (protocol.exclusion, protocol.unique_identities)
             parts.append(judge(sim_QG, *people, *rules, columns=selected))
     for parts, (protocol, _) in zip(judged, jobs, strict=True):
-        try:
-            yield summarise(Judged(*map(np.concatenate, zip(*parts, strict=True))))
-        except InputError as error:
-            raise InputError(f"{protocol.name}: {error}") from None
+        yield _summary(Judged(*map(np.concatenate, zip(*parts, strict=True))), protocol)
+
+
+def _summary(judged: Judged, protocol: Protocol) -> Scores:
+    """The scores of a trial; an error names its protocol."""
+    try:
+        return summarise(judged)
+    except InputError as error:
+        raise InputError(f"{protocol.name}: {error}") from None
 
 
 def _score_reranked(
@@ -292,7 +305,8 @@ def _score_reranked(
     for protocol, (query, gallery) in jobs:
         sim_QG = RERANKERS[rerank](features_ND[query], features_ND[gallery])
         people = (pids[query], pids[gallery], cams[query], cams[gallery])
-        yield score(sim_QG, *people, protocol.exclusion, protocol.unique_identities)
+        judged = judge(sim_QG, *people, protocol.exclusion, protocol.unique_identities)
+        yield _summary(judged, protocol)
 
 
 def _union(rows: Sequence[IntArray]) -> IntArray:

@@ -56,7 +56,7 @@ def k_reciprocal(
         queries = max(0, min(count - start, len(apart)))
         found[start : start + queries] = apart[:queries, count:] * scale[rows][:queries, None]
     codes = encode(ranks, features_ND, square, scale, k1, k2)
-    near = overlaps(codes, 1.0, count)[:, count:].tocoo()
+    near = overlaps(codes[:count], codes[count:], 1.0).tocoo()
     found *= -weight
     found -= 1 - weight
     found[near.row, near.col] += (1 - weight) * (1 - near.data)

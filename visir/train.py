@@ -29,7 +29,7 @@ from visir.embed import Embedder
 from visir.methods import METHODS
 from visir.methods.contract import Method, Plan, require_usable
 from visir.nets.precision import autocast, resolve_device
-from visir.nets.weights import save_weights, start_from
+from visir.nets.weights import cached_imagenet, save_weights, start_from
 from visir.progress import Progress
 from visir.run import Run, atomic_write, quiet, sweep, write_text
 from visir.types import Batch, Benchmark, InputError, Modality
@@ -77,7 +77,8 @@ def train(
         seed: of all random draws.
         split: which of the data set's fixed splits (RegDB: 1 to 10).
         layout: "sysu", "regdb", "llcm" or "folder"; found out where None.
-        start: a run folder or weights file to take the network's weights from.
+        start: a run folder or weights file to take the network's weights from; "imagenet" takes
+            torchvision's file for a ResNet from its cache.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
         resume: go on with the run in `out`; every other argument but `device` is then read there,
             and a `method` or `settings` that differ are refused.
@@ -98,8 +99,7 @@ def train(
         else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
     )
     place = resolve_device(device)
-    both = not getattr(METHODS[setting.method], "one_modality_will_do", False)
-    benchmark = _open(Path(setting.data), setting.layout, setting.split, both)
+    benchmark = _open(setting)
     sweep(run.folder, below=False)  # further down nothing need be ours
     config = setting.settings
     torch.manual_seed(key(setting.seed))
@@ -123,6 +123,8 @@ def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: b
 
 
 def _start(method: Method, path: Path, progress: bool) -> None:
+    if path == Path("imagenet") and not path.exists():
+        path = cached_imagenet(method.model)
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
         tqdm.write(f"start: {path}: {loaded}", file=sys.stderr)
@@ -276,7 +278,14 @@ class _Loop:
         state = torch.load(self.run.checkpoint, map_location=self.device, weights_only=True)
         self.method.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.method.load_state(state["method"])
+        try:
+            self.method.load_state(state["method"])
+        except RuntimeError as error:  # torch's word for tensors of another shape
+            reason = str(error).splitlines()[-1].strip()
+            raise InputError(
+                f"{self.run.checkpoint}: does not fit the training set any more ({reason}); give "
+                "back the images and labels it began with, or train anew under another --out"
+            ) from error
         self.progress.load_state(state.get("labels"))
         self.best = state.get("best", self.best)
         return int(state["epoch"]) + 1
@@ -350,9 +359,11 @@ def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Sett
     return setting
 
 
-def _open(data: Path, layout: str | None, split: int, both: bool) -> Benchmark:
+def _open(setting: _Setting) -> Benchmark:
     """The data set, if it can be trained on; what is missing of it is warned of."""
-    benchmark = open_benchmark(data, layout, split)
+    data, layout = Path(setting.data), setting.layout
+    both = not getattr(METHODS[setting.method], "one_modality_will_do", False)
+    benchmark = open_benchmark(data, layout, setting.split)
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
         if count < 2 and both:

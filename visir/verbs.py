@@ -132,12 +132,14 @@ def train(
             start without clusters.
         data: the data set's folder.
         out: run folder to write; runs/METHOD-DATA-SEED where not given.
-        preset: settings to begin with: tiny, sysu or regdb; `visir config METHOD` prints them.
+        preset: settings to begin with: tiny, sysu, regdb and, of caj and mra, some more;
+            `visir config METHOD` prints them.
         set: settings to replace, as key=value.
         seed: of every random draw.
         split: which of the data set's fixed splits; RegDB has 1 to 10.
         layout: sysu, regdb, llcm or folder; found out where not given.
-        start: run folder or weights file whose network training starts from.
+        start: run folder or weights file whose network training starts from; imagenet takes
+            torchvision's file from its cache.
         resume: go on with the run in --out, with the settings stored there.
         device: where the network trains: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         eval_every: score the test images every so many epochs; 0 never does.
@@ -170,6 +172,7 @@ def pretrain(
     /,
     *,
     out: Path | None = None,
+    method: Literal["dino", "simclr"] = "dino",
     preset: str = "tiny",
     set: tuple[str, ...] = (),
     seed: int = 0,
@@ -177,14 +180,15 @@ def pretrain(
     resume: bool = False,
     device: str = "auto",
 ) -> None:
-    """Make a backbone from unlabelled crops alone, with DINO, to start methods from.
+    """Make a backbone from unlabelled crops alone, to start methods from.
 
     Writes pretrained.pth, in the form of TransReID-SSL's files, into the run folder.
 
     Args:
         data: folder of crops in any arrangement, or of a data set.
         out: run folder to write; runs/pretrain-DATA-SEED where not given.
-        preset: settings to begin with: tiny, sysu or regdb; `visir config dino` prints them.
+        method: dino, as TransReID-SSL; or simclr, which learns more in a few minutes.
+        preset: settings to begin with: tiny, sysu or regdb; `visir config METHOD` prints them.
         set: settings to replace, as key=value.
         seed: of every random draw.
         layout: sysu, regdb, llcm, folder or crops; found out where not given.
@@ -198,6 +202,7 @@ def pretrain(
     made = make_backbone(
         data,
         out,
+        method=method,
         preset=preset,
         settings=parse_pairs(set),
         seed=seed,
@@ -241,6 +246,7 @@ def evaluate(
     split: tuple[int, ...] = (),
     protocols: tuple[str, ...] = (),
     rerank: Literal["none", "k-reciprocal", "random-walk"] = "none",
+    no_flip: bool = False,
     device: str = "auto",
 ) -> None:
     """Score runs on test images, write scores.json beside each and print a table.
@@ -254,6 +260,7 @@ def evaluate(
         split: of the data set, one for all runs or one for each; the run's own where not given.
         protocols: keys of protocols, as all-single-seeded; all of the data set's where not given.
         rerank: let ranked lists heed neighbours, k-reciprocal or random-walk; the table says so.
+        no_flip: leave mirror images out, as AGW, HCT and MRA were tested.
         device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
     """
     from visir.evaluate import evaluate_run, merge
@@ -267,7 +274,7 @@ def evaluate(
     evaluations = []
     for run, own in zip(runs, splits, strict=True):
         found = evaluate_run(
-            run, data, protocols or None, device, _on_terminal(), layout, own, rerank
+            run, data, protocols or None, device, _on_terminal(), layout, own, rerank, not no_flip
         )
         evaluations.append(found)
         print(f"{run}\n\n{found.table()}\n")

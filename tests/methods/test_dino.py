@@ -12,7 +12,7 @@ from visir.methods.dino import PRESETS, Dino
 from visir.nets.build import build
 from visir.nets.foreign import to_transreid
 from visir.nets.pickles import read_checkpoint
-from visir.nets.weights import start_from
+from visir.nets.weights import load_weights, start_from
 from visir.pretrain import pretrain
 from visir.types import InputError, Modality
 
@@ -169,3 +169,27 @@ def test_without_lightly_the_mend_is_named(patterns, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "lightly", None)
     with pytest.raises(InputError, match=r"visir\[pretrain\]"):
         Dino(CONFIG, patterns, CPU, seed=0)
+
+
+def test_a_backbone_has_one_class_token(people, tmp_path):
+    with pytest.raises(InputError, match="class_tokens: a backbone has one"):
+        pretrain(people, tmp_path / "run", "simclr", settings={"class_tokens": "4"})
+    torch.manual_seed(0)
+    several = to_transreid(build("micro", (16, 8), class_tokens=2).state_dict())
+    torch.save(several, tmp_path / "two.pth")
+    with pytest.raises(InputError, match="has 2 class tokens, a backbone has one"):
+        start_from(build("micro", (16, 8)), tmp_path / "two.pth")
+
+
+@pytest.mark.parametrize("method", ["dino", "simclr"])
+def test_either_loss_makes_a_backbone_of_one_modality_or_two(method, crops, people, tmp_path):
+    settings = {"size": "16,8", "epochs": "1", "iterations": "2", "batch": "4"}
+    settings |= SMALL | {"epochs": "1"} if method == "dino" else {}
+    for number, data in enumerate((crops, people)):
+        made = pretrain(data, tmp_path / str(number), method, settings=settings, progress=False)
+        net = build("micro", (16, 8), class_tokens=2)
+        loaded = start_from(net, made)
+        assert not loaded.unused and all(name.startswith("bottlenecks.") for name in loaded.kept)
+        expected = load_weights(tmp_path / str(number) / "model.safetensors").net.state_dict()
+        same = torch.equal(net.blocks[0].mlp.fc1.weight, expected["blocks.0.mlp.fc1.weight"])
+        assert same == (method == "simclr")  # DINO's is the teacher

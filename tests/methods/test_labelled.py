@@ -1,10 +1,12 @@
 """Methods that learn from labels: their batches, rates, terms, and data they cannot learn from."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet18
 
 from visir.data.dataset import Part
 from visir.data.transforms import Augmentation, View
@@ -162,6 +164,23 @@ def test_mra_adds_its_branch_to_either_base(base, granularity, known):
     assert method.log["memory_alive"] > 0.5 and method.log["memory_share"] > 0
 
 
+@pytest.mark.parametrize(
+    ("own", "base"),
+    [
+        (mra.PRESETS["tiny"], hct.PRESETS["tiny"]),
+        (mra.PRESETS["regdb"], hct.PRESETS["regdb"]),
+        (mra.PRESETS["tiny-agw"], agw.PRESETS["tiny"]),
+        (mra.PRESETS["sysu-agw"], agw.PRESETS["sysu"]),
+    ],
+)
+def test_mra_is_set_against_a_base_of_the_same_settings(own, base, known):
+    shared = vars(base).keys() & vars(own).keys()
+    assert {name: getattr(own, name) for name in shared} == {n: getattr(base, n) for n in shared}
+    if own.network == "resnet-micro":
+        method = mra.Mra(own, known, CPU, 0).base
+        assert {name: getattr(method.config, name) for name in vars(base)} == vars(base)
+
+
 def test_mras_branch_is_the_mean_of_positions_and_what_they_recall(known):
     method = make(mra, known, addressing="cosine")
     maps = torch.rand(8, 128, 2, 1)
@@ -207,6 +226,8 @@ def test_states_come_back_whole(known):
         (mra, {"strips": 1}, "strips=1 is odd"),
         (mra, {"base": "agw", "strips": 4}, "strips=4 do not divide"),
         (agw, {"share_net": 4}, "no shared layer 2"),
+        (agw, {"people": 1}, "people=1 leaves nobody"),
+        (hct, {"people": 1}, "people=1 leaves nobody"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(module, settings, said, known):
@@ -262,3 +283,38 @@ def test_other_methods_never_see_a_label(people, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         train("simclr", people, tmp_path / "run", progress=False)
     assert seen[0].identities is None
+
+
+def test_a_run_whose_labels_have_changed_is_not_resumed(people, tmp_path):
+    data = labelled_folder(people, tmp_path / "crops", BOTH + OTHER)
+    settings = {"size": "32,16", "epochs": "2"}
+    with pytest.raises(KeyboardInterrupt):
+        train("agw", data, tmp_path / "run", settings=settings, progress=False, on_epoch=stop_at(0))
+    labelled_folder(people, data, BOTH + OTHER + [("visible", 9), ("infrared", 9)])
+    with pytest.raises(InputError, match=r"last\.ckpt: does not fit .*size mismatch.*--out"):
+        train("agw", data, tmp_path / "run", resume=True, progress=False)
+
+
+def stop_at(last):
+    def on_epoch(epoch, *_):
+        if epoch > last:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+def test_imagenet_weights_come_from_torchvisions_cache(people, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    settings = {"size": "32,16", "epochs": "1", "network": "resnet18", "images": "2", "people": "2"}
+    cache = tmp_path / "hub" / "checkpoints"
+    words = {"settings": settings, "start": Path("imagenet")}
+    with pytest.raises(InputError, match=r"checkpoints/resnet18-f37072fd\.pth: no such file"):
+        train("agw", people, tmp_path / "a", **words)
+    cache.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), cache / "resnet18-f37072fd.pth")
+    torch.save({}, cache / "resnet18-zzzzzzzz.pth")  # of another recipe
+    train("agw", people, tmp_path / "run", **words)
+    assert "resnet18-f37072fd.pth: 120 tensors loaded" in capsys.readouterr().err
+    words["settings"] = {**settings, "network": "resnet-micro"}
+    with pytest.raises(InputError, match="no such file for the network resnet-micro"):
+        train("agw", people, tmp_path / "b", **words)

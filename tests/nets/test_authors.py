@@ -10,6 +10,7 @@ from visir.nets.foreign import describe
 from visir.nets.regulation import Regulation
 from visir.nets.two_stream import TwoStream
 from visir.nets.weights import load_weights, save_weights, start_from
+from visir.train import train
 from visir.types import InputError
 
 VIS, IR, SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
@@ -130,6 +131,19 @@ def test_the_power_of_the_pooling_has_to_be_said():
     with pytest.raises(InputError, match="--gem-p 10"):
         describe(small_state())
     assert describe(small_state(), 10.0)["net"]["power"] == 10.0
+    for power in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="a number above 0"):
+            describe(small_state(), power)
+
+
+def test_trunks_kept_whole_start_networks_that_share_all_layers_only(tmp_path):
+    with torch.device("meta"):
+        meta = as_agw(TwoStream())
+    state = {name: torch.zeros(value.shape) for name, value in meta.items()}
+    torch.save({"net": state}, tmp_path / "agw.t")
+    with pytest.raises(InputError, match="set share_net=1"):
+        start_from(TwoStream(share_net=2), tmp_path / "agw.t")
+    assert not start_from(TwoStream(), tmp_path / "agw.t").kept
 
 
 def test_a_start_takes_the_strips_and_leaves_the_rest(tmp_path):
@@ -164,6 +178,7 @@ def test_convert_accounts_for_every_tensor_and_overwrites_nothing(tmp_path, caps
     for words, said in (
         ([file, out], "--gem-p 10"),
         ([file, tmp_path / "a.pth", "--gem-p", 10], "something.safetensors"),
+        ([out, tmp_path / "b.safetensors"], "visir's form already"),
     ):
         assert main(["convert", *map(str, words)]) == 2
         assert said in capsys.readouterr().err
@@ -175,3 +190,12 @@ def test_convert_accounts_for_every_tensor_and_overwrites_nothing(tmp_path, caps
     before = out.read_bytes()
     assert main(["convert", str(file), str(out), "--gem-p", "3"]) == 2
     assert out.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_number_of_classes_starts_a_training(people, tmp_path, capsys):
+    net = TwoStream("resnet-micro", share_net=2, strips=2)
+    torch.save({"net": as_hct(net, classes=7)}, tmp_path / "seven.t")
+    train("hct", people, tmp_path / "run", start=tmp_path / "seven.t",
+          settings={"size": "32,16", "strips": "2", "epochs": "1"})  # fmt: skip
+    told = capsys.readouterr().err
+    assert "unused (fc_list.0.bias, fc_list.0.weight" in told

@@ -56,7 +56,8 @@ def jaccard_graph(
     ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
     exact_ND = features_ND.detach().float().contiguous().cpu().numpy()
     ones = np.ones(len(ranks), np.float32)
-    return overlaps(encode(ranks, exact_ND, ones, ones, k1, k2), radius, len(ranks))
+    codes = encode(ranks, exact_ND, ones, ones, k1, k2)
+    return overlaps(codes, codes, radius)
 
 
 def encode(
@@ -87,14 +88,13 @@ def encode(
     return _matrix(lambda a, b: _average(ranks_NK[:, :k2], *parts, a, b), len(ranks_NK))
 
 
-def overlaps(codes: sparse.csr_array, radius: float, count: int) -> sparse.csr_array:
-    """Jaccard distances, up to `radius`, of the first `count` rows' codes to all: (count, N)."""
-    columns = codes.tocsc()
-    parts = codes.indptr, codes.indices, codes.data
-    turned = columns.indptr, columns.indices, columns.data
-    return _matrix(
-        lambda a, b: _overlap(*parts, *turned, np.float32(radius), a, b), count, codes.shape[1]
-    )
+def overlaps(codes: sparse.csr_array, others: sparse.csr_array, radius: float) -> sparse.csr_array:
+    """Jaccard distances, up to `radius`, of each code to each of others: (codes, others)."""
+    turned, width = others.tocsc(), others.shape[0]
+    rows = codes.indptr, codes.indices, codes.data
+    columns = turned.indptr, turned.indices, turned.data
+    near = np.float32(radius)
+    return _matrix(lambda a, b: _overlap(*rows, *columns, width, near, a, b), codes.shape[0], width)
 
 
 def _check_ranks(ranks_NK: IntArray, count: int) -> None:
@@ -241,11 +241,11 @@ def _average(
 def _overlap(
     rows_ptr: Int32Array, rows_col: Int32Array, rows_val: FloatArray,
     cols_ptr: Int32Array, cols_row: Int32Array, cols_val: FloatArray,
-    radius: np.float32, start: int, stop: int,
+    width: int, radius: np.float32, start: int, stop: int,
 ) -> Rows:  # fmt: skip
     """Walk the inverted index: for every row, sum the smaller weights over shared columns."""
-    overlap = np.zeros(len(rows_ptr), np.float32)
-    touched = np.empty(len(rows_ptr), np.int32)
+    overlap = np.zeros(width, np.float32)
+    touched = np.empty(width, np.int32)
     sizes = np.empty(stop - start, np.int32)
     indices, data = np.empty(0, np.int32), np.empty(0, np.float32)
     used = 0

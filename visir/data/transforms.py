@@ -3,7 +3,9 @@
 Colour jitter, pad, crop, flip and normalise as the field does it, then the three operations of CAJ
 (Ye et al., ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray,
 random erasing. Copying a channel after normalisation is not the normalisation of a grey image; that
-is how the published numbers were made, so it is kept.
+is how the published numbers were made, so it is kept. Boxes are erased last, with one value a
+channel; published code erases before it copies channels, so that a box has one of these three
+values, all between .45 and .49, in all channels.
 """
 
 from __future__ import annotations

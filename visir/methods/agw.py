@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visir.data.dataset import TrainingSet
-from visir.data.transforms import Augmentation, View
 from visir.losses import batch_hard, squared_difference, weighted_triplet
 from visir.methods import labelled
 from visir.methods.contract import Plan
@@ -37,7 +36,6 @@ from visir.nets.two_stream import TwoStream, Width
 from visir.types import Batch
 
 Triplets = Literal["weighted", "hard", "squared"]
-PLAIN = Augmentation(View.PLAIN, erasing=0.0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,7 @@ class Agw:
     learns_from_labels: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        labelled.require_sound(config)
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
         self.stage_starts: tuple[int, ...] = ()
@@ -92,7 +91,7 @@ class Agw:
 
     def plan(self, epoch: int) -> Plan:
         """Pad, crop and mirror; nothing is erased."""
-        return labelled.plan(self.config, self.data, self.seed, epoch, [PLAIN], [PLAIN])
+        return labelled.plan(self.config, self.data, self.seed, epoch)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Identities behind the bottleneck, triplets before it."""

@@ -12,10 +12,11 @@ CAJ+ (Ye, Wu, Chen, Shen; TPAMI 2023) lets the views of an image agree on their 
 | joint learning of the three views | `Caj.loss` |
 | co-refinement of CAJ+ | `Caj._refine` |
 
-Deviations: the last epoch is the result (script: the best one on the test identities); features of
-an image and its mirror image are averaged in the test as in all methods here (script: likewise,
-and before with those behind the bottleneck; visir compares the latter alone). The presets of CAJ+
-are named plus; its training for RegDB kept the first paper's views [script].
+Deviations: boxes are erased after channels are copied (script: before; see
+`visir.data.transforms`); the last epoch is the result (script: the best one on the test
+identities); the test compares what lies behind the bottleneck (script: its mean with what lies
+before it). The presets of CAJ+ are named plus; its training for RegDB kept the first paper's views
+[script].
 """
 
 from __future__ import annotations

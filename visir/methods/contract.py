@@ -71,10 +71,14 @@ _POSITIVE = {
     "transport_temperature",
     "transport_slack",
     "lr",
+    "power",
+    "kl_temperature",
+    "address_temperature",
 }
 _SHARES = {
     "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
     "carc_eps", "carc_p0", "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
+    "smoothing", "bleach", "erasing", "gray", "threshold", "trunk_lr",
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ class Config:
     outputs: int = 65536  # of the head [DINO]
     hidden: int = 2048  # width of the head [DINO]
     bottleneck: int = 256  # of the head [DINO]
+    head_norm: bool = False  # batch norm in the head [DINO: with convolutional networks]
     student_temperature: float = 0.1  # [DINO]
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # from, to [DINO]
     warmup: int = 10  # epochs in which the rate rises [DINO], and the teacher's temperature; ours
@@ -77,18 +78,19 @@ PRESETS = {
         small_size=(32, 16),
         network="micro",
         drop_path=0.0,
-        epochs=20,
-        iterations=40,
-        batch=32,
-        small_crops=4,
+        epochs=10,
+        iterations=80,
+        batch=16,
+        small_crops=2,
         small_area=(0.2, 0.6),
-        outputs=2048,
+        outputs=512,
         hidden=256,
         bottleneck=64,
+        head_norm=True,
         teacher_temperature=(0.04, 0.04),
         warmup=2,
         teacher_momentum=0.99,
-        lr=1e-3,
+        lr=2e-3,
         pad=8,
     ),
 }
@@ -244,7 +246,11 @@ def _head(config: Config, net: Vit) -> Any:  # noqa: ANN401 - lightly has no typ
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of its weight norm
         return DINOProjectionHead(
-            net.embedding_dim, config.hidden, config.bottleneck, config.outputs
+            net.embedding_dim,
+            config.hidden,
+            config.bottleneck,
+            config.outputs,
+            batch_norm=config.head_norm,
         )
 
 

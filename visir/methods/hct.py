@@ -27,15 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visir.data.dataset import TrainingSet
-from visir.data.transforms import Augmentation, View
 from visir.losses import hetero_centre_triplet
 from visir.methods import labelled
 from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.two_stream import STRIP_DIM, TwoStream, require_strips
 from visir.types import Batch
-
-PLAIN = Augmentation(View.PLAIN, erasing=0.0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ class Hct:
     learns_from_labels: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        labelled.require_sound(config)
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
         self.stage_starts: tuple[int, ...] = ()
@@ -97,7 +95,7 @@ class Hct:
 
     def plan(self, epoch: int) -> Plan:
         """Pad, crop and mirror; nothing is erased."""
-        return labelled.plan(self.config, self.data, self.seed, epoch, [PLAIN], [PLAIN])
+        return labelled.plan(self.config, self.data, self.seed, epoch)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Identities of all strips; triplets of the whole, and of each strip."""

@@ -18,7 +18,7 @@ from torch import nn
 from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
 from visir.data.samplers import identity_batches
-from visir.data.transforms import Augmentation
+from visir.data.transforms import Augmentation, View
 from visir.methods.contract import Plan
 from visir.nets.build import ResNetName
 from visir.types import InputError, IntArray, Modality
@@ -26,21 +26,21 @@ from visir.types import InputError, IntArray, Modality
 
 @dataclass(frozen=True)
 class Config:
-    """Defaults are AGW's public script's for SYSU-MM01 unless marked otherwise."""
+    """Defaults are those of AGW's public script for SYSU-MM01, [AGW], unless marked otherwise."""
 
-    size: tuple[int, int] = (288, 144)  # input height, width in pixels [script]
+    size: tuple[int, int] = (288, 144)  # input height, width in pixels [AGW]
     network: ResNetName = "resnet50"  # [paper]; "resnet18" and "resnet-micro" are ours
-    power: float = 3.0  # of the generalised mean [script]
-    people: int = 8  # P, identities in a batch [script]
-    images: int = 4  # K, of each identity in each modality [script]
-    epochs: int = 81  # [script]
-    lr: float = 0.1  # of classifiers and bottlenecks [script]
-    trunk_lr: float = 0.1  # factor of it, for the rest [script]
-    warmup: int = 10  # epochs in which the rate rises [script]
-    lr_steps: tuple[int, ...] = (20, 50)  # epochs at which the rate falls to a tenth [script]
-    momentum: float = 0.9  # of the gradient, Nesterov's [script]
-    weight_decay: float = 5e-4  # [script]
-    pad: int = 10  # border before the random crop, pixels [script]
+    power: float = 3.0  # of the generalised mean [AGW]
+    people: int = 8  # P, identities in a batch [AGW]
+    images: int = 4  # K, of each identity in each modality [AGW]
+    epochs: int = 81  # [AGW]
+    lr: float = 0.1  # of classifiers and bottlenecks [AGW]
+    trunk_lr: float = 0.1  # factor of it, for the rest [AGW]
+    warmup: int = 10  # epochs in which the rate rises [AGW]
+    lr_steps: tuple[int, ...] = (20, 50)  # epochs at which the rate falls to a tenth [AGW]
+    momentum: float = 0.9  # of the gradient, Nesterov's [AGW]
+    weight_decay: float = 5e-4  # [AGW]
+    pad: int = 10  # border before the random crop, pixels [AGW]
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -56,6 +56,20 @@ TINY: dict[str, Any] = {
 """What the tiny presets change: a narrow network that nothing has trained before."""
 
 
+PLAIN = Augmentation(View.PLAIN, erasing=0.0)
+"""A view that is cropped and perhaps mirrored, no more."""
+
+
+def require_sound(config: Config) -> None:
+    """Refuse batches in which nobody can be told from anybody.
+
+    Raises:
+        InputError: fewer than two identities in a batch.
+    """
+    if config.people < 2:
+        raise InputError("--set: people=1 leaves nobody to be told from; set at least 2")
+
+
 def known(data: TrainingSet) -> IntArray:
     """The identities, of a method that was given them."""
     if data.identities is None:
@@ -65,7 +79,7 @@ def known(data: TrainingSet) -> IntArray:
 
 def plan(
     config: Config, data: TrainingSet, seed: int, epoch: int,
-    visible: Sequence[Augmentation], infrared: Sequence[Augmentation],
+    visible: Sequence[Augmentation] = (PLAIN,), infrared: Sequence[Augmentation] = (PLAIN,),
 ) -> Plan:  # fmt: skip
     """One pass over the larger modality.
 
@@ -123,12 +137,13 @@ def sgd(config: Config, trunk: Iterable[nn.Module], top: Iterable[nn.Module]) ->
                         if weight.requires_grad], "lr_scale": scale}
             for parts, scale in groups
         ],
-        lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=True,
+        lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
     )  # fmt: skip
 
 
 def classifier(width: int, data: TrainingSet, bias: bool) -> nn.Linear:
-    """A linear classifier of the training identities, weights N(0, .001) [script]."""
+    """A linear classifier of the training identities, weights N(0, .001) [AGW]."""
     layer = nn.Linear(width, int(known(data).max()) + 1, bias=bias)
     nn.init.normal_(layer.weight, 0.0, 0.001)
     if bias:

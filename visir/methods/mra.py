@@ -38,7 +38,7 @@ from visir.methods.contract import Plan
 from visir.nets.build import Features
 from visir.nets.precision import product_dtype
 from visir.nets.regulation import Recalled, Regulation, alignment
-from visir.nets.two_stream import in_strips, require_strips
+from visir.nets.two_stream import Width, in_strips, require_strips
 from visir.types import Batch, InputError
 
 
@@ -47,6 +47,7 @@ class Config(hct.Config):
     """Defaults are the authors' for SYSU-MM01 unless marked otherwise."""
 
     base: Literal["hct", "agw"] = "hct"  # what the memory is attached to [paper: both]
+    non_local: Width = "published"  # of AGW, as that method has it
     granularity: Literal["single", "multi"] = "multi"  # SG-MRA, or MG-MRA [paper]
     classes: int = 206  # coarsest prototypes; 0 as many as training identities [script: both sets]
     instances: int = 5  # prototypes of a class [script]
@@ -65,11 +66,21 @@ class Config(hct.Config):
     smoothing: float = 0.1  # share of the labels spread over all identities [script]
 
 
+_REGDB: dict[str, Any] = {"lr": 0.1, "people": 8, "images": 4}  # [readme]
+_AGW: dict[str, Any] = {  # of AGW's own presets, whatever the data set
+    **{field.name: getattr(agw.PRESETS["sysu"], field.name) for field in fields(labelled.Config)},
+    "base": "agw",
+    "share_net": 1,
+}
 PRESETS = {
     "sysu": Config(),
-    "regdb": Config(lr=0.1, people=8, images=4, power=10.0),
-    "tiny": Config(**hct.TINY, classes=0),
-}
+    "regdb": Config(**_REGDB, power=10.0),  # [HCT's; in the released file of MG-MRA 3]
+    "tiny": Config(**hct.TINY, lr=0.1, classes=0),
+    "sysu-agw": Config(**_AGW),
+    "regdb-agw": Config(**_AGW),
+    "tiny-agw": Config(**{**_AGW, **labelled.TINY, "strips": 4, "classes": 0,
+                          "non_local": "intended"}),
+}  # fmt: skip
 
 
 class Mra:
@@ -176,8 +187,8 @@ class Mra:
 def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> hct.Hct | agw.Agw:
     if config.base == "hct":
         return hct.Hct(config, data, device, seed)
-    common = {field.name: getattr(config, field.name) for field in fields(labelled.Config)}
-    return agw.Agw(agw.Config(**common), data, device, seed)
+    shared = {name: getattr(config, name) for name in vars(agw.Config()) if hasattr(config, name)}
+    return agw.Agw(agw.Config(**shared), data, device, seed)
 
 
 def _require_sound(config: Config) -> None:

@@ -31,7 +31,7 @@ from visir.losses import nt_xent
 from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.vit import Vit
-from visir.types import Batch
+from visir.types import Batch, Modality
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class SimCLR:
     """Instance discrimination within each modality."""
 
     presets: ClassVar[dict[str, Config]] = PRESETS
+    one_modality_will_do: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.seed = config, data, seed
@@ -96,14 +97,20 @@ class SimCLR:
                 self.data, self.config.batch, self.config.iterations, self.seed, epoch
             ),
             steps=self.config.iterations,
+            warnings=[
+                f"there is no {modality.value} image; only the {modality.other.value} ones teach"
+                for modality in Modality
+                if epoch == 0 and not len(self.data.rows(modality))
+            ],
             lr=self.config.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2,
         )
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """One NT-Xent term a modality."""
+        """One NT-Xent term for each modality there is."""
         return {
             name: nt_xent(outputs.embedding[mask], self.config.temperature)
             for name, mask in (("visible", ~batch.infrared), ("infrared", batch.infrared))
+            if mask.any()
         }
 
     def after_step(self, batch: Batch, outputs: Features) -> None:

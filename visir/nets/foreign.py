@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,9 @@ from visir.nets.build import Network
 from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 from visir.types import InputError
+
+SAME = "give the network the file's own size, class_tokens, share_net, non_local and strips"
+"""The mend where a file's tensors do not fit a network."""
 
 _VIS, _IR, _SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
 _TRUNKS = (_VIS, _IR, _SHARED)
@@ -105,6 +108,8 @@ def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[st
 
 
 def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> dict[str, Any]:
+    if power is not None and not 0 < power < math.inf:
+        raise InputError(f"--gem-p {power}: a power is a number above 0; HCT's are 3 and 10")
     own = {name.removeprefix(_VIS).split(".")[0] for name in whole if name.startswith(_VIS)}
     strips = len(_numbers(whole, "local_conv_list."))
     attention = whole.get("NL_2.0.theta.weight")
@@ -116,8 +121,7 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
     net = {
         "size": "resnet50",
         "image_size": [288, 144],
-        # Where all layers lie in all trunks, those of one's own are never used.
-        "share_net": 1 if "layer4" in own else len(own & {"conv1", *LAYERS}),
+        "share_net": 1 if _whole_trunks(whole) else len(own & {"conv1", *LAYERS}),
         "non_local": "off",
         "strips": strips,
         "power": 3.0 if power is None else power,
@@ -129,6 +133,11 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
     if "mem_rep.memory.weight" in whole:
         method = "mra"
     return {"net": net, "method": method, "precision": "auto"}
+
+
+def _whole_trunks(names: Iterable[str]) -> bool:
+    """Whether every trunk holds all layers: AGW's way, whose own layers are then never used."""
+    return {f"{trunk}layer4.0.conv1.weight" for trunk in _TRUNKS} <= set(names)
 
 
 def _numbers(names: Iterable[str], prefix: str) -> set[str]:
@@ -163,7 +172,7 @@ def grid_of(positions: int) -> tuple[int, int]:
         InputError: the positions make no such grid.
     """
     for ratio in (2, 3):
-        columns = isqrt(positions // ratio)
+        columns = math.isqrt(positions // ratio)
         if ratio * columns * columns == positions:
             return ratio * columns, columns
     raise InputError(
@@ -180,9 +189,7 @@ def _renamed(
     unused = sorted(whole.keys() - sources.values())
     left_over = [name for name in unused if not name.startswith(spare)]
     if left_over:
-        raise InputError(
-            f"tensor {left_over[0]} has no place in this network; start from the same network size"
-        )
+        raise InputError(f"tensor {left_over[0]} has no place in this network; {SAME}")
     state = {name: whole[source] for name, source in sources.items()}
     return Translation(state, tuple(unused), may_stay)
 
@@ -202,6 +209,11 @@ def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation
 
     Memories, classifiers and, where strips are compared, the bottleneck serve in training only.
     """
+    if _whole_trunks(whole) and net.described["share_net"] != 1:
+        raise InputError(
+            "its networks share all layers behind the stem, and what it holds of others was never "
+            "used; set share_net=1"
+        )
     sources = {}
     for name in net.state_dict():
         source = _two_stream_name(name)
@@ -216,7 +228,7 @@ def _two_stream_name(name: str) -> str:
     if name.startswith("non_local."):
         place, rest = name.removeprefix("non_local.").split(".", 1)
         layer, block = place.removeprefix("layer").split("_")
-        first = {"2": 2, "3": 3}[layer]  # of ResNet-50's layers of 4 and 6 blocks
+        first = {"2": 2, "3": 3}[layer]  # block that one follows in ResNet-50
         rest = rest.replace("g.", "g.0.", 1) if rest.startswith("g.") else rest
         return f"NL_{layer}.{int(block) - first}.{rest}"
     part = f"{name.partition('.')[0]}."
@@ -255,6 +267,11 @@ def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
             sources[f"vis_stem.{rest}"] = sources[f"ir_stem.{rest}"] = name
         elif name.startswith(("blocks.", "norm.")) or name in ("cls_token", "pos_embed"):
             sources[name] = name
+    if whole["cls_token"].shape[1] != 1:
+        raise InputError(
+            f"has {whole['cls_token'].shape[1]} class tokens, a backbone has one; give the run "
+            "folder of the training it comes from"
+        )
     spare = ("head", "dist", "pre_logits", "fc.", "classifier", "bottleneck")
     found = _renamed(whole, sources, spare, ("bottlenecks.",))
     state, tokens = found.state, net.class_tokens

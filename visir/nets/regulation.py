@@ -30,7 +30,8 @@ def read(
         keys_MC: (M, C) what items answer to; the items themselves, as published.
         items_MC: (M, C).
         threshold: t, of the weights.
-        dtype: of the products; sums, softmax and results are float32.
+        dtype: of the products and of what comes out of each; the softmax, its gradient and the
+            weights kept for the backward pass are float32.
 
     Returns:
         (T, C) float32, zero where no weight passes the threshold.

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from visir.nets.build import Network, build
-from visir.nets.foreign import describe, translate
+from visir.nets.foreign import SAME, describe, translate
 from visir.nets.pickles import read_checkpoint
 from visir.nets.vit import Vit
 from visir.run import atomic_write
@@ -108,8 +110,10 @@ def convert(path: Path, out: Path, power: float | None = None) -> Opened:
         power: as for `load_weights`.
 
     Raises:
-        InputError: as `load_weights`, another ending, or a file in the way.
+        InputError: as `load_weights`, another ending, a file in the way, or one of visir's.
     """
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path}: is in visir's form already; only others are converted")
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: name the file to write something.safetensors")
     if out.exists():
@@ -140,6 +144,31 @@ def start_from(net: Network, path: Path) -> Loaded:
     return Loaded(len(whole) - len(found.unused), found.unused, kept)
 
 
+def cached_imagenet(net: Network) -> Path:
+    """Torchvision's ImageNet weights of the first recipe, where its own cache has them.
+
+    Raises:
+        InputError: not a ResNet of torchvision's, or the cache has no such file.
+    """
+    known = {
+        "resnet18": ResNet18_Weights.IMAGENET1K_V1,
+        "resnet50": ResNet50_Weights.IMAGENET1K_V1,
+    }
+    size = net.described["size"]
+    if size not in known:
+        raise InputError(
+            f"--start imagenet: there is no such file for the network {size}; set "
+            "network=resnet50 or resnet18, or name a file"
+        )
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(known[size].url).name
+    if not path.is_file():
+        raise InputError(
+            f"--start imagenet: {path}: no such file; put torchvision's there, name another with "
+            "--start, or leave the option out"
+        )
+    return path
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Errors in here are about this file."""
@@ -160,20 +189,17 @@ def _fill(
     own = net.state_dict()
     left_over = sorted(state.keys() - own.keys())
     if left_over:
-        raise InputError(
-            f"{path}: tensor {left_over[0]} has no place in this network; start from the same "
-            "network size"
-        )
+        raise InputError(f"{path}: tensor {left_over[0]} has no place in this network; {SAME}")
     kept = sorted(own.keys() - state.keys())
     for name in kept:
         # Files written before batch norm counted its batches lack the counters.
         if not name.startswith(may_stay) and not name.endswith("num_batches_tracked"):
-            raise InputError(f"{path}: tensor {name} is missing; start from the same network size")
+            raise InputError(f"{path}: tensor {name} is missing; {SAME}")
     for name, value in state.items():
         if own[name].shape != value.shape:
             raise InputError(
                 f"{path}: tensor {name} is {tuple(value.shape)}, "
-                f"the network needs {tuple(own[name].shape)}; use the same size and class tokens"
+                f"the network needs {tuple(own[name].shape)}; {SAME}"
             )
     net.load_state_dict({**own, **state})
     return tuple(kept)
