@@ -198,7 +198,8 @@ def losses(count: int) -> list[str]:
     torch.manual_seed(0)
     labels = torch.arange(8).repeat_interleave(4).repeat(2)
     infrared = torch.arange(64) >= 32
-    features = torch.randn(64, WIDTH, requires_grad=True)
+    # Near ones: the plain weights of far images are 0 / 1e-6, see docs/methods/agw.md.
+    features = (0.1 * torch.randn(64, WIDTH)).requires_grad_()
     pairs = {
         "weighted triplets": (
             lambda: weighted_triplet(features, labels), lambda: plain_weighted(features, labels),
