@@ -21,7 +21,7 @@ import numpy as np
 from demo import spread
 
 from visir.data.manifest import open_benchmark
-from visir.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS
+from visir.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS, demo
 from visir.embed import load
 from visir.evaluate import evaluate
 from visir.run import Run
@@ -112,11 +112,14 @@ def rows(layout: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
     return lines
 
 
-def beside_the_demo(demo: Path, found: dict[str, list[dict[str, float]]]) -> list[str]:
+def beside_the_demo(folder: Path, found: dict[str, list[dict[str, float]]]) -> list[str]:
     """Labels against none, on the same people."""
     unlabelled = []
     for seed in range(len(found["agw"])):
-        lines = [line for line in Run(demo / str(seed)).read_metrics() if line["kind"] == "scores"]
+        run = Run(folder / str(seed))
+        if not run.scores.exists():
+            demo(run.folder, seed, say=print)
+        lines = [line for line in run.read_metrics() if line["kind"] == "scores"]
         unlabelled.append(lines[-1]["mAP"])
     without = 100 * np.array(unlabelled)
     over = {

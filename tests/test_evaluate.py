@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,3 +293,9 @@ def test_a_run_whose_data_moved_is_refused(run):
     (folder / "config.yaml").write_text("method: adca\n")
     with pytest.raises(InputError, match=r"config\.yaml: key 'data' is missing"):
         evaluate_run(folder)
+
+
+def test_scoring_features_needs_neither_torch_nor_numba_to_be_imported() -> None:
+    code = "import sys, visir.evaluate; print({'torch', 'numba'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -72,13 +72,11 @@ class Embedder:
         precision: "auto", "bf16" or "fp32", as it was trained.
         dataset: name of the benchmark it was trained on; None where unknown.
         split: that benchmark's split; None where it has only one.
-        flip: whether descriptors are means over an image and its mirror image.
+        flip: whether descriptors are means over an image and its mirror image; may be changed.
     """
 
-    def __init__(
-        self, net: Network, about: dict[str, Any], device: str = "cpu", flip: bool = True
-    ) -> None:
-        self.flip = flip
+    def __init__(self, net: Network, about: dict[str, Any], device: str = "cpu") -> None:
+        self.flip = True
         self.device = resolve_device(device)
         self.net = net.to(self.device).eval()
         height, width = about["net"]["image_size"]

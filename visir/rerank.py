@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
-from visir.cluster.jaccard import encode, overlaps
 from visir.ranking import best
 from visir.types import FloatArray, InputError
 
@@ -40,6 +38,8 @@ def k_reciprocal(
     Raises:
         InputError: a feature is not finite, or nobody to compare with.
     """
+    from visir.cluster.jaccard import encode, overlaps  # late: numba and torch take their time
+
     features_ND = _together(query_QD, gallery_GD)
     count, total = len(query_QD), len(features_ND)
     square = np.einsum("nd,nd->n", features_ND, features_ND)
@@ -80,6 +80,8 @@ def random_walk(query_QD: FloatArray, gallery_GD: FloatArray, stay: float = 0.95
     Raises:
         InputError: a feature is not finite, or nobody to compare with.
     """
+    import torch  # late, as above
+
     features = torch.from_numpy(_together(query_QD, gallery_GD))
     query, gallery = features[: len(query_QD)], features[len(query_QD) :]
     steps = (gallery @ gallery.T).fill_diagonal_(0).softmax(dim=1)

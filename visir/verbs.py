@@ -226,15 +226,12 @@ def convert(file: Path, out: Path, /, *, gem_p: float | None = None) -> None:
     from visir.nets.weights import convert as convert_weights
 
     net, about, loaded = convert_weights(file, out, gem_p)
-    print(f"{out}: written, a network of {about['method']} for {_by(about['net']['image_size'])}")
+    size = "x".join(map(str, about["net"]["image_size"]))
+    print(f"{out}: written, a network of {about['method']} for {size}")
     print(f"{type(net).__name__}: {', '.join(f'{k}={v}' for k, v in net.described.items())}")
     print(loaded)
     if loaded.unused:
         print("unused:", ", ".join(loaded.unused))
-
-
-def _by(size: list[int]) -> str:
-    return "x".join(map(str, size))
 
 
 def evaluate(

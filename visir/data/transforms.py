@@ -14,13 +14,12 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from visir.data.draws import key, uniforms
-from visir.types import IntArray
+from visir.types import BoolArray, IntArray
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -83,7 +82,7 @@ def augment(
     return erase(images, rows, stream, how.erasing)
 
 
-def _bleach(pixels: Tensor, chosen: npt.NDArray[np.bool_]) -> Tensor:
+def _bleach(pixels: Tensor, chosen: BoolArray) -> Tensor:
     """Copy of (B, H, W, 3) uint8 pixels, the chosen images' three channels all their luma."""
     rows = torch.from_numpy(np.flatnonzero(chosen)).to(pixels.device)
     luma = _gray(pixels[rows].permute(0, 3, 1, 2).float()).round().to(torch.uint8)

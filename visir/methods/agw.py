@@ -21,7 +21,7 @@ gives them half the channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ from torch.nn import functional as F
 from visir.data.dataset import TrainingSet
 from visir.losses import batch_hard, squared_difference, weighted_triplet
 from visir.methods import labelled
-from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.two_stream import TwoStream, Width
 from visir.types import Batch
@@ -57,23 +56,18 @@ PRESETS = {
 }
 
 
-class Agw:
+class Agw(labelled.Learner):
     """Identities and weighted triplets on one pooled descriptor.
 
-    Attributes:
-        trunk: what learns at the trunk's rate.
-        head: the bottleneck.
-        top: the classifier.
+    Its head is the bottleneck, its top the classifier.
     """
 
     presets: ClassVar[dict[str, Config]] = PRESETS
-    learns_from_labels: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         labelled.require_sound(config)
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
-        self.stage_starts: tuple[int, ...] = ()
         self.model = TwoStream(config.network, config.share_net, config.non_local, config.power).to(
             device
         )
@@ -84,14 +78,6 @@ class Agw:
         self.top = nn.ModuleDict(
             {"classifier": labelled.classifier(self.model.embedding_dim, data, bias=False)}
         ).to(device)
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Descent; the bottleneck learns as fast as the classifier."""
-        return labelled.sgd(self.config, self.trunk, [self.head, self.top])
-
-    def plan(self, epoch: int) -> Plan:
-        """Pad, crop and mirror; nothing is erased."""
-        return labelled.plan(self.config, self.data, self.seed, epoch)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Identities behind the bottleneck, triplets before it."""
@@ -112,14 +98,3 @@ class Agw:
                 return batch_hard(pooled, labels, config.margin)
             case "squared":
                 return squared_difference(pooled, labels, config.sharpness, config.scale)
-
-    def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Nothing is kept between steps."""
-
-    def state(self) -> dict[str, Any]:
-        """The classifier."""
-        return self.top.state_dict()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.top.load_state_dict(state)

@@ -32,7 +32,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.transforms import Augmentation, View
 from visir.methods import agw, labelled
 from visir.methods.contract import Plan
-from visir.nets.build import Features
+from visir.nets.features import Features
 from visir.types import Batch
 
 Refine = Literal["off", "weak", "strong", "both"]

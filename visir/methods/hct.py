@@ -29,7 +29,6 @@ from torch.nn import functional as F
 from visir.data.dataset import TrainingSet
 from visir.losses import hetero_centre_triplet
 from visir.methods import labelled
-from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.two_stream import STRIP_DIM, TwoStream, require_strips
 from visir.types import Batch
@@ -60,23 +59,18 @@ TINY: dict[str, Any] = {**labelled.TINY, **_REGDB, "power": 3.0, "strips": 4}
 PRESETS = {"sysu": Config(), "regdb": Config(**_REGDB), "tiny": Config(**TINY)}
 
 
-class Hct:
+class Hct(labelled.Learner):
     """Identities on every strip, centre triplets on every strip and on all together.
 
-    Attributes:
-        trunk: what learns at the trunk's rate.
-        head: the strips' heads.
-        top: classifiers of the strips.
+    Its head are those of the strips, its top their classifiers.
     """
 
     presets: ClassVar[dict[str, Config]] = PRESETS
-    learns_from_labels: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         labelled.require_sound(config)
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
-        self.stage_starts: tuple[int, ...] = ()
         require_strips(config.size[0], config.strips)
         self.model = TwoStream(
             config.network, config.share_net, power=config.power, strips=config.strips
@@ -89,41 +83,21 @@ class Hct:
             labelled.classifier(STRIP_DIM, data, bias=True) for _ in range(config.strips)
         ).to(device)
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Descent; the strips' heads learn as fast as their classifiers."""
-        return labelled.sgd(self.config, self.trunk, [self.head, self.top])
-
-    def plan(self, epoch: int) -> Plan:
-        """Pad, crop and mirror; nothing is erased."""
-        return labelled.plan(self.config, self.data, self.seed, epoch)
-
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Identities of all strips; triplets of the whole, and of each strip."""
-        strips = outputs.tokens.unbind(dim=1)
+        config, strips = self.config, outputs.tokens.unbind(dim=1)
         logits = torch.stack([head(strip) for head, strip in zip(self.top, strips, strict=True)])
         identity = F.cross_entropy(
             logits.flatten(0, 1),
             batch.labels.repeat(len(strips)),
-            label_smoothing=self.config.smoothing,
+            label_smoothing=config.smoothing,
         )
-        config = self.config
         single = torch.stack([centre_triplets(config, strip, batch) for strip in strips]).sum()
         return {
             "identity": len(strips) * identity,
             "triplets": centre_triplets(config, outputs.embedding, batch),
             "strip_triplets": config.strip_weight * single,
         }
-
-    def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Nothing is kept between steps."""
-
-    def state(self) -> dict[str, Any]:
-        """The classifiers."""
-        return self.top.state_dict()
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.top.load_state_dict(state)
 
 
 def centre_triplets(config: Config, features_BD: Tensor, batch: Batch) -> Tensor:

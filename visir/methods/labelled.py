@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visir.data.dataset import Part, TrainingSet
 from visir.data.draws import generator
@@ -21,7 +21,9 @@ from visir.data.samplers import identity_batches
 from visir.data.transforms import Augmentation, View
 from visir.methods.contract import Plan
 from visir.nets.build import ResNetName
-from visir.types import InputError, IntArray, Modality
+from visir.nets.features import Features
+from visir.nets.two_stream import TwoStream
+from visir.types import Batch, InputError, IntArray, Modality
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,50 @@ def require_sound(config: Config) -> None:
     """
     if config.people < 2:
         raise InputError("--set: people=1 leaves nobody to be told from; set at least 2")
+
+
+class Learner(Protocol):
+    """What AGW and HCT answer the loop alike; each adds its network and its loss.
+
+    Attributes:
+        trunk: what learns at the trunk's rate.
+        head: what the network puts on top of it, learning at the whole rate.
+        top: the classifiers, which only training needs.
+    """
+
+    learns_from_labels: ClassVar[bool] = True
+    stage_starts: Sequence[int] = ()
+    config: Config
+    data: TrainingSet
+    seed: int
+    epochs: int
+    model: TwoStream
+    trunk: nn.Module
+    head: nn.Module
+    top: nn.Module
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Descent; the head learns as fast as the classifiers."""
+        return sgd(self.config, [self.trunk], [self.head, self.top])
+
+    def plan(self, epoch: int) -> Plan:
+        """Pad, crop and mirror; nothing is erased."""
+        return plan(self.config, self.data, self.seed, epoch)
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Named terms; the loop adds them up."""
+
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """Nothing is kept between steps."""
+        return
+
+    def state(self) -> dict[str, Any]:
+        """The classifiers."""
+        return self.top.state_dict()
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.top.load_state_dict(state)
 
 
 def known(data: TrainingSet) -> IntArray:

@@ -35,7 +35,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.draws import generator
 from visir.methods import agw, hct, labelled
 from visir.methods.contract import Plan
-from visir.nets.build import Features
+from visir.nets.features import Features
 from visir.nets.precision import product_dtype
 from visir.nets.regulation import Recalled, Regulation, alignment
 from visir.nets.two_stream import Width, in_strips, require_strips
@@ -119,7 +119,6 @@ class Mra:
             }
         ).to(device)
         self.epoch, self.step = 0, 0
-        self.seen: dict[str, list[float]] = {}
         self.log: dict[str, float] = {}
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -130,7 +129,7 @@ class Mra:
 
     def plan(self, epoch: int) -> Plan:
         """The base's plan; what the memory is seen doing joins its log."""
-        self.epoch, self.step, self.seen, self.log = epoch, 0, {}, {}
+        self.epoch, self.step, self.log = epoch, 0, {}
         return replace(self.base.plan(epoch), log=self.log)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
@@ -167,8 +166,8 @@ class Mra:
             "memory_share": (lengths["whole"] / inputs.norm(dim=1).clamp(min=1e-12)).mean(),
         }
         for name, value in now.items():
-            self.seen.setdefault(name, []).append(float(value))
-            self.log[name] = round(sum(self.seen[name]) / len(self.seen[name]), 5)
+            before = self.log.get(name, 0.0)  # the mean of the steps so far
+            self.log[name] = before + (float(value) - before) / (self.step + 1)
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Count the steps, which the strips' order is drawn from."""
@@ -184,7 +183,7 @@ class Mra:
         self.branch.load_state_dict(state["branch"])
 
 
-def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> hct.Hct | agw.Agw:
+def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> labelled.Learner:
     if config.base == "hct":
         return hct.Hct(config, data, device, seed)
     shared = {name: getattr(config, name) for name in vars(agw.Config()) if hasattr(config, name)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -216,21 +216,21 @@ def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation
         )
     sources = {}
     for name in net.state_dict():
-        source = _two_stream_name(name)
+        source = _two_stream_name(name, list(net.non_local))
         if source in whole:
             sources[name] = source
     spare = (*_TRAINING_ONLY, *_TRUNKS, *("bottleneck.",) * bool(net.strips))
     return _renamed(whole, sources, spare)
 
 
-def _two_stream_name(name: str) -> str:
-    """What the checkpoints call a tensor of ours."""
+def _two_stream_name(name: str, attended: Sequence[str]) -> str:
+    """What the checkpoints call a tensor of ours; `attended` are the non-local blocks' places."""
     if name.startswith("non_local."):
         place, rest = name.removeprefix("non_local.").split(".", 1)
-        layer, block = place.removeprefix("layer").split("_")
-        first = {"2": 2, "3": 3}[layer]  # block that one follows in ResNet-50
+        layer = place.split("_")[0]
+        number = [other for other in attended if other.startswith(layer)].index(place)
         rest = rest.replace("g.", "g.0.", 1) if rest.startswith("g.") else rest
-        return f"NL_{layer}.{int(block) - first}.{rest}"
+        return f"NL_{layer.removeprefix('layer')}.{number}.{rest}"
     part = f"{name.partition('.')[0]}."
     return _TWO_STREAM[part] + name.removeprefix(part)
 
