@@ -93,6 +93,7 @@ PRESETS = {
         camera_from=0,
         camera_iterations=10,
         camera_eps=(0.5,),
+        neighbour_ratio=0.7,  # at .9 a list of this network holds the image alone
         mate_switch=20,
         optimizer="adam",
         lr=(1e-3, 1e-3),
