@@ -81,7 +81,7 @@ def trained(folder: Path, name: str, seed: int, layout: str) -> dict[str, float]
         benchmark, key = open_benchmark(folder / "people"), PROTOCOLS[layout]
         mean = evaluate(load(run.folder), benchmark, [key]).results[key].mean
         lines = run.read_metrics()
-        plan = [line for line in lines if line["kind"] == "plan"][-1]
+        plan = next((line for line in reversed(lines) if line["kind"] == "plan"), {})
         seconds = sum(line["seconds"] for line in lines if line["kind"] == "epoch")
         kept = {key: plan[key] for key in KEPT if key in plan}
         measured = {"rank1": mean.rank1, "mAP": mean.mAP, "minutes": seconds / 60, **kept}

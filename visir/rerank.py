@@ -13,7 +13,7 @@ import numpy as np
 from visir.ranking import best
 from visir.types import FloatArray, InputError
 
-_BLOCK = 2**24  # distances held at once
+_BLOCK = 2**21  # distances held at once
 
 
 def k_reciprocal(
