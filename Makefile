@@ -40,7 +40,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 # Keeps the versions that are pinned already; `make lock UPGRADE=--upgrade` takes newer ones.
 lock: venv
-	$(UV) pip compile -q pyproject.toml --extra dev --extra pretrain --universal --generate-hashes \
+	$(UV) pip compile -q pyproject.toml --extra dev --extra pretrain --extra export \
+	  --extra postgres --extra serve --extra video --universal --generate-hashes \
 	  --no-header --no-annotate $(UPGRADE) -o requirements.lock
 
 clean:

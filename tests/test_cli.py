@@ -170,7 +170,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
         return SimpleNamespace(results={"first": result})
 
     monkeypatch.setattr("visir.evaluate.evaluate", score)
-    on_epoch = verbs._score_every(2, tmp_path, Path("d"), None, 1)
+    on_epoch = verbs.learning._score_every(2, tmp_path, Path("d"), None, 1)
     assert on_epoch(-1, None, "network") == 0.5
     plan = SimpleNamespace(stage="stage 1")
     assert [on_epoch(epoch, plan, "network") for epoch in range(4)] == [None, 0.5, None, 0.5]

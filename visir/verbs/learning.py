@@ -1,112 +1,17 @@
-"""What the command line can do: one verb for each use, each a thin call of one Python function.
-
-Nothing heavy is imported until a verb runs, so that help answers at once.
-"""
+"""Verbs around a training run: start, score, look at it."""
 
 from __future__ import annotations
 
 import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from visir.verbs.terminal import on_terminal
 
 if TYPE_CHECKING:
     from visir.embed import Embedder
     from visir.methods.contract import Plan
     from visir.train import OnEpoch
-
-
-def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
-    """Show everything on synthetic people: data, training, scores, a search, a report.
-
-    Args:
-        out: folder to write; the report is report.html in it.
-        seed: of the people and of the training.
-    """
-    from visir.demo import demo as run_demo
-
-    run_demo(out, seed, say=print)
-
-
-def synth(
-    out: Path,
-    /,
-    *,
-    layout: Literal["sysu", "regdb", "llcm"] = "sysu",
-    twin: Literal["sysu", "regdb"] | None = None,
-    ids: int = 24,
-    images: int = 4,
-    train_ids: int | None = None,
-    size: str | None = None,
-    unpaired: float = 0.0,
-    seed: int = 0,
-    workers: int = 0,
-    device: str = "cpu",
-) -> None:
-    """Make a data set of synthetic people, in the folder layout of a public data set.
-
-    Args:
-        out: folder to write; a run that was stopped goes on with what is missing.
-        layout: the public data set whose folders and sensors are taken over.
-        twin: make that data set's exact identities and image counts; overrules --ids, --images.
-        ids: number of identities, training and test together.
-        images: number of images of each identity in each camera that sees it.
-        train_ids: number of identities for training; half of them where not given.
-        size: height x width of the images, in pixels; 288x144 where not given, regdb 128x64.
-        unpaired: share (0 to 1) of training identities seen in one modality only.
-        seed: of everything that is drawn; the same seed gives the same images.
-        workers: number of processes; 0 takes one for each core.
-        device: where images are rendered: cpu, cuda.
-    """
-    from visir.synth.write import synthesise
-
-    synthesise(
-        out,
-        layout=layout,
-        twin=twin,
-        ids=ids,
-        images=images,
-        train_ids=train_ids,
-        size=size,
-        unpaired=unpaired,
-        seed=seed,
-        workers=workers,
-        device=device,
-        progress=_on_terminal(),
-    )
-
-
-def check(data: Path, /, *, layout: str | None = None) -> int:
-    """Say what a data set's folder holds, what is missing and what is broken.
-
-    Exits with 1 where there is something to mend.
-
-    Args:
-        data: the data set's folder.
-        layout: sysu, regdb, llcm or folder; found out where not given.
-    """
-    from visir.data.check import check as inspect_data
-
-    report = inspect_data(data, layout, progress=_on_terminal())
-    print(report.text)
-    return 1 if report.problems else 0
-
-
-def prepare(layout: Literal["sysu", "regdb"], raw: Path, out: Path, /) -> None:
-    """Copy a raw data set into a Market-1501 style tree, for other people's code.
-
-    visir itself reads the raw folders. A copy that was stopped goes on where it was.
-
-    Args:
-        layout: which data set it is.
-        raw: the raw data set's folder.
-        out: folder to write.
-    """
-    from visir.data.prepare import prepare as copy
-
-    copy(layout, raw, out, progress=_on_terminal())
-    print(f"{out}: written")
 
 
 def train(
@@ -271,62 +176,12 @@ def evaluate(
     evaluations = []
     for run, own in zip(runs, splits, strict=True):
         found = evaluate_run(
-            run, data, protocols or None, device, _on_terminal(), layout, own, rerank, not no_flip
+            run, data, protocols or None, device, on_terminal(), layout, own, rerank, not no_flip
         )
         evaluations.append(found)
         print(f"{run}\n\n{found.table()}\n")
     if len(runs) > 1:
         print(f"all {len(runs)} runs\n\n{merge(evaluations).table()}")
-
-
-def search(
-    run: Path,
-    images: tuple[Path, ...],
-    /,
-    *,
-    gallery: Path,
-    k: int = 10,
-    modality: Literal["visible", "infrared"] | None = None,
-    same_modality: bool = False,
-    gallery_modality: Literal["visible", "infrared"] | None = None,
-    out: Path | None = None,
-    json: bool = False,
-    device: str = "auto",
-) -> None:
-    """Rank a gallery's images by likeness to the people on query images.
-
-    Args:
-        run: run folder or weights file.
-        images: the query images.
-        gallery: folder of a data set, or of crops.
-        k: hits to list for each query (also -k).
-        modality: of the query images; found out for each where not given.
-        same_modality: rank images of the query's own modality too.
-        gallery_modality: of those gallery images no folder name says it of.
-        out: folder to write search.json and the contact sheet search.png to.
-        json: print JSON instead of a table.
-        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU where there is one.
-    """
-    from visir.gallery import search as search_gallery
-
-    result = search_gallery(
-        run,
-        gallery,
-        images,
-        modality,
-        k,
-        out,
-        device,
-        same_modality=same_modality,
-        gallery_modality=gallery_modality,
-        progress=_on_terminal(),
-    )
-    if json:
-        from json import dumps
-
-        print(dumps(result.as_json(), indent=1))
-    else:
-        print(result.table())
 
 
 def report(run: Path, /, *, device: str = "auto") -> None:
@@ -353,26 +208,6 @@ def config(method: str, /, *, preset: str = "tiny") -> None:
 
     text = dump_commented(find_preset(method, preset))
     print(f"# A source in brackets is that of the default value.\n{text}", end="")
-
-
-VERBS: dict[str, Callable[..., int | None]] = {
-    "demo": demo,
-    "synth": synth,
-    "check": check,
-    "prepare": prepare,
-    "train": train,
-    "pretrain": pretrain,
-    "convert": convert,
-    "eval": evaluate,
-    "search": search,
-    "report": report,
-    "config": config,
-}
-
-
-def _on_terminal() -> bool:
-    """Whether to draw progress bars."""
-    return sys.stderr.isatty()
 
 
 def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:
