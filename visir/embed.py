@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,11 +73,17 @@ class Embedder:
         precision: "auto", "bf16" or "fp32", as it was trained.
         dataset: name of the benchmark it was trained on; None where unknown.
         split: that benchmark's split; None where it has only one.
+        width: numbers in a descriptor.
+        fingerprint: SHA-256 of the weights file, in hexadecimal; empty for a network without one.
         flip: whether descriptors are means over an image and its mirror image; may be changed.
     """
 
-    def __init__(self, net: Network, about: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(
+        self, net: Network, about: dict[str, Any], device: str = "cpu", fingerprint: str = ""
+    ) -> None:
         self.flip = True
+        self.fingerprint = fingerprint
+        self.width = net.embedding_dim
         self.device = resolve_device(device)
         self.net = net.to(self.device).eval()
         height, width = about["net"]["image_size"]
@@ -148,4 +155,6 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
     net, about, _ = load_weights(weights)
-    return Embedder(net, about, device)
+    with weights.open("rb") as file:
+        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+    return Embedder(net, about, device, fingerprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -32,26 +33,41 @@ def read_image(path: Path) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); replace or remove it")
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise Image.DecompressionBombError
-            return upright_rgb(image, path)
+        with path.open("rb") as file:
+            return decode(file, path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; check the path") from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: the file cannot be read ({error.strerror or error}); check its permissions"
+        ) from error
+
+
+def decode(file: BinaryIO, name: Path | str) -> Image.Image:
+    """Read one image from an opened file, as `read_image` does; `name` is what messages call it.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return upright_rgb(image, name)
     except UnidentifiedImageError:
         raise InputError(
-            f"{path}: not an image that can be read ({', '.join(_FORMATS)}); replace or remove it"
+            f"{name}: not an image that can be read ({', '.join(_FORMATS)}); replace or remove it"
         ) from None
     except Image.DecompressionBombError:
         raise InputError(
-            f"{path}: more than {_MAX_PIXELS // 10**6} million pixels, too large for a crop of "
+            f"{name}: more than {_MAX_PIXELS // 10**6} million pixels, too large for a crop of "
             "one person; crop, shrink or remove it"
         ) from None
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds without a common base
         raise InputError(
-            f"{path}: the image is cut short or damaged ({error}); replace or remove it"
+            f"{name}: the image is cut short or damaged ({error}); replace or remove it"
         ) from error
 
 
