@@ -26,6 +26,8 @@ class PixelEmbedder:
     dataset = None
     split = None
     flip = True
+    fingerprint = "f" * 64
+    width = 216
 
     def __init__(self) -> None:
         self.embedded = 0

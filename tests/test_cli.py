@@ -58,13 +58,13 @@ CALLS = [
     ),
     (
         "search r a.png ü.png --gallery g -k 3 --modality infrared --out o --device cpu",
-        "visir.gallery.search",
+        "visir.gallery.unindexed.search",
         (Path("r"), Path("g"), (Path("a.png"), Path("ü.png")), "infrared", 3, Path("o"), "cpu"),
         {"same_modality": False, "gallery_modality": None, "progress": False},
     ),
     (
         "search r --gallery g --same-modality a.png b.png",
-        "visir.gallery.search",
+        "visir.gallery.unindexed.search",
         (Path("r"), Path("g"), (Path("a.png"), Path("b.png")), None, 10, None, "auto"),
         {"same_modality": True, "gallery_modality": None, "progress": False},
     ),
@@ -151,7 +151,7 @@ def test_eval_scores_every_run_and_merges(
 
 
 def test_search_prints_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    replace(monkeypatch, "visir.gallery.search")
+    replace(monkeypatch, "visir.gallery.unindexed.search")
     assert cli.main(["search", "r", "a.png", "--gallery", "g", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"queries": ["ü"]}
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from visir.types import InputError
 
     try:
-        return _run(argv[0], argv[1:]) or 0
+        return _run(*_divided(argv)) or 0
     except InputError as error:
         print(f"visir: error: {error}", file=sys.stderr)
         return 2
@@ -44,13 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _overview() -> str:
     lines = [(inspect.getdoc(verb) or "").splitlines()[0] for verb in VERBS.values()]
-    verbs = "\n".join(f"  {name:<9}{line}" for name, line in zip(VERBS, lines, strict=True))
+    verbs = "\n".join(f"  {name:<14}{line}" for name, line in zip(VERBS, lines, strict=True))
     return (
         "usage: visir VERB ...\n\n"
         "Find the same person across visible and infrared cameras, learnt without labels.\n\n"
         f"{verbs}\n\n"
         "visir VERB --help shows a verb's options with their defaults; visir --version the version."
     )
+
+
+def _divided(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The verb, of one word or of two, and the words after it."""
+    two = " ".join(argv[:2])
+    return (two, argv[2:]) if two in VERBS else (argv[0], argv[1:])
 
 
 def _run(name: str, words: Sequence[str]) -> int | None:
@@ -92,7 +98,7 @@ def _how_to_go_on(argv: Sequence[str]) -> str:
     if argv[0] in ("train", "pretrain"):
         words = [*argv, *([] if "--resume" in argv else ["--resume"])]
         return f"; go on with: visir {shlex.join(words)}"
-    if argv[0] in ("demo", "synth", "prepare"):
+    if argv[0] in ("demo", "synth", "prepare", "embed", "index"):
         return "; the same command goes on with what is missing"
     return ""
 

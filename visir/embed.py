@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import PIL.Image
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
-from visir.data.images import read_resized, resized, upright_rgb
 from visir.data.transforms import normalise
 from visir.nets.build import Network
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import load_weights
-from visir.run import Run, quiet
+from visir.reading import Image, chunks_of_pixels, embed_by_modality
+from visir.run import Run
 from visir.types import ByteArray, FloatArray, InputError, IntArray, Modality, Record
-
-Image = Path | str | PIL.Image.Image | ByteArray
 
 
 @torch.no_grad()
@@ -109,35 +103,17 @@ class Embedder:
         Raises:
             InputError: an image cannot be read; the message names it.
         """
-        found = []
-        with (
-            ThreadPoolExecutor(os.cpu_count()) as pool,
-            tqdm(total=len(images), desc="embedding", unit="img", disable=quiet(progress)) as bar,
-        ):
-            for chunk in (images[i : i + 256] for i in range(0, len(images), 256)):
-                pixels = np.stack(list(pool.map(self._pixels, chunk)))
-                vectors = embed_pixels(
-                    self.net, pixels, modality, self.device, self.precision, flip=self.flip
-                )
-                found.append(vectors.cpu().numpy())
-                bar.update(len(chunk))
-        return np.concatenate(found) if found else np.empty((0, self.net.embedding_dim), np.float32)
+        found = [
+            embed_pixels(
+                self.net, pixels, modality, self.device, self.precision, flip=self.flip
+            ).cpu()
+            for pixels in chunks_of_pixels(images, self.size, progress)
+        ]
+        return torch.cat(found or [torch.empty(0, self.width)]).numpy()
 
     def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
         """Descriptors of records of both modalities, in their order: (N, D) float32."""
-        features: npt.NDArray[np.float32] = np.empty(
-            (len(records), self.net.embedding_dim), np.float32
-        )
-        for modality in Modality:
-            rows = [i for i, record in enumerate(records) if record.modality is modality]
-            features[rows] = self.embed([records[i].path for i in rows], modality, progress)
-        return features
-
-    def _pixels(self, image: Image) -> ByteArray:
-        if isinstance(image, (str, Path)):
-            return read_resized(Path(image), self.size)
-        picture = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
-        return resized(upright_rgb(picture, "an image given"), self.size)
+        return embed_by_modality(partial(self.embed, progress=progress), records)
 
 
 def load(path: Path | str, device: str = "cpu") -> Embedder:

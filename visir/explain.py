@@ -53,7 +53,7 @@ def occlusion_map(
             hidden[row * columns + column, top:bottom, left:right] = mean
     found = embedder.embed([pixels, *hidden], modality)
     scores = found @ np.asarray(against_D, np.float32)
-    return (scores[0] - scores[1:]).reshape(grid)
+    return np.asarray((scores[0] - scores[1:]).reshape(grid), np.float32)
 
 
 def _stretch(part: int, parts: int, length: int) -> tuple[int, int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from visir.data.images import read_image
+from visir.data.images import decode, read_image
 
 # Told apart by colour-blind eyes too: bluish green, vermilion (Okabe and Ito), grey.
 HIT, MISS, UNKNOWN, QUERY = "#009e73", "#d55e00", "#b8bcc4", "#30343c"
@@ -18,9 +19,9 @@ TILE = (PICTURE[0] + 2 * FRAME, PICTURE[1] + 2 * FRAME)
 
 
 class Tile(NamedTuple):
-    """A picture with a frame of one colour and short lines of text below."""
+    """A picture, a file or its bytes, with a frame of one colour and short lines of text below."""
 
-    path: Path
+    picture: Path | bytes
     frame: str
     captions: tuple[str, ...]
 
@@ -53,7 +54,11 @@ def _draw_tile(
     corner: tuple[int, int],
 ) -> None:
     left, top = corner
-    picture = read_image(tile.path).resize(PICTURE, Image.Resampling.LANCZOS)
+    stored = tile.picture
+    picture = (
+        decode(BytesIO(stored), "a thumbnail") if isinstance(stored, bytes) else read_image(stored)
+    )
+    picture = picture.resize(PICTURE, Image.Resampling.LANCZOS)
     draw.rectangle((left, top, left + TILE[0] - 1, top + TILE[1] - 1), fill=tile.frame)
     sheet.paste(picture, (left + FRAME, top + FRAME))
     for number, caption in enumerate(tile.captions):

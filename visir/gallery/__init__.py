@@ -2,6 +2,6 @@
 
 from visir.gallery.folder import gallery_items, modality_by_colour
 from visir.gallery.results import Hit, RankedList, SearchResult
-from visir.gallery.search import search
+from visir.gallery.unindexed import search
 
 __all__ = ["Hit", "RankedList", "SearchResult", "gallery_items", "modality_by_colour", "search"]

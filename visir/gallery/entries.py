@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -115,6 +117,9 @@ class Store(Protocol):
     def get(self, ids: list[int]) -> dict[int, Stored]:
         """These images, as far as they are there."""
 
+    def known(self, sources: Sequence[str]) -> set[str]:
+        """Those of some sources that are in it already."""
+
     def vectors(self, ids: list[int]) -> FloatArray:
         """(len(ids), D) vectors, in the order of ids; a row of zeros for one not there."""
 
@@ -135,8 +140,16 @@ class Store(Protocol):
     def keep_for(self, days: float | None) -> None:
         """Set the retention period; None keeps for ever."""
 
+    def retention(self) -> float | None:
+        """The retention period in days."""
+
     def expire(self, now: float) -> int:
         """Forget what is older than the retention period: how many."""
+        days = self.retention()
+        if days is None:
+            return 0
+        old = self.select(Where(before=now - days * 86_400))
+        return self.remove([item.id for item in old]) if old else 0
 
     def settle(self) -> None:
         """Bring indexes up to date, after many additions."""
@@ -182,3 +195,18 @@ def require_units(vectors_ND: FloatArray, count: int, width: int, name: str) -> 
     if not (np.abs(np.linalg.norm(vectors_ND, axis=1) - 1) < 1e-3).all():
         raise InputError(f"{name}: a vector is not of length 1; divide each by its length")
     return vectors_ND
+
+
+def moment(text: str, field: str) -> float:
+    """Seconds since 1970 of a date or a time such as 2026-01-31T18:00; UTC where no zone is given.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"{field}: {text!r} is no time; write it as 2026-01-31 or 2026-01-31T18:00+01:00"
+        ) from None
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,22 +73,31 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
     """Images in any nesting; the camera is the folder below the modality's, else the first."""
     found = []
     for path in image_tree(root):
-        folders = path.relative_to(root).parent.parts
-        kinds = [MODALITY_OF_FOLDER.get(name.lower()) for name in folders]
-        at = next((place for place, kind in enumerate(kinds) if kind is not None), None)
-        modality = fallback if at is None else kinds[at]
+        said, camera = placed(path.relative_to(root).parent.parts)
+        modality = said or fallback
         if modality is None:
             raise InputError(
                 f"{path}: no folder name says its modality; sort the gallery into "
                 f"{root.name}/visible and {root.name}/infrared, or give the gallery's modality"
             )
-        below = folders if at is None else folders[at + 1 :]
-        found.append((path, modality, below[0] if below else modality.value))
+        found.append((path, modality, camera or modality.value))
     numbers = {name: row for row, name in enumerate(sorted({camera for _, _, camera in found}))}
     return [
         Item(Record(path, None, numbers[camera], modality), camera, "gallery")
         for path, modality, camera in found
     ]
+
+
+def placed(folders: Sequence[str]) -> tuple[Modality | None, str | None]:
+    """Modality and camera as the names of the folders an image lies in say them.
+
+    The first folder named after a modality counts; the camera is the folder below it, or the first
+    of all where none is named so.
+    """
+    kinds = [MODALITY_OF_FOLDER.get(name.lower()) for name in folders]
+    at = next((place for place, kind in enumerate(kinds) if kind is not None), None)
+    below = folders if at is None else folders[at + 1 :]
+    return None if at is None else kinds[at], below[0] if below else None
 
 
 def modality_by_colour(picture: Image.Image) -> Modality:
@@ -96,3 +106,17 @@ def modality_by_colour(picture: Image.Image) -> Modality:
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)
     grey = float(np.percentile(spread, 95)) <= GREY_TOLERANCE
     return Modality.INFRARED if grey else Modality.VISIBLE
+
+
+def modality_named(name: str | None, field: str) -> Modality | None:
+    """The modality a user names.
+
+    Raises:
+        InputError: none is called that.
+    """
+    if name is None:
+        return None
+    try:
+        return Modality(name)
+    except ValueError:
+        raise InputError(f"{field}: {name!r} is unknown; use visible or infrared") from None

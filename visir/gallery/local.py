@@ -19,6 +19,7 @@ from visir.gallery.entries import (
     Model,
     Nearest,
     Stats,
+    Store,
     Stored,
     Where,
     require_fitting,
@@ -35,7 +36,7 @@ EXACT_UP_TO = 2_000_000
 _CHUNK = 16_384
 
 
-class LocalGallery:
+class LocalGallery(Store):
     """A gallery folder, open. Several threads and processes may use it at once.
 
     Args:
@@ -102,7 +103,7 @@ class LocalGallery:
             last = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
             following = (last.fetchone()[0] or 0) + 1
             ids: list[int | None] = []
-            taken = self._taken([entry.source for entry in entries])
+            taken = self.known([entry.source for entry in entries])
             for entry in entries:
                 new = entry.source not in taken
                 taken.add(entry.source)
@@ -111,10 +112,8 @@ class LocalGallery:
             kept = [row for row, found in enumerate(ids) if found is not None]
             if kept:
                 self._insert([ids[row] for row in kept], [entries[row] for row in kept])
-                self.db.executemany(
-                    "INSERT INTO vectors VALUES (?, ?)",
-                    ((ids[row], vectors_ND[row].tobytes()) for row in kept),
-                )
+                blobs = ((ids[row], vectors_ND[row].tobytes()) for row in kept)
+                self.db.executemany("INSERT INTO vectors VALUES (?, ?)", blobs)
                 self._changed()
         return ids
 
@@ -149,6 +148,17 @@ class LocalGallery:
                 for item in ids
             ]
         return {row[0]: stored(row) for row in rows if row is not None}
+
+    def known(self, sources: Sequence[str]) -> set[str]:
+        """As `Store.known`."""
+        found: set[str] = set()
+        for start in range(0, len(sources), 500):
+            part = sources[start : start + 500]
+            marks = ", ".join("?" * len(part))
+            with self.lock:
+                rows = self.db.execute(f"SELECT source FROM items WHERE source IN ({marks})", part)
+                found.update(row[0] for row in rows)
+        return found
 
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
         """As `Store.vectors`."""
@@ -196,13 +206,10 @@ class LocalGallery:
         with self.lock, self._changing():
             self._set("retention", json.dumps(days))
 
-    def expire(self, now: float) -> int:
-        """As `Store.expire`."""
-        days = json.loads(self._read("retention") or "null")
-        if days is None:
-            return 0
-        old = self.select(Where(before=now - days * 86_400))
-        return self.remove([item.id for item in old]) if old else 0
+    def retention(self) -> float | None:
+        """As `Store.retention`."""
+        days: float | None = json.loads(self._read("retention") or "null")
+        return days
 
     def settle(self) -> None:
         """As `Store.settle`."""
@@ -231,7 +238,7 @@ class LocalGallery:
             latest=span[1],
             bytes_on_disk=sum(file.stat().st_size for file in files),
             version=int(self._read("version") or 0),
-            retention=json.loads(self._read("retention") or "null"),
+            retention=self.retention(),
             engine="SQLite and a scanned matrix",
         )
 
@@ -279,16 +286,6 @@ class LocalGallery:
         self.db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
         tags = ((tag, item) for item, entry in both for tag in dict.fromkeys(entry.tags))
         self.db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
-
-    def _taken(self, sources: Sequence[str]) -> set[str]:
-        """Those sources that are there already."""
-        found: set[str] = set()
-        for start in range(0, len(sources), 500):
-            part = sources[start : start + 500]
-            marks = ", ".join("?" * len(part))
-            rows = self.db.execute(f"SELECT source FROM items WHERE source IN ({marks})", part)
-            found.update(row[0] for row in rows)
-        return found
 
     def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Where, mode: Mode) -> IntArray:
         """The rows to look at: all of the part asked for, or the likely ones of it."""

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from visir.gallery.calibration import Calibration
 from visir.run import atomic_write, write_json
 from visir.sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
 from visir.types import Modality
@@ -16,19 +19,31 @@ if TYPE_CHECKING:
 
 
 class Hit(NamedTuple):
-    """A gallery image found for a query; ``correct`` is None where an identity is unknown."""
+    """A gallery image found for a query; ``correct`` is None where an identity is unknown.
+
+    confidence: how likely it is the same person, None without a calibration; id, time: those of a
+    gallery that was indexed; thumbnail: what to show where the image itself is gone.
+    """
 
     rank: int
     path: Path
     camera: str
     modality: Modality
     score: float
-    pid: int | None
-    correct: bool | None
+    pid: int | None = None
+    correct: bool | None = None
+    confidence: float | None = None
+    id: int | None = None
+    time: float | None = None
+    thumbnail: bytes | None = None
 
 
 class RankedList(NamedTuple):
-    """The hits of one query, best first; ``inferred``: its modality was judged by its colours."""
+    """The hits of one query, best first; ``inferred``: its modality was judged by its colours.
+
+    others: more images of the same person, asked for together; nobody: the best hit is less likely
+    than the calibration's threshold, None without one.
+    """
 
     query: Path
     modality: Modality
@@ -36,6 +51,18 @@ class RankedList(NamedTuple):
     camera: str
     pid: int | None
     hits: tuple[Hit, ...]
+    others: tuple[Path, ...] = ()
+    nobody: bool | None = None
+
+
+def calibrated(ranked: RankedList, calibration: Calibration | None, images: int) -> RankedList:
+    """A ranked list with the confidence of each hit; `images`: how many were searched."""
+    if calibration is None:
+        return ranked
+    sure = calibration.confidence(np.array([hit.score for hit in ranked.hits]), images)
+    hits = [hit._replace(confidence=float(of)) for hit, of in zip(ranked.hits, sure, strict=True)]
+    nobody = not len(sure) or bool(sure.max() < calibration.threshold)
+    return ranked._replace(hits=tuple(hits), nobody=nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,26 +98,34 @@ class SearchResult:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     def plain(value: object) -> object:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
         if isinstance(value, Path):
             return str(value)
         return value.value if isinstance(value, Modality) else value
 
-    return {name: plain(value) for name, value in values.items() if name != "hits"}
+    left_out = ("hits", "thumbnail")
+    return {name: plain(value) for name, value in values.items() if name not in left_out}
 
 
 def _block(ranked: RankedList) -> str:
     how = ", judged by its colours" if ranked.inferred else ""
     who = "" if ranked.pid is None else f", identity {ranked.pid}"
     marks = {True: "yes", False: "no", None: "?"}
+    names = ", ".join(map(str, (ranked.query, *ranked.others)))
+    sure = ranked.nobody is not None
     lines = [
-        f"{ranked.query}  ({ranked.modality.value}{how}{who})",
-        f"{'rank':>4}  {'score':>6}  {'camera':<10} {'modality':<9} {'same':<4}  image",
+        f"{names}  ({ranked.modality.value}{how}{who})",
+        f"{'rank':>4}  {'score':>6}  {'sure  ' if sure else ''}{'camera':<10} {'modality':<9} "
+        f"{'same':<4}  image",
     ]
     lines += [
-        f"{hit.rank:>4}  {hit.score:>6.3f}  {hit.camera:<10} {hit.modality.value:<9} "
-        f"{marks[hit.correct]:<4}  {hit.path}"
+        f"{hit.rank:>4}  {hit.score:>6.3f}  {f'{hit.confidence:>4.0%}  ' if sure else ''}"
+        f"{hit.camera:<10} {hit.modality.value:<9} {marks[hit.correct]:<4}  {hit.path}"
         for hit in ranked.hits
     ]
+    if ranked.nobody:
+        lines.append("probably nobody here: the best hit is no better than a stranger's often is")
     return "\n".join(lines)
 
 
@@ -100,13 +135,18 @@ def _tiles(ranked: RankedList) -> list[Tile]:
     query = Tile(ranked.query, QUERY, ("query", ranked.modality.value, how, *_who(ranked.pid)))
     hits = [
         Tile(
-            hit.path,
+            hit.thumbnail if hit.thumbnail and not hit.path.is_file() else hit.path,
             frames[hit.correct],
-            (f"{hit.rank}.  {hit.score:.3f}", hit.modality.value, hit.camera, *_who(hit.pid)),
+            (_worth(hit), hit.modality.value, hit.camera, *_who(hit.pid)),
         )
         for hit in ranked.hits
     ]
     return [query, *hits]
+
+
+def _worth(hit: Hit) -> str:
+    sure = "" if hit.confidence is None else f"  {hit.confidence:.0%}"
+    return f"{hit.rank}.  {hit.score:.3f}{sure}"
 
 
 def _who(pid: int | None) -> tuple[str, ...]:

@@ -12,16 +12,27 @@ from visir.types import FloatArray, Modality
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from visir.embed import Image
+    from visir.reading import Image
 
 
 class Embeds(Protocol):
     """What galleries need of an embedder, PyTorch's or ONNX Runtime's."""
 
-    fingerprint: str
-    method: str
-    size: tuple[int, int]
-    flip: bool
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights file."""
+
+    @property
+    def method(self) -> str:
+        """What trained the network."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width images are resized to, in pixels."""
+
+    @property
+    def flip(self) -> bool:
+        """Whether mirror images are averaged in."""
 
     @property
     def width(self) -> int:

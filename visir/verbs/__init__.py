@@ -5,7 +5,7 @@ Nothing heavy is imported until a verb runs, so that help answers at once.
 
 from collections.abc import Callable
 
-from visir.verbs import data, finding, learning
+from visir.verbs import data, embedding, finding, indexing, learning
 
 VERBS: dict[str, Callable[..., int | None]] = {
     "demo": data.demo,
@@ -16,7 +16,14 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "pretrain": learning.pretrain,
     "convert": learning.convert,
     "eval": learning.evaluate,
-    "search": finding.search,
     "report": learning.report,
+    "embed": embedding.embed,
+    "index add": indexing.add,
+    "index remove": indexing.remove,
+    "index list": indexing.show,
+    "index stats": indexing.stats,
+    "search": finding.search,
+    "compare": finding.compare,
+    "calibrate": finding.calibrate,
     "config": learning.config,
 }

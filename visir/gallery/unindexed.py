@@ -1,4 +1,4 @@
-"""Search a gallery of images for the people on some query images, across modalities."""
+"""Search a folder of images as it is for the people on query images, across modalities."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visir.data.images import read_image
-from visir.gallery.folder import Item, gallery_items, modality_by_colour
-from visir.gallery.results import Hit, RankedList, SearchResult, write
+from visir.gallery.calibration import Calibration
+from visir.gallery.folder import Item, gallery_items, modality_by_colour, modality_named
+from visir.gallery.results import Hit, RankedList, SearchResult, calibrated, write
 from visir.ranking import rank
 from visir.run import Run, atomic_write
 from visir.types import FloatArray, InputError, Modality
@@ -59,8 +60,10 @@ def search(
         raise InputError(f"k: {k} hits cannot be listed; give 1 or more")
     if not images:
         raise InputError("images: no query image was given; name at least one")
-    items = gallery_items(gallery, _modality(gallery_modality, "gallery_modality"))
-    queries = _queries([Path(image) for image in images], items, _modality(modality, "modality"))
+    items = gallery_items(gallery, modality_named(gallery_modality, "gallery_modality"))
+    queries = _queries(
+        [Path(image) for image in images], items, modality_named(modality, "modality")
+    )
     for wanted in {query.modality for query in queries}:
         if not same_modality and all(item.record.modality is wanted for item in items):
             raise InputError(
@@ -77,9 +80,15 @@ def search(
         if rows:
             asked = [queries[row] for row in rows]
             vectors = embedder.embed([query.query for query in asked], side)
-            lists = _rank_all(asked, vectors, items, features, k, same_modality)
-            found.update(zip(rows, lists, strict=True))
-    result = SearchResult(tuple(found[row] for row in range(len(queries))))
+            ranked = _rank_all(asked, vectors, items, features, k, same_modality)
+            found.update(zip(rows, ranked, strict=True))
+    calibration = Calibration.of(run, embedder.fingerprint)
+    sizes = {
+        side: sum(same_modality or item.record.modality is not side for item in items)
+        for side in Modality
+    }
+    lists = (calibrated(found[r], calibration, sizes[q.modality]) for r, q in enumerate(queries))
+    result = SearchResult(tuple(lists))
     if out is not None:
         write(result, Path(out))
     return result
@@ -179,12 +188,3 @@ def _read_cache(cache: Path, key: str) -> FloatArray | None:
             return features
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-
-
-def _modality(name: str | None, field: str) -> Modality | None:
-    if name is None:
-        return None
-    try:
-        return Modality(name)
-    except ValueError:
-        raise InputError(f"{field}: {name!r} is unknown; use visible or infrared") from None

@@ -1,0 +1,96 @@
+"""Killed writers: all that was acknowledged is there, and nothing else."""
+
+import os
+import random
+import signal
+import time
+
+import numpy as np
+from people import MODEL, entries, vectors
+
+from visir.gallery.entries import Where
+from visir.gallery.local import LocalGallery
+
+KILLS, BATCH = 50, 8
+
+
+def writer(folder, start, channel):
+    """Add batches for ever and tell of each, from a process of its own."""
+    try:
+        gallery = LocalGallery(folder)
+        for first in range(start, start + 100_000, BATCH):
+            gallery.add(MODEL, entries(BATCH, first), vectors(BATCH, seed=first))
+            os.write(channel, first.to_bytes(8, "little"))
+            if first % 3 == 0:
+                gallery.settle()  # the scan is written to as well
+    finally:
+        os._exit(1)
+
+
+def killed_writer(folder, start, seconds):
+    """The batches it told of before it was killed."""
+    reading, channel = os.pipe()
+    child = os.fork()
+    if not child:
+        writer(folder, start, channel)
+    os.close(channel)
+    told = os.read(reading, 8)  # it is at work now
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while part := os.read(reading, 1 << 16):
+        told += part
+    os.close(reading)
+    return [int.from_bytes(told[i : i + 8], "little") for i in range(0, len(told), 8)]
+
+
+def test_fifty_kills_lose_nothing_and_leave_nothing_half_done(tmp_path):
+    LocalGallery(tmp_path, create=True).close()
+    rng, told = random.Random(0), []
+    for number in range(KILLS):
+        told += killed_writer(tmp_path, 1_000_000 * number, rng.uniform(0, 0.04))
+        gallery = LocalGallery(tmp_path)
+        there = gallery.select(Where())
+        firsts = [int(item.source[6:-4]) for item in there]
+        batches = {first - first % BATCH for first in firsts}
+        assert set(told) <= batches
+        assert len(firsts) == len(set(firsts)) == BATCH * len(batches)  # whole batches only
+        unknown = batches - set(told)
+        assert len(unknown) <= number + 1  # at most the one in progress of each kill
+        if there:
+            item = rng.choice(there)
+            first = int(item.source[6:-4])
+            vector = vectors(BATCH, seed=first - first % BATCH)[first % BATCH]
+            assert (gallery.vectors([item.id])[0] == vector).all()
+            assert gallery.nearest(vector, 1).ids.tolist() == [item.id]
+            assert gallery.scan.state["rows"] == len(there)
+        gallery.close()
+    assert len(told) > 1.5 * KILLS  # the kills came while there was work
+
+
+def test_two_writers_at_once_merge(tmp_path):
+    LocalGallery(tmp_path, create=True).close()
+    children = []
+    for side in range(2):
+        child = os.fork()
+        if not child:
+            try:
+                gallery = LocalGallery(tmp_path)
+                for first in range(0, 400, 10):  # both offer the same sources
+                    gallery.add(MODEL, entries(10, first), vectors(10, seed=first))
+                    if first % 40 == 10 * side:
+                        gallery.settle()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    gallery = LocalGallery(tmp_path)
+    there = gallery.select(Where())
+    assert sorted(item.source for item in there) == sorted(e.source for e in entries(400))
+    for item in there[::37]:
+        first = int(item.source[6:-4])
+        vector = vectors(10, seed=first - first % 10)[first % 10]
+        assert gallery.nearest(vector, 1).ids.tolist() == [item.id]
+    assert np.unique(gallery.scan.columns["ids"]).size == 400
+    gallery.close()

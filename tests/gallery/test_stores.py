@@ -1,0 +1,203 @@
+"""A folder and a database keep the same promises."""
+
+import numpy as np
+import pytest
+from people import MODEL, SIDES, entries, vectors
+
+import visir.gallery.local
+import visir.gallery.postgres
+import visir.gallery.scan
+from visir.gallery.entries import Model, Where
+from visir.gallery.local import LocalGallery
+from visir.gallery.store import is_gallery, open_gallery
+from visir.types import InputError, Modality
+
+COUNT = 300
+PARTS = {
+    "everything": (Where(), lambda e: True),
+    "a modality": (Where(modality=Modality.INFRARED), lambda e: e.modality is Modality.INFRARED),
+    "cameras": (Where(cameras=("cam1", "cam2")), lambda e: e.camera in ("cam1", "cam2")),
+    "a time": (Where(since=1040, until=1120), lambda e: e.time and 1040 <= e.time <= 1120),
+    "a tag": (Where(tags=("gate",)), lambda e: "gate" in e.tags),
+    "all of it": (
+        Where(cameras=("cam0",), modality=Modality.VISIBLE, since=1010, tags=("gate",)),
+        lambda e: e.camera == "cam0" and e.time and e.time >= 1010 and "gate" in e.tags,
+    ),
+    "nobody": (Where(cameras=("cam9",)), lambda e: False),
+}
+
+
+@pytest.fixture
+def filled(store):
+    store.ids = store.add(MODEL, entries(COUNT), vectors(COUNT))
+    return store
+
+
+def brute_force(held, query, k):
+    """(id, cosine) of the best, a plain loop."""
+    scores = [(-float(np.dot(v.astype(float), query.astype(float))), item) for item, v in held]
+    return [(item, -score) for score, item in sorted(scores)[:k]]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nearest_select_and_count_agree_with_a_plain_loop(filled, part):
+    where, belongs = PARTS[part]
+    rows = list(zip(filled.ids, entries(COUNT), vectors(COUNT), strict=True))
+    held = [(item, vector) for item, entry, vector in rows if belongs(entry)]
+    assert filled.count(where) == len(held)
+    assert [item.id for item in filled.select(where)] == [item for item, _ in held]
+    for query in vectors(5, seed=9):
+        found = filled.nearest(query, 7, where)
+        expected = brute_force(held, query, 7)
+        assert found.ids.tolist() == [item for item, _ in expected]
+        np.testing.assert_allclose(found.scores, [score for _, score in expected], atol=2e-6)
+
+
+def test_what_went_in_comes_out(filled):
+    stored = filled.get([filled.ids[9], filled.ids[3], 10**9])
+    assert set(stored) == {filled.ids[9], filled.ids[3]}
+    nine, three = stored[filled.ids[9]], stored[filled.ids[3]]
+    assert (nine.source, nine.camera, nine.modality) == ("crops/9.jpg", "cam1", SIDES[1])
+    assert (nine.time, nine.tags, three.time) == (None, ("gate",), 1003.0)
+    assert filled.thumbnail(filled.ids[9]) == b"jpeg 9"
+    assert filled.thumbnail(filled.ids[2]) is None
+    ids = [filled.ids[4], 10**9, filled.ids[0]]
+    expected = vectors(COUNT)[[4, 1, 0]]
+    expected[1] = 0
+    assert (filled.vectors(ids) == expected).all()
+    assert filled.model() == MODEL
+    assert [item.id for item in filled.select(Where(), limit=2, after=filled.ids[5])] == [
+        filled.ids[6], filled.ids[7],
+    ]  # fmt: skip
+
+
+def test_a_source_is_kept_once_and_ids_are_never_given_again(filled):
+    again = filled.add(MODEL, [*entries(2), *entries(2, COUNT), *entries(1, COUNT)],
+                       vectors(5, seed=3))  # fmt: skip
+    assert again[:2] == [None, None] and again[4] is None
+    assert filled.count() == COUNT + 2
+    assert (filled.vectors([filled.ids[0]])[0] == vectors(COUNT)[0]).all()
+    assert filled.remove([again[3], 10**9]) == 1
+    (new,) = filled.add(MODEL, entries(1, COUNT + 7), vectors(1, seed=4))
+    assert new > again[3]
+
+
+def test_what_is_removed_is_not_found_and_its_vector_is_gone(filled):
+    query = vectors(COUNT)[20]
+    assert filled.nearest(query, 1).ids[0] == filled.ids[20]
+    assert filled.remove(filled.ids[20:40]) == 20
+    assert not set(filled.nearest(query, COUNT).ids.tolist()) & set(filled.ids[20:40])
+    assert filled.count() == COUNT - 20
+    assert not filled.vectors([filled.ids[20]]).any()
+    assert filled.thumbnail(filled.ids[21]) is None
+
+
+def test_the_version_grows_with_every_change_and_stats_count(filled):
+    before = filled.stats()
+    assert before.images == COUNT
+    assert before.by_camera == {f"cam{n}": COUNT // 4 for n in range(4)}
+    assert before.by_modality == {"visible": COUNT // 2, "infrared": COUNT // 2}
+    assert (before.earliest, before.latest) == (1000.0, 1298.0)
+    filled.remove([filled.ids[0]])
+    between = filled.stats().version
+    filled.add(MODEL, entries(1, COUNT), vectors(1))
+    assert before.version < between < filled.stats().version
+    filled.add(MODEL, entries(1, COUNT), vectors(1))  # is there already
+    assert filled.stats().version == filled.stats().version
+
+
+def test_retention_forgets_what_is_older(filled):
+    day = 86_400
+    assert filled.expire(1e12) == 0
+    filled.keep_for(2)
+    assert filled.stats().retention == 2
+    timed = [e.time for e in entries(COUNT) if e.time is not None]
+    assert filled.expire(1100 + 2 * day) == sum(time < 1100 for time in timed)
+    # Those of unknown time count from when they were added, which is long after.
+    assert filled.count() == sum(time >= 1100 for time in timed) + COUNT // 10
+
+
+def test_another_models_vectors_are_refused(filled):
+    other = MODEL._replace(fingerprint="b" * 64)
+    with pytest.raises(InputError, match="holds vectors of another model"):
+        filled.add(other, entries(1, COUNT), vectors(1))
+    with pytest.raises(InputError, match="with mirror images"):
+        filled.add(MODEL._replace(flip=False), entries(1, COUNT), vectors(1))
+    with pytest.raises(InputError, match="not of length 1"):
+        filled.add(MODEL, entries(1, COUNT), 2 * vectors(1))
+    with pytest.raises(InputError, match=r"shape \(2, 48\).*1 images"):
+        filled.add(MODEL, entries(1, COUNT), vectors(2))
+    assert filled.count() == COUNT
+
+
+def test_an_empty_gallery_answers(store):
+    assert store.model() is None
+    assert len(store.nearest(vectors(1)[0], 5).ids) == 0
+    assert store.stats().images == 0
+
+
+def test_the_database_index_finds_what_a_whole_look_finds(server, schema, monkeypatch):
+    monkeypatch.setattr(visir.gallery.postgres, "NARROW", 100)
+    gallery = open_gallery(schema, create=True)
+    assert gallery.name.startswith("/postgres") or "@" not in gallery.name
+    gallery.add(MODEL, entries(COUNT), vectors(COUNT))
+    gallery.settle()
+    with gallery.db.transaction():
+        gallery.db.execute("SET LOCAL enable_seqscan = off")  # so few rows are quicker read whole
+        plan = gallery.db.execute(
+            "EXPLAIN SELECT id FROM visir_items ORDER BY (vector::halfvec(48)) <#> "
+            f"'{vectors(1)[0].tolist()}'::halfvec(48) LIMIT 5"
+        ).fetchall()
+    assert "visir_nearest" in str(plan)
+    hits = 0
+    for query in vectors(20, seed=5):
+        exact, near = (gallery.nearest(query, 10, None, mode).ids for mode in ("exact", "index"))
+        hits += len(np.intersect1d(exact, near))
+    assert hits >= 190
+    gallery.close()
+
+
+def test_many_writers_of_a_database_lose_nothing(schema):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def write(worker):
+        gallery = open_gallery(schema, create=True)
+        for start in range(0, 60, 20):  # every source is offered by two workers
+            first = 60 * (worker // 2) + start
+            gallery.add(MODEL, entries(20, first), vectors(20, seed=first))
+        gallery.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    gallery = open_gallery(schema)
+    assert sorted(item.source for item in gallery.select(Where())) == sorted(
+        entry.source for entry in entries(120)
+    )
+    gallery.close()
+
+
+def test_opening_says_what_is_wrong(tmp_path, schema):
+    with pytest.raises(InputError, match="holds no gallery; make one with"):
+        open_gallery(tmp_path)
+    with pytest.raises(InputError, match="holds no gallery; make one with"):
+        open_gallery(schema)
+    with pytest.raises(InputError, match=r"cannot be opened \(.*check the address") as raised:
+        open_gallery("postgresql://someone:secret@127.0.0.1:1/none")
+    assert "secret" not in str(raised.value)
+    (tmp_path / "gallery.sqlite").write_bytes(b"no database at all" * 100)
+    assert is_gallery(tmp_path) and is_gallery("postgresql://x") and not is_gallery(tmp_path / "x")
+    with pytest.raises(InputError, match="is no gallery that can be opened"):
+        open_gallery(tmp_path)
+
+
+def test_a_gallery_of_another_format_is_refused(tmp_path):
+    gallery = LocalGallery(tmp_path, create=True)
+    gallery.db.execute("UPDATE meta SET value = '7' WHERE key = 'format'")
+    gallery.close()
+    with pytest.raises(InputError, match="format 7, and this visir knows 1"):
+        LocalGallery(tmp_path)
+
+
+def test_a_model_keeps_its_size_as_numbers(store):
+    store.add(Model("c" * 64, "hct", 8, (288, 144), False), entries(1), np.eye(8)[:1])
+    assert store.model().size == (288, 144)

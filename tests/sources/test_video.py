@@ -1,0 +1,227 @@
+"""Videos drawn in the test: who is on them is found by brightness in place of a detector."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torchvision.models import detection
+
+from visir.sources import video
+from visir.sources.crop import PLAIN, Broken, Settings
+from visir.sources.detector import load_detector
+from visir.sources.tracks import Box
+from visir.types import InputError, Modality
+
+av = pytest.importorskip("av")
+SIZE = (120, 240)
+RED, GREEN, GREY = (255, 60, 60), (60, 255, 60), (220, 220, 220)
+
+
+def encode(path, pictures, rate=10):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
+        for pixels in pictures:
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def scene(*people):
+    """A dark frame with bright people: (left, top, colour)."""
+    pixels = np.full((*SIZE, 3), 20, np.uint8)
+    for left, top, colour in people:
+        pixels[top : top + 50, left : left + 24] = colour
+    return pixels
+
+
+def walkers(colours=(RED, GREEN), frames=20):
+    """Two people who walk past each other, one above the other, for two seconds."""
+    first, second = colours
+    return [scene((10 + 8 * t, 4, first), (190 - 8 * t, 62, second)) for t in range(frames)]
+
+
+def bright(pixels):
+    labels, _ = ndimage.label(pixels.max(axis=2) > 128)
+    places = ndimage.find_objects(labels)
+    return [Box(x.start, y.start, x.stop, y.stop, 0.9) for y, x in places if y.stop - y.start > 16]
+
+
+def colour(crop):
+    middle = crop.image[crop.image.shape[0] // 2, crop.image.shape[1] // 2].astype(int)
+    return ("red", "green", "blue")[int(middle.argmax())]
+
+
+def read(path, settings=PLAIN, detect=bright):
+    return list(video.crops(path, settings, detect))
+
+
+def test_people_are_followed_and_cut_out(tmp_path):
+    path = encode(tmp_path / "20260131_235959.mp4", walkers())
+    found = read(path, Settings(crops=3, tags=("gate",)))
+    tracks = [crop.source.partition(" @ ")[0] for crop in found]
+    assert sorted(tracks) == sorted([f"{path}::track 1", f"{path}::track 2"] * 3)
+    for number, name in (("1", "red"), ("2", "green")):
+        mine = [crop for crop in found if f"track {number} @" in crop.source]
+        assert {colour(crop) for crop in mine} == {name}
+        assert all(abs(crop.image.shape[0] - 50) <= 2 for crop in mine)
+        assert all(abs(crop.image.shape[1] - 24) <= 2 for crop in mine)
+    moment = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+    seconds = [float(crop.source.partition(" @ ")[2][:-1]) for crop in found]
+    assert [crop.time for crop in found] == pytest.approx([moment + s for s in seconds], abs=0.01)
+    assert seconds == sorted(seconds)
+    assert len({crop.source for crop in found}) == 6
+    assert {crop[2:4] + crop[5:] for crop in found} == {
+        ("20260131_235959", Modality.VISIBLE, ("gate",))
+    }
+
+
+def test_reading_twice_gives_the_same(tmp_path):
+    path = encode(tmp_path / "v.mp4", walkers())
+    for a, b in zip(read(path), read(path), strict=True):
+        assert a._replace(image=b.image) == b
+        np.testing.assert_array_equal(a.image, b.image)
+
+
+@pytest.mark.parametrize("every", [0.1, 0.2, 0.5])
+def test_frames_are_taken_at_their_times(tmp_path, every):
+    path = encode(tmp_path / "v.mp4", walkers())
+    times = [frame.seconds for frame in video.frames(path, every)]
+    assert times == pytest.approx(np.arange(0, 1.95, every), abs=1e-3)
+    lefts = [bright(frame.pixels)[0].left for frame in video.frames(path, every)]
+    assert lefts == pytest.approx([10 + 80 * t for t in times], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "colours", "settings", "camera", "modality"),
+    [
+        ("v.mp4", (RED, GREEN), PLAIN, "v", Modality.VISIBLE),
+        ("v.avi", (GREY, GREY), PLAIN, "v", Modality.INFRARED),
+        ("v.mkv", (GREY, GREY), Settings(Modality.VISIBLE, "gate"), "gate", Modality.VISIBLE),
+        ("ir/v.mp4", (RED, GREEN), Settings(Modality.VISIBLE), "v", Modality.INFRARED),
+        ("RGB/yard/v.mp4", (GREY, GREY), Settings(camera="gate"), "yard", Modality.VISIBLE),
+    ],
+)
+def test_camera_and_modality(tmp_path, name, colours, settings, camera, modality):
+    found = read(encode(tmp_path / name, walkers(colours, 4)), settings)
+    assert {(crop.camera, crop.modality) for crop in found} == {(camera, modality)}
+    assert {crop.time for crop in found} == {None}
+
+
+def test_an_empty_scene_gives_nothing(tmp_path):
+    assert read(encode(tmp_path / "v.mp4", [scene()] * 3)) == []
+
+
+def test_a_box_past_the_edge_is_cut_at_it(tmp_path):
+    path = encode(tmp_path / "v.mp4", [scene()])
+    (crop,) = read(path, detect=lambda pixels: [Box(-5.5, 10.2, 30.5, 500, 0.9)])
+    assert crop.image.shape == (110, 31, 3)
+
+
+def test_rotated_videos_are_set_upright(tmp_path, monkeypatch):
+    path = encode(tmp_path / "v.mp4", [scene((10, 4, RED))])
+
+    class Turned:
+        """A frame of a telephone held upright."""
+
+        def __init__(self, frame):
+            self.time, self.to_ndarray, self.rotation = frame.time, frame.to_ndarray, -90
+
+    class Container:
+        def __init__(self, inside):
+            self.inside, self.streams = inside, inside.streams
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.inside.close()
+
+        def decode(self, stream):
+            return map(Turned, self.inside.decode(stream))
+
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda name: Container(opened(name)))
+    (frame,) = video.frames(path, 0.2)
+    assert frame.pixels.shape == (240, 120, 3)
+    (box,) = bright(frame.pixels)
+    assert (box.right, box.top) == pytest.approx((120 - 4, 10), abs=1)  # turned clockwise
+
+
+def test_what_is_no_video_is_told(tmp_path):
+    whole = encode(tmp_path / "v.mp4", walkers()).read_bytes()
+    for content in (b"", b"no video" * 100, whole[:400]):
+        (tmp_path / "v.mp4").write_bytes(content)
+        (broken,) = read(tmp_path / "v.mp4")
+        assert isinstance(broken, Broken)
+        assert broken.source == str(tmp_path / "v.mp4")
+        assert "v.mp4: the video is cut short or damaged" in broken.reason
+
+
+def test_sound_alone_is_told(tmp_path):
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    (broken,) = read(path)
+    assert "holds no pictures, only sound" in broken.reason
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A detector that was never trained, as torchvision saves one."""
+    torch.manual_seed(0)
+    net = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
+    path = tmp_path_factory.mktemp("weights") / "detector.pth"
+    state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    # Somebody (category 1) stands wherever it looks.
+    state["roi_heads.box_predictor.cls_score.bias"][1] = 9
+    torch.save(state, path)
+    return path
+
+
+def test_a_detector_is_known_by_its_weights(weights):
+    boxes = load_detector(weights)(scene((10, 4, RED)))
+    assert boxes
+    for left, top, right, bottom, score in boxes:
+        assert 0 <= left < right <= SIZE[1]
+        assert 0 <= top < bottom <= SIZE[0]
+        assert 0.6 <= score <= 1
+
+
+def test_other_files_are_no_detector(weights, tmp_path):
+    state = torch.load(weights, weights_only=True)
+    path = tmp_path / "other.pth"
+    for wrong in (
+        dict(list(state.items())[1:]),
+        {**state, "roi_heads.box_predictor.cls_score.bias": torch.zeros(2)},
+        [1, 2],
+    ):
+        torch.save(wrong, path)
+        with pytest.raises(InputError, match=r"other\.pth: not the COCO weights of a detector"):
+            load_detector(path)
+    with pytest.raises(InputError, match=r"none\.pth: there is no such file"):
+        load_detector(tmp_path / "none.pth")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path, capsys):
+    torch.save(Evil(), tmp_path / "evil.pth")
+    with pytest.raises(InputError, match=r"evil\.pth: not a file of PyTorch weights"):
+        load_detector(tmp_path / "evil.pth")
+    (tmp_path / "evil.pth").write_text("x")
+    with pytest.raises(InputError, match=r"evil\.pth: not a file of PyTorch weights"):
+        load_detector(tmp_path / "evil.pth")
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,102 @@
+"""Two images side by side: how alike the people on them are, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from visir.data.images import read_image
+from visir.embed import load
+from visir.explain import occlusion_map
+from visir.gallery.calibration import Calibration
+from visir.gallery.folder import modality_by_colour, modality_named
+from visir.run import atomic_write
+from visir.types import ByteArray, FloatArray, Modality
+
+_SHOWN = (384, 192)  # height, width of each picture
+
+
+class Compared(NamedTuple):
+    """Cosine and confidence of two images, and what each image's parts add to the likeness."""
+
+    images: tuple[Path, Path]
+    modalities: tuple[Modality, Modality]
+    score: float
+    confidence: float | None
+    maps: tuple[FloatArray, FloatArray]
+
+    def text(self) -> str:
+        """In a line or two."""
+        sides = [f"{p} ({m.value})" for p, m in zip(self.images, self.modalities, strict=True)]
+        sure = "not calibrated" if self.confidence is None else f"{self.confidence:.0%} sure"
+        return f"{sides[0]}\n{sides[1]}\nscore {self.score:.3f}, {sure}"
+
+
+def compare(
+    run: Path,
+    images: tuple[Path, Path],
+    modalities: tuple[str | None, str | None] = (None, None),
+    out: Path | None = None,
+    device: str = "cpu",
+) -> Compared:
+    """Compare the people on two images.
+
+    Args:
+        run: run folder or weights file.
+        images: two of them.
+        modalities: of each; None judges by its colours.
+        out: picture (.png) of both with their maps; None writes none.
+        device: where the network runs.
+
+    Raises:
+        InputError: an image or the run cannot be read.
+    """
+    embedder = load(run, device)
+    pictures = [read_image(path) for path in images]
+    kinds = [
+        modality_named(name, "modality") or modality_by_colour(picture)
+        for name, picture in zip(modalities, pictures, strict=True)
+    ]
+    vectors = [
+        embedder.embed([picture], kind)[0] for picture, kind in zip(pictures, kinds, strict=True)
+    ]
+    score = float(vectors[0] @ vectors[1])
+    calibration = Calibration.of(run, embedder.fingerprint)
+    sure = None if calibration is None else float(calibration.confidence(np.array(score), 1))
+    maps = [
+        occlusion_map(embedder, pictures[side], kinds[side], vectors[1 - side]) for side in (0, 1)
+    ]
+    if out is not None:
+        _draw(pictures, maps, out)
+    return Compared(images, (kinds[0], kinds[1]), score, sure, (maps[0], maps[1]))
+
+
+def heat(picture: Image.Image, parts: FloatArray, size: tuple[int, int]) -> ByteArray:
+    """A picture, grey, with what its parts add to the likeness in orange: (H, W, 3) uint8.
+
+    Args:
+        picture: RGB.
+        parts: (rows, columns), of which what is above zero is drawn, the most the strongest.
+        size: (height, width).
+    """
+    height, width = size
+    share = np.clip(parts, 0, None)
+    small = Image.fromarray((255 * share / max(float(share.max()), 1e-9)).astype(np.uint8))
+    shade = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    grey = np.asarray(picture.convert("L").resize((width, height)), np.float32)[..., None]
+    weight = 0.7 * shade[..., None] / 255
+    colour = np.array([230, 126, 34], np.float32)
+    return np.asarray(grey * (1 - weight) + colour * weight, np.uint8)
+
+
+def _draw(pictures: list[Image.Image], maps: list[FloatArray], out: Path) -> None:
+    """Each image beside itself with its map."""
+    height, width = _SHOWN
+    shown = []
+    for picture, parts in zip(pictures, maps, strict=True):
+        shown += [np.asarray(picture.resize((width, height))), heat(picture, parts, _SHOWN)]
+    with atomic_write(out) as file:
+        Image.fromarray(np.concatenate(shown, axis=1)).save(file, format="PNG")

@@ -1,0 +1,129 @@
+"""People followed through the frames of a video: boxes joined into tracks.
+
+A track's next box is expected where its velocity leads; boxes go to tracks so that the sum of
+their overlaps is largest, as in SORT (Bewley et al., 2016), with a plain mean velocity in place of
+a Kalman filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+_LEAST_OVERLAP = 0.3  # intersection over union, as SORT's
+_LEAST_AT_FIRST = 0.1  # while a track has one box and no velocity
+_MEMORY = 5  # boxes that a velocity is taken from
+_BORDER = 2.0  # pixels; who is nearer to the frame's edge may be cut by it
+
+
+class Box(NamedTuple):
+    """A person on a frame: edges in pixels, and how sure the detector is, 0 to 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels."""
+        return (self.right - self.left) * (self.bottom - self.top)
+
+    def moved(self, right: float, down: float) -> Box:
+        """The box elsewhere."""
+        left, top = self.left + right, self.top + down
+        return Box(left, top, self.right + right, self.bottom + down, self.score)
+
+
+class Sight(NamedTuple):
+    """A person seen: on which frame, and where."""
+
+    frame: int
+    box: Box
+
+
+Track = tuple[Sight, ...]
+"""One person followed, by rising frame."""
+
+
+def tracks(frames: Sequence[Sequence[Box]], gap: int = 5) -> list[Track]:
+    """Join the boxes of a video's frames into tracks, every box into one.
+
+    Args:
+        frames: the boxes on each frame.
+        gap: frames in a row a person may be missing from and still be the same track.
+
+    Returns:
+        By first frame, then by place among its boxes.
+    """
+    found: list[list[Sight]] = []
+    live: list[list[Sight]] = []
+    for now, boxes in enumerate(frames):
+        live = [track for track in live if now - track[-1].frame <= gap + 1]
+        owners = _owners(live, now, boxes)
+        for row, box in enumerate(boxes):
+            if row in owners:
+                live[owners[row]].append(Sight(now, box))
+            else:
+                found.append([Sight(now, box)])
+        live += found[len(found) - len(boxes) + len(owners) :]
+    return [tuple(track) for track in found]
+
+
+def picks(track: Track, size: tuple[int, int], count: int) -> list[Sight]:
+    """A track's best sights, spread over its time.
+
+    The best of each of `count` equal spans by score times area, among those that do not touch the
+    frame's border; the best of all where every one touches it.
+
+    Args:
+        track: the person.
+        size: (height, width) of the frames, in pixels.
+        count: how many at most.
+    """
+    first, last = track[0].frame, track[-1].frame
+    best: dict[int, Sight] = {}
+    for sight in track:
+        span = (sight.frame - first) * count // (last - first + 1)
+        if not _touches(sight.box, size) and _value(sight) > _value(best.get(span)):
+            best[span] = sight
+    return [best[span] for span in sorted(best)] or [max(track, key=_value)]
+
+
+def _expected(track: Sequence[Sight], now: int) -> Box:
+    """Where the track's box is on frame `now`, at the mean velocity of its centre."""
+    old, new = track[-_MEMORY:][0], track[-1]
+    ahead = (now - new.frame) / max(1, new.frame - old.frame)
+    right = (new.box.left + new.box.right - old.box.left - old.box.right) / 2
+    down = (new.box.top + new.box.bottom - old.box.top - old.box.bottom) / 2
+    return new.box.moved(right * ahead, down * ahead)
+
+
+def _owners(live: Sequence[Sequence[Sight]], now: int, boxes: Sequence[Box]) -> dict[int, int]:
+    """The track (its row) a box (its row) belongs to, if any, by the largest sum of overlaps."""
+    if not live or not boxes:
+        return {}
+    expected = [_expected(track, now) for track in live]
+    a, b = np.array(boxes)[:, None, :4], np.array(expected)[None, :, :4]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = sides.clip(0).prod(axis=-1)
+    area_a, area_b = ((of[..., 2:] - of[..., :2]).prod(axis=-1) for of in (a, b))
+    overlap = shared / (area_a + area_b - shared)
+    least = [_LEAST_OVERLAP if len(track) > 1 else _LEAST_AT_FIRST for track in live]
+    overlap[overlap < least] = 0
+    pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
+    return {int(box): int(track) for box, track in pairs if overlap[box, track]}
+
+
+def _touches(box: Box, size: tuple[int, int]) -> bool:
+    height, width = size
+    near = min(box.left, box.top, width - box.right, height - box.bottom)
+    return near < _BORDER
+
+
+def _value(sight: Sight | None) -> float:
+    return sight.box.score * sight.box.area if sight else 0.0
