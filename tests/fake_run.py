@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from visir.data.images import read_resized
+from visir.reading import chunks_of_pixels
 from visir.types import FloatArray, Modality, Record
 
 SIZE = (48, 24)
@@ -34,7 +34,8 @@ class PixelEmbedder:
 
     def embed(self, images: Sequence[Any], modality: Modality, progress: bool = False):
         self.embedded += len(images)
-        rows = [read_resized(Path(image), (12, 6)).astype(np.float32) for image in images]
+        (pixels,) = chunks_of_pixels(images, (12, 6))
+        rows = pixels.astype(np.float32)
         flat = np.stack([row.reshape(-1) - row.mean() + 1e-3 for row in rows])
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 

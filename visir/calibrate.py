@@ -202,7 +202,10 @@ def _shared(tables: Sequence[Table]) -> IntArray:
 
 
 def _looks(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) -> Looks:
-    """Look for some people in galleries of some of them, of sizes from two to nearly all."""
+    """Look for some people in galleries of some of them, of sizes from two to nearly all.
+
+    Into each gallery, as many look who are there as who are not.
+    """
     found = []
     for table in tables:
         held = people[table.counts[people] > 0]
@@ -210,7 +213,10 @@ def _looks(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) 
         for size in np.unique(np.geomspace(2, max(2, 0.8 * len(held)), 6).astype(int)):
             for _ in range(_ROUNDS):
                 there = rng.choice(held, min(size, len(held)), replace=False)
-                rows = rng.choice(asking, min(_QUERIES, len(asking)), replace=False)
+                present = np.isin(table.own[asking], there)
+                both = asking[present], asking[~present]
+                half = min(_QUERIES // 2, *map(len, both))
+                rows = np.concatenate([rng.choice(of, half, replace=False) for of in both])
                 best_QG = table.best[np.ix_(rows, there)]
                 own = table.own[rows]
                 size_log = np.full(len(rows), np.log(table.counts[there].sum()), np.float32)
@@ -220,7 +226,7 @@ def _looks(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) 
 
 
 def _fit(looks: Looks) -> tuple[float, float, float]:
-    """The logistic curve of right answers, present and absent people weighing the same.
+    """The logistic curve of right answers.
 
     Raises:
         InputError: all answers are right, or none is.
@@ -228,14 +234,12 @@ def _fit(looks: Looks) -> tuple[float, float, float]:
     if looks.right.all() or not looks.right.any():
         raise InputError("the people are found always or never, so there is no curve to fit")
     inputs_TF = np.stack([looks.scores, looks.sizes, np.ones_like(looks.sizes)], 1).astype(float)
-    share = looks.there.mean().clip(1e-6, 1 - 1e-6)
-    weights = np.where(looks.there, 0.5 / share, 0.5 / (1 - share))
     signs = np.where(looks.right, 1.0, -1.0)
 
     def loss(curve: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         margins = signs * (inputs_TF @ curve)
-        slack = weights * signs * special.expit(-margins)
-        cost = (weights * np.logaddexp(0, -margins)).mean() + 1e-6 * curve @ curve
+        slack = signs * special.expit(-margins)
+        cost = np.logaddexp(0, -margins).mean() + 1e-6 * curve @ curve
         return float(cost), 2e-6 * curve - (inputs_TF * slack[:, None]).mean(axis=0)
 
     slope, growth, offset = optimize.minimize(loss, np.zeros(3), jac=True, method="BFGS").x
