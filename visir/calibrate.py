@@ -26,7 +26,7 @@ from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.survey import cluster_training
 from visir.data.manifest import open_benchmark
-from visir.embed import load
+from visir.embed import Embedder, load
 from visir.gallery.calibration import Calibration
 from visir.types import BoolArray, FloatArray, InputError, IntArray, Modality, Record
 
@@ -94,10 +94,7 @@ def calibrate(
     records = getattr(open_benchmark(data, layout, split), part)
     known = labels and all(record.pid is not None for record in records)
     records = _drawn(records)
-    sides = {m: [record for record in records if record.modality is m] for m in Modality}
-    features = {m: embedder.embed_records(side, progress) for m, side in sides.items()}
-    pids = _labelled(sides) if known else _clustered(features, sides)
-    tables = [_table(features, pids, side) for side in Modality]
+    tables = compared(embedder, records, known, progress)
     curve, threshold, rates = measure(tables, false_alarms)
     found = Calibration(
         *curve,
@@ -110,6 +107,16 @@ def calibrate(
     )
     found.save(run)
     return found
+
+
+def compared(
+    embedder: Embedder, records: Sequence[Record], labels: bool, progress: bool = False
+) -> list[Table]:
+    """Images of each modality against the people of the other, by labels or by clusters."""
+    sides = {m: [record for record in records if record.modality is m] for m in Modality}
+    features = {m: embedder.embed_records(side, progress) for m, side in sides.items()}
+    pids = _labelled(sides) if labels else _clustered(features, sides)
+    return [_table(features, pids, side) for side in Modality]
 
 
 def measure(
@@ -134,13 +141,13 @@ def measure(
     rates = []
     halves = np.array_split(rng.permutation(len(tables[0].counts)), 2)
     for fitted, others in (halves, halves[::-1]):
-        looks = _looks(tables, fitted, rng)
+        looks = look_around(tables, fitted, rng)
         curve = _fit(looks)
         threshold = _threshold(curve, looks, false_alarms)
-        seen = _looks(tables, others, rng)
-        passed = _confidence(curve, seen) >= threshold
+        seen = look_around(tables, others, rng)
+        passed = confidence_of(curve, seen) >= threshold
         rates.append((passed[~seen.there].mean(), (passed & seen.right)[seen.there].mean()))
-    whole = _looks(tables, np.arange(len(tables[0].counts)), rng)
+    whole = look_around(tables, np.arange(len(tables[0].counts)), rng)
     curve = _fit(whole)
     alarms, found = np.mean(rates, axis=0)
     return curve, _threshold(curve, whole, false_alarms), (float(alarms), float(found))
@@ -201,7 +208,7 @@ def _shared(tables: Sequence[Table]) -> IntArray:
     return np.flatnonzero(np.all([table.counts > 0 for table in tables], axis=0))
 
 
-def _looks(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) -> Looks:
+def look_around(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) -> Looks:
     """Look for some people in galleries of some of them, of sizes from two to nearly all.
 
     Into each gallery, as many look who are there as who are not.
@@ -246,7 +253,8 @@ def _fit(looks: Looks) -> tuple[float, float, float]:
     return float(slope), float(growth), float(offset)
 
 
-def _confidence(curve: tuple[float, float, float], looks: Looks) -> FloatArray:
+def confidence_of(curve: tuple[float, float, float], looks: Looks) -> FloatArray:
+    """(T,) how likely each best hit is right."""
     slope, growth, offset = curve
     at = slope * looks.scores + growth * looks.sizes + offset
     return np.asarray(special.expit(at), np.float32)
@@ -254,4 +262,4 @@ def _confidence(curve: tuple[float, float, float], looks: Looks) -> FloatArray:
 
 def _threshold(curve: tuple[float, float, float], looks: Looks, false_alarms: float) -> float:
     """The confidence that only so large a share of the absent people's best hits reaches."""
-    return float(np.quantile(_confidence(curve, looks)[~looks.there], 1 - false_alarms))
+    return float(np.quantile(confidence_of(curve, looks)[~looks.there], 1 - false_alarms))

@@ -21,14 +21,14 @@ from visir.run import Run, write_json
 from visir.types import Benchmark, FloatArray, InputError, IntArray, Protocol, Trial
 
 if TYPE_CHECKING:
-    from visir.embed import Embedder
+    from visir.reading import Embeds
 
 _BLOCK = 2**25  # similarities held at once, 128 MiB
 _LABEL_THEM = "name the person on each in labels.csv there (header path,pid; one row an image)"
 
 
 def evaluate(
-    embedder: Embedder,
+    embedder: Embeds,
     benchmark: Benchmark,
     protocols: Sequence[str] | None = None,
     progress: bool = False,
@@ -173,7 +173,7 @@ def evaluate_run(
         InputError: no such run, the data set is not where the run's settings say, or anything
             that `evaluate` refuses.
     """
-    from visir.data.manifest import open_benchmark
+    from visir.data.manifest import open_benchmark, open_own
     from visir.embed import load
 
     run = Path(run)
@@ -189,13 +189,10 @@ def evaluate_run(
         data, layout = Path(settings["data"]), layout or settings.get("layout")
         if not data.exists():
             raise InputError(f"{folder.config}: data {data} is not there; give its new place")
-    benchmark = open_benchmark(data, layout, split or 1)
-    if (
-        split is None
-        and benchmark.name == embedder.dataset
-        and embedder.split not in (None, benchmark.split)
-    ):
-        benchmark = open_benchmark(data, layout, int(embedder.split))
+    if split is None:
+        benchmark = open_own(data, layout, embedder.dataset, embedder.split)
+    else:
+        benchmark = open_benchmark(data, layout, split)
     evaluation = evaluate(embedder, benchmark, protocols, progress, rerank)
     ours = run.is_dir() or run == folder.weights
     write_json(folder.scores if ours else Path(f"{run}.scores.json"), evaluation.as_json())
@@ -204,7 +201,7 @@ def evaluate_run(
 
 def score_and_log(
     run: Run,
-    embedder: Embedder,
+    embedder: Embeds,
     benchmark: Benchmark,
     epoch: int,
     label: str,

@@ -11,7 +11,7 @@ from visir.data.images import resized
 from visir.types import FloatArray, InputError, Modality
 
 if TYPE_CHECKING:
-    from visir.gallery.store import Embeds
+    from visir.reading import Embeds
 
 
 def occlusion_map(

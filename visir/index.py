@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from visir.bulk import embedded, is_output, read_manifest, read_shards
 from visir.gallery.entries import Entry, Store, require_fitting
-from visir.gallery.store import Embeds, model_of
+from visir.gallery.store import model_of
+from visir.reading import Embeds
 from visir.sources.crop import PLAIN, Broken, Settings
 from visir.types import FloatArray, InputError
 

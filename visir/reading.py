@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -18,6 +19,38 @@ from visir.types import ByteArray, FloatArray, Modality, Record
 
 Image = Path | str | PIL.Image.Image | ByteArray
 _CHUNK = 256  # images held at once
+
+
+class Embeds(Protocol):
+    """Turns images into descriptors: `visir.embed.Embedder`, or `visir.runtime.OnnxEmbedder`.
+
+    fingerprint: SHA-256 of the weights file; method: what trained the network; size: height and
+    width images are resized to, in pixels; width: numbers in a descriptor; flip: whether mirror
+    images are averaged in; dataset, split: what it was trained on, None where unknown.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102 - the class says it
+    @property
+    def method(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> tuple[int, int]: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def flip(self) -> bool: ...  # noqa: D102
+    @property
+    def dataset(self) -> str | None: ...  # noqa: D102
+    @property
+    def split(self) -> str | None: ...  # noqa: D102
+
+    def embed(
+        self, images: Sequence[Image], modality: Modality, progress: bool = False
+    ) -> FloatArray:
+        """(N, D) unit descriptors of images of one modality."""
+
+    def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
+        """(N, D) unit descriptors of records, in their order."""
 
 
 def chunks_of_pixels(

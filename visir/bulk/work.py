@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -29,6 +29,7 @@ from visir.bulk.output import (
     write_shard,
 )
 from visir.gallery.entries import Entry
+from visir.reading import Embeds
 from visir.run import quiet, sweep
 from visir.sources.crop import PLAIN, Broken, Crop, Settings, opened
 from visir.sources.plan import crops, parts
@@ -43,19 +44,6 @@ _CHUNK = 64  # crops held at once in full size
 _LONGEST_PAUSE = 5.0  # seconds
 
 
-class ImageEmbedder(Protocol):
-    """What embeds, such as `visir.embed.Embedder`."""
-
-    @property
-    def fingerprint(self) -> str:
-        """The same where vectors may be compared, and only there."""
-
-    def embed(
-        self, images: Sequence[Any], modality: Modality, progress: bool = False
-    ) -> FloatArray:
-        """(N, D) descriptors of N (H, W, 3) uint8 arrays of one modality."""
-
-
 class _Ready(NamedTuple):
     """A crop about to be embedded, and what is kept of it."""
 
@@ -64,7 +52,7 @@ class _Ready(NamedTuple):
 
 
 def embed_many(
-    embedder: ImageEmbedder,
+    embedder: Embeds,
     inputs: Sequence[Path],
     out: Path,
     settings: Settings = PLAIN,
@@ -121,7 +109,7 @@ def embed_many(
 
 
 def embedded(
-    embedder: ImageEmbedder,
+    embedder: Embeds,
     inputs: Sequence[Path],
     settings: Settings = PLAIN,
     *,
@@ -269,7 +257,7 @@ def _is_made(out: Path, number: int, make: Callable[[int], None], patience: floa
 
 
 def _embedded(
-    stream: Iterator[Crop | Broken], embedder: ImageEmbedder, pool: Executor, skip_broken: bool
+    stream: Iterator[Crop | Broken], embedder: Embeds, pool: Executor, skip_broken: bool
 ) -> tuple[list[Entry], FloatArray, list[Broken]]:
     """What is kept of crops, their (N, D) vectors, and those that could not be read."""
     entries: list[Entry] = []
@@ -287,7 +275,7 @@ def _embedded(
     return entries, np.concatenate(vectors or [np.empty((0, 0), np.float32)]), skipped
 
 
-def _vectors(ready: Sequence[_Ready], embedder: ImageEmbedder) -> FloatArray:
+def _vectors(ready: Sequence[_Ready], embedder: Embeds) -> FloatArray:
     rows = {m: [i for i, (_, entry) in enumerate(ready) if entry.modality is m] for m in Modality}
     parts = [embedder.embed([ready[i].pixels for i in rows[m]], m) for m in Modality if rows[m]]
     found = np.concatenate(parts).astype(np.float32, copy=False)

@@ -57,6 +57,21 @@ def open_benchmark(root: Path, layout: str | None = None, split: int = 1) -> Ben
     return benchmark
 
 
+def open_own(root: Path, layout: str | None, dataset: str | None, split: str | None) -> Benchmark:
+    """Read a data set at the split a network was trained on, where it was trained on this one.
+
+    Args:
+        root: its folder.
+        layout: as for `open_benchmark`.
+        dataset: name of what the network was trained on; None where unknown.
+        split: of that; None where it has only one.
+    """
+    benchmark = open_benchmark(root, layout)
+    if dataset == benchmark.name and split not in (None, benchmark.split):
+        return open_benchmark(root, layout, int(split))
+    return benchmark
+
+
 def resolve(root: Path) -> Path:
     """The absolute path of a data set's folder.
 

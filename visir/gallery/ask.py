@@ -14,7 +14,8 @@ from visir.gallery.calibration import Calibration
 from visir.gallery.entries import Mode, Store, Stored, Where, require_fitting
 from visir.gallery.folder import modality_by_colour, modality_named
 from visir.gallery.results import Hit, RankedList, SearchResult, calibrated
-from visir.gallery.store import Embeds, model_of, open_gallery
+from visir.gallery.store import model_of, open_gallery
+from visir.reading import Embeds
 from visir.rerank import RERANKERS
 from visir.types import FloatArray, InputError, Modality
 

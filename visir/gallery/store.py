@@ -3,45 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from visir.gallery.entries import Model, Store
 from visir.gallery.local import DATABASE, LocalGallery
-from visir.types import FloatArray, Modality
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from visir.reading import Image
-
-
-class Embeds(Protocol):
-    """What galleries need of an embedder, PyTorch's or ONNX Runtime's."""
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the weights file."""
-
-    @property
-    def method(self) -> str:
-        """What trained the network."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width images are resized to, in pixels."""
-
-    @property
-    def flip(self) -> bool:
-        """Whether mirror images are averaged in."""
-
-    @property
-    def width(self) -> int:
-        """Numbers in a descriptor."""
-
-    def embed(
-        self, images: Sequence[Image], modality: Modality, progress: bool = False
-    ) -> FloatArray:
-        """(N, D) unit rows."""
+from visir.reading import Embeds
 
 
 def is_gallery(address: str | Path) -> bool:

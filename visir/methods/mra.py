@@ -75,7 +75,7 @@ _AGW: dict[str, Any] = {  # of AGW's own presets, whatever the data set
 PRESETS = {
     "sysu": Config(),
     "regdb": Config(**_REGDB, power=10.0),  # [HCT's; in the released file of MG-MRA 3]
-    "tiny": Config(**hct.TINY, lr=0.1, classes=0),
+    "tiny": Config(**hct.TINY, classes=0),
     "sysu-agw": Config(**_AGW),
     "regdb-agw": Config(**_AGW),
     "tiny-agw": Config(**{**_AGW, **labelled.TINY, "strips": 4, "classes": 0,

@@ -5,7 +5,7 @@ Nothing heavy is imported until a verb runs, so that help answers at once.
 
 from collections.abc import Callable
 
-from visir.verbs import data, embedding, finding, indexing, learning
+from visir.verbs import data, embedding, finding, indexing, learning, serving
 
 VERBS: dict[str, Callable[..., int | None]] = {
     "demo": data.demo,
@@ -25,5 +25,6 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "search": finding.search,
     "compare": finding.compare,
     "calibrate": finding.calibrate,
+    "export": serving.export,
     "config": learning.config,
 }

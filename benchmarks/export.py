@@ -1,0 +1,200 @@
+"""How fast and how near to PyTorch exported graphs are, and what 8 bits cost a trained network.
+
+The first table is of networks at full size with random weights, which cost the same; all ways take
+turns. Each further table is of a trained run, on the test images of its data set. It holds a way
+that visir does not write: 8 bits whose ranges are found anew for every batch.
+
+    python benchmarks/export.py --run runs/demo            # about ten minutes on two cores
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+from visir.config import load_yaml
+from visir.data.manifest import open_benchmark
+from visir.embed import embed_pixels, load
+from visir.evaluate import score_features
+from visir.export import export
+from visir.nets.build import build
+from visir.nets.weights import save_weights
+from visir.reading import chunks_of_pixels, embed_by_modality
+from visir.run import Run
+from visir.runtime import PIXELS, OnnxEmbedder, graph_name
+from visir.types import Benchmark, ByteArray, FloatArray, Modality
+
+TABLE = Path(__file__).parent.parent / "docs" / "tables" / "export.md"
+SIZE, BATCHES, ALONE = (288, 144), (1, 32), 16
+Way = Callable[[ByteArray, Modality], FloatArray]
+NAMES = {
+    "small": "ViT-S/16 with ICS stems",
+    "base": "ViT-B/16 with ICS stems",
+    "resnet50": "two-stream ResNet-50",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="*", default=["small", "resnet50"], help="base, too")
+    parser.add_argument("--turns", type=int, default=7, help="of all ways, after one to warm up")
+    parser.add_argument("--run", type=Path, action="append", default=[], help="may be repeated")
+    parser.add_argument("--data", type=Path, help="of the runs; what each was trained on")
+    arguments = parser.parse_args()
+    lines = [
+        f"| network, way | {BATCHES[0]} image, ms | {BATCHES[1]} images, ms | times as fast "
+        "| least cosine |",
+        "|---|---|---|---|---|",
+    ]
+    for network in arguments.networks:
+        lines += speed(network, arguments.turns)
+        print(*lines[-4:], sep="\n", flush=True)
+    lines += [
+        "",
+        f"{SIZE[0]} x {SIZE[1]}, mirror images included. Median (least to most) of "
+        f"{arguments.turns} turns; times as fast as PyTorch in float32 with {BATCHES[1]} images. "
+        "The cosine is the least of random pixels with PyTorch's in float32. "
+        f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, "
+        f"ONNX Runtime {onnxruntime.__version__}.",
+    ]
+    for run in arguments.run:
+        lines += ["", *cost(run, arguments.data or Path(load_yaml(Run(run).config)["data"]))]
+    text = "\n".join([*lines, ""])
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+
+
+def speed(network: str, turns: int) -> list[str]:
+    """A row for each way a network can run."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        torch.manual_seed(0)
+        net = build(network, SIZE)
+        about = {"net": {**net.described, "image_size": SIZE}, "method": "none"}
+        save_weights(Run(run).weights, net, about)
+        ways = ways_of(run)
+    pixels = np.random.default_rng(0).integers(0, 256, (max(BATCHES), *SIZE, 3), np.uint8)
+    found = {name: way(pixels, Modality.VISIBLE) for name, way in ways.items()}
+    first = next(iter(ways))
+    taken: dict[tuple[str, int], list[float]] = {(n, b): [] for n in ways for b in BATCHES}
+    for turn in range(turns + 1):
+        for (name, batch), milliseconds in taken.items():
+            began = time.perf_counter()
+            ways[name](pixels[:batch], Modality.VISIBLE)
+            if turn:
+                milliseconds.append(1e3 * (time.perf_counter() - began))
+    lines = []
+    for name in ways:
+        base, own = (np.median(taken[of, BATCHES[1]]) for of in (first, name))
+        cells = [f"{NAMES.get(network, network)}, {name}"]
+        cells += [spread(taken[name, batch]) for batch in BATCHES]
+        cells += [f"{base / own:.1f}", f"{(found[name] * found[first]).sum(axis=1).min():.5f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def cost(run: Path, data: Path) -> list[str]:
+    """What each way scores on a data set, and how near its descriptors are."""
+    benchmark, about = open_benchmark(data), load(run)
+    head = ["way", "least cosine", "mean", "alone or among others"]
+    head += [f"{key}, R1 / mAP" for key in benchmark.protocols]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    expected = None
+    for name, way in ways_of(run, data).items():
+        features = embedded(way, benchmark, about.size)
+        expected = features if expected is None else expected
+        cosines = (features * expected).sum(axis=1)
+        alone = dependence(way, benchmark, about.size)
+        cells = [f"{value:.5f}" for value in (cosines.min(), cosines.mean(), alone)]
+        means = [of.mean for of in score_features(features, benchmark).results.values()]
+        cells += [f"{100 * of.rank1:.2f} / {100 * of.mAP:.2f}" for of in means]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    return [
+        *lines,
+        "",
+        f"{about.method} ({type(about.net).__name__}, {about.net.described['size']}) at "
+        f"{about.size[0]} x {about.size[1]}, {len(benchmark.test)} test images of "
+        f"{benchmark.name}, accuracies "
+        "in percent. Cosines are with PyTorch's in float32; alone or among others is the least "
+        f"cosine of an image by itself and the same in a batch, of {ALONE} images a modality.",
+    ]
+
+
+def ways_of(run: Path, data: Path | None = None) -> dict[str, Way]:
+    """PyTorch in float32, then all others; with data, ranges found by batch too."""
+    net, cpu = load(run).net, torch.device("cpu")
+    ways: dict[str, Way] = {
+        "PyTorch, float32": lambda x, m: embed_pixels(net, x, m, cpu, "fp32").numpy(),
+        "PyTorch, bf16": lambda x, m: embed_pixels(net, x, m, cpu, "bf16").numpy(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for precision in ("fp32", "int8"):
+            out = Path(folder) / precision
+            export(run, out, data, precision=precision)
+            ways[f"ONNX, {precision}"] = OnnxEmbedder(out).embed_pixels
+        if data is not None:
+            ways["ONNX, int8 by batch"] = by_batch(Path(folder) / "fp32")
+    return ways
+
+
+def by_batch(graphs: Path) -> Way:
+    """The same products in 8 bits, ranges found anew for every batch."""
+    sessions = {}
+    for modality in Modality:
+        name = graph_name(modality)
+        out = str(graphs / f"by-batch-{name}")
+        model = onnx.load(graphs / name)
+        add_pre_process_metadata(model)  # else it warns
+        quantize_dynamic(
+            model, out, op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        sessions[modality] = onnxruntime.InferenceSession(out)
+
+    def embed(pixels: ByteArray, modality: Modality) -> FloatArray:
+        run = sessions[modality].run
+        parts = [pixels[i : i + 32] for i in range(0, len(pixels), 32)]
+        return np.concatenate([run(None, {PIXELS: part})[0] for part in parts])
+
+    return embed
+
+
+def embedded(way: Way, benchmark: Benchmark, size: tuple[int, int]) -> FloatArray:
+    """Descriptors of all test images."""
+    return embed_by_modality(
+        lambda paths, m: np.concatenate([way(x, m) for x in chunks_of_pixels(paths, size)]),
+        benchmark.test,
+    )
+
+
+def dependence(way: Way, benchmark: Benchmark, size: tuple[int, int]) -> float:
+    """The least cosine of an image by itself and the same among others."""
+    least = 1.0
+    for modality in Modality:
+        paths = [of.path for of in benchmark.test if of.modality is modality][:ALONE]
+        pixels = next(chunks_of_pixels(paths, size))
+        among = way(pixels, modality)
+        alone = np.concatenate([way(pixels[i : i + 1], modality) for i in range(len(pixels))])
+        least = min(least, float((among * alone).sum(axis=1).min()))
+    return least
+
+
+def spread(values: list[float]) -> str:
+    return f"{np.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
+
+
+if __name__ == "__main__":
+    main()

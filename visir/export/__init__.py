@@ -1,0 +1,287 @@
+"""A trained network as ONNX graphs, checked against PyTorch before they take their name.
+
+A graph takes (B, H, W, 3) uint8 RGB pixels and gives (B, D) float32 descriptors of length 1:
+normalisation, mirror image and lengths are inside it, so that a runtime in any language only
+resizes. Each modality has a graph; the weights lie beside them, once for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from visir import __version__
+from visir.data.manifest import open_benchmark, open_own
+from visir.embed import Embedder, load
+from visir.evaluate import score_features
+from visir.export.graphs import OPSET, graph_of, quantised
+from visir.results import Evaluation
+from visir.run import atomic_write, write_json
+from visir.runtime import MANIFEST, Manifest, OnnxEmbedder, graph_name, sha256
+from visir.synth.write import synthesise
+from visir.types import Benchmark, FloatArray, InputError, Modality, Record
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+Precision = Literal["fp32", "int8"]
+_Embedders = dict[str, Embedder | OnnxEmbedder]
+WEIGHTS = "weights.bin"
+FAITHFUL = 0.9999  # cosine with PyTorch's that every descriptor of a float32 graph must reach
+COMPARED, CALIBRATED = 256, 64  # images of a modality, at most
+_ALONE = 16  # images that are embedded by themselves, too
+_ALIGNMENT = 4096  # bytes, so that a runtime can map weights into memory
+_SMALL = 1024  # bytes of a tensor that stays in its graph; shapes are inferred from some
+
+
+class Parity(NamedTuple):
+    """Cosines of a modality's descriptors with PyTorch's in float32.
+
+    images: how many were compared; minimum, mean: over them; alone: the least cosine between the
+    descriptors of an image alone and of the same among others.
+    """
+
+    images: int
+    minimum: float
+    mean: float
+    alone: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written, and how near it is to PyTorch.
+
+    folder: of the graphs; precision: of the graphs; people: the data set whose images were
+    compared; accuracy: of int8 graphs on test images with identities, the scores of "pytorch" in
+    float32 and of "int8", else nothing.
+    """
+
+    folder: Path
+    precision: Precision
+    people: str
+    parity: Mapping[Modality, Parity]
+    accuracy: Mapping[str, Evaluation]
+
+    def as_json(self) -> dict[str, Any]:
+        """What export.json holds of it; cosines, and accuracies as fractions (0..1)."""
+        cosines = {modality.value: of._asdict() for modality, of in self.parity.items()}
+        accuracy = {name: of.as_json() for name, of in self.accuracy.items()}
+        return {"parity": {"images_of": self.people, **cosines}, "accuracy": accuracy}
+
+    def table(self) -> str:
+        """The cosines, a line for each modality, and the accuracies, for people."""
+        lines = [f"{self.precision}: cosine with PyTorch in float32, images of {self.people}"]
+        lines += [
+            f"{modality.value:<9} {of.images:>4} images  least {of.minimum:.6f}  "
+            f"mean {of.mean:.6f}  alone or among others {of.alone:.6f}"
+            for modality, of in self.parity.items()
+        ]
+        for name, of in self.accuracy.items():
+            lines += ["", name, of.table()]
+        return "\n".join(lines)
+
+
+def export(
+    run: Path,
+    out: Path,
+    data: Path | None = None,
+    layout: str | None = None,
+    precision: Precision = "fp32",
+    flip: bool = True,
+    device: str = "cpu",
+    progress: bool = False,
+) -> Exported:
+    """Write a trained network as ONNX graphs, and compare them with PyTorch.
+
+    Args:
+        run: a run folder, or a weights file, as `visir.embed.load` takes them.
+        out: folder to write, new or an earlier export; it is replaced as a whole or left alone.
+        data: a data set whose test images are compared; its training images calibrate int8, and
+            test images with identities say what int8 costs. None renders synthetic people.
+        layout: of the data set; found out where None.
+        precision: "fp32", or "int8" for products of 8-bit integers.
+        flip: whether descriptors are means over an image and its mirror image.
+        device: where PyTorch computes what is compared with; the graphs run on the CPU.
+        progress: show progress bars.
+
+    Raises:
+        InputError: no such run, data or precision, `out` holds something else, a package is
+            missing, or descriptors of float32 graphs are not PyTorch's.
+    """
+    _require_known(precision)
+    _require_packages()
+    reference = load(run, device)
+    reference.flip, reference.precision = flip, "fp32"
+    with _whole(out) as folder, _people(data, layout, reference, progress) as people:
+        images = {m: _some(people.test or people.train, m, COMPARED) for m in Modality}
+        net, size = load(run).net, reference.size
+        models = {m: graph_of(net, m, size, flip) for m in Modality}
+        about = _write(folder, models, _about(reference))
+        expected = {m: reference.embed(images[m], m, progress) for m in Modality}
+        parity = _compare(expected, OnnxEmbedder(folder), images, progress)
+        _require_faithful(run, parity)
+        accuracy = {}
+        if precision == "int8":
+            shown = {m: _some(people.train or people.test, m, CALIBRATED) for m in Modality}
+            models = {m: quantised(folder / graph_name(m), shown[m], size) for m in Modality}
+            about = _write(folder, models, replace(about, precision=precision))
+            exported = OnnxEmbedder(folder)
+            parity = _compare(expected, exported, images, progress)
+            if data is not None and people.protocols:
+                both: _Embedders = {"pytorch": reference, "int8": exported}
+                accuracy = {name: _scores(of, people, progress) for name, of in both.items()}
+        result = Exported(out, precision, people.name, parity, accuracy)
+        write_json(folder / MANIFEST, asdict(replace(about, **result.as_json())))
+    return result
+
+
+def _about(embedder: Embedder) -> Manifest:
+    """What is known before anything is written or compared."""
+    return Manifest(
+        visir=__version__,
+        method=embedder.method,
+        dataset=embedder.dataset,
+        split=embedder.split,
+        image_size=embedder.size,
+        width=embedder.width,
+        flip=embedder.flip,
+        precision="fp32",
+        opset=OPSET,
+        fingerprint=embedder.fingerprint,
+    )
+
+
+def _require_known(precision: str) -> None:
+    if precision not in get_args(Precision):
+        raise InputError(
+            f"precision {precision!r} is unknown; use {' or '.join(get_args(Precision))}"
+        )
+
+
+def _require_packages() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(name) is None:
+            raise InputError(f'export: {name} is not installed; pip install "visir[export]"')
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name, and its place, if the block ends well."""
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise InputError(f"{out}: is there already and no export; name another folder")
+    new, old = (out.with_name(f".{out.name}.{word}") for word in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _people(
+    data: Path | None, layout: str | None, embedder: Embedder, progress: bool
+) -> Iterator[Benchmark]:
+    """The data set at the split the network was trained on, or 32 synthetic people."""
+    if data is not None:
+        yield open_own(data, layout, embedder.dataset, embedder.split)
+        return
+    with TemporaryDirectory() as folder:
+        size = "{}x{}".format(*embedder.size)
+        synthesise(Path(folder), ids=32, images=1, size=size, workers=1, progress=progress)
+        yield open_benchmark(Path(folder))
+
+
+def _some(records: Sequence[Record], modality: Modality, most: int) -> list[Path]:
+    """Images of a modality, spread evenly over the records."""
+    paths = [record.path for record in records if record.modality is modality]
+    if len(paths) < 2:
+        raise InputError(
+            f"data: fewer than two {modality.value} images to compare; give a data set of both "
+            "modalities, or none"
+        )
+    rows = np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(int)
+    return [paths[row] for row in rows]
+
+
+def _write(folder: Path, models: Mapping[Modality, ModelProto], about: Manifest) -> Manifest:
+    """Graphs, beside them each tensor's bytes once, and the manifest that names the files."""
+    from onnx.external_data_helper import set_external_data
+
+    places: dict[bytes, int] = {}
+    with atomic_write(folder / WEIGHTS) as file:
+        for tensor in (tensor for model in models.values() for tensor in model.graph.initializer):
+            length = len(tensor.raw_data)
+            if length < _SMALL:
+                continue
+            content = hashlib.sha256(tensor.raw_data).digest()
+            if content not in places:
+                file.write(bytes(-file.tell() % _ALIGNMENT))
+                places[content] = file.tell()
+                file.write(tensor.raw_data)
+            set_external_data(tensor, WEIGHTS, places[content], length)
+            tensor.ClearField("raw_data")
+    for modality, model in models.items():
+        with atomic_write(folder / graph_name(modality)) as file:
+            file.write(model.SerializeToString())
+    names = (WEIGHTS, *map(graph_name, models))
+    about = replace(about, files={name: sha256(folder / name) for name in names})
+    write_json(folder / MANIFEST, asdict(about))
+    return about
+
+
+def _compare(
+    expected: Mapping[Modality, FloatArray],
+    exported: OnnxEmbedder,
+    images: Mapping[Modality, Sequence[Path]],
+    progress: bool,
+) -> dict[Modality, Parity]:
+    """The parity of each modality with the descriptors expected of its images."""
+    parity = {}
+    for modality, paths in images.items():
+        found = exported.embed(paths, modality, progress)
+        alone = np.concatenate([exported.embed([path], modality) for path in paths[:_ALONE]])
+        cosines = _cosines(found, expected[modality])
+        itself = _cosines(found[: len(alone)], alone)
+        parity[modality] = Parity(
+            len(paths), float(cosines.min()), float(cosines.mean()), float(itself.min())
+        )
+    return parity
+
+
+def _cosines(a_ND: FloatArray, b_ND: FloatArray) -> FloatArray:
+    cosines: FloatArray = np.einsum("nd,nd->n", a_ND, b_ND)
+    return cosines
+
+
+def _require_faithful(run: Path, parity: Mapping[Modality, Parity]) -> None:
+    for modality, of in parity.items():
+        if not (of.minimum >= FAITHFUL and of.alone >= FAITHFUL):  # NaN is refused, too
+            raise InputError(
+                f"{run}: the {modality.value} graph does not give PyTorch's descriptors (cosine "
+                f"{of.minimum:.6f}, alone or among others {of.alone:.6f}, both must be {FAITHFUL} "
+                "or more), and nothing was written; try other versions of torch and onnxscript"
+            )
+
+
+def _scores(embedder: Embedder | OnnxEmbedder, people: Benchmark, progress: bool) -> Evaluation:
+    """All protocols of a data set."""
+    features = embedder.embed_records(people.test, progress)
+    return replace(score_features(features, people), flip_averaged=embedder.flip)
