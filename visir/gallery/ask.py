@@ -58,7 +58,7 @@ def ask(
         wanted: what is asked for.
         modality: of all queries; None judges each by its colours (all grey is infrared), or takes
             what the gallery knows of it.
-        together: all images show one person, who is looked for once, by their mean descriptor.
+        together: all images show one person, who is looked for once, by the mean of their scores.
         calibration: what tells the confidence of hits.
 
     Raises:
@@ -115,7 +115,7 @@ def look_up(
 
     Args:
         store: the gallery.
-        vector_D: (D,) unit descriptor of the query.
+        vector_D: (D,) descriptor of the query, of length 1 at most.
         modality: the query's.
         wanted: what is asked for.
         but: sources that are no hits.
@@ -140,9 +140,12 @@ def look_up(
 
 
 def fused(vectors_ND: FloatArray) -> FloatArray:
-    """One descriptor, (D,), of several images of a person: their mean, of length 1 again."""
-    mean = vectors_ND.mean(axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
+    """One query of several images of a person: (D,) their mean.
+
+    It is not stretched to length 1, so a score is the mean of the images' cosines: that of a
+    stretched mean is higher the more images there are, for strangers too.
+    """
+    return np.asarray(vectors_ND.mean(axis=0), np.float32)
 
 
 def _query(path: Path, given: Modality | None) -> RankedList:

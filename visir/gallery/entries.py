@@ -154,6 +154,9 @@ class Store(Protocol):
     def settle(self) -> None:
         """Bring indexes up to date, after many additions."""
 
+    def version(self) -> int:
+        """A number that grows with every addition and removal."""
+
     def stats(self) -> Stats:
         """What it holds."""
 

@@ -219,6 +219,10 @@ class LocalGallery(Store):
                 with scan.changing():
                     scan.settle()
 
+    def version(self) -> int:
+        """As `Store.version`."""
+        return int(self._read("version") or 0)
+
     def stats(self) -> Stats:
         """As `Store.stats`."""
         with self.lock:
@@ -237,7 +241,7 @@ class LocalGallery(Store):
             earliest=span[0],
             latest=span[1],
             bytes_on_disk=sum(file.stat().st_size for file in files),
-            version=int(self._read("version") or 0),
+            version=self.version(),
             retention=self.retention(),
             engine="SQLite and a scanned matrix",
         )
@@ -334,7 +338,7 @@ class LocalGallery(Store):
             return None
         if self.scan is None:
             self.scan = self._opened(model.width)
-        now = int(self._read("version") or 0)
+        now = self.version()
         if now != self.seen:
             with self.scan.changing():
                 self._catch_up(self.scan)
@@ -381,7 +385,7 @@ class LocalGallery(Store):
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _changed(self) -> None:
-        self._set("version", str(int(self._read("version") or 0) + 1))
+        self._set("version", str(self.version() + 1))
 
     def _read(self, key: str) -> str | None:
         with self.lock:

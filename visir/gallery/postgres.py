@@ -246,6 +246,12 @@ class PostgresGallery(Store):
                 )
                 self.db.execute("ANALYZE visir_items")
 
+    def version(self) -> int:
+        """As `Store.version`."""
+        with self.lock:
+            row = self.db.execute("SELECT last_value FROM visir_changes").fetchone()
+        return int(row[0]) if row else 0
+
     def stats(self) -> Stats:
         """As `Store.stats`."""
         with self.lock:
@@ -255,10 +261,10 @@ class PostgresGallery(Store):
             kinds: dict[str, int] = dict(
                 self.db.execute("SELECT modality, count(*) FROM visir_items GROUP BY modality")
             )
-            first, last, size, version = self.db.execute(
-                "SELECT min(time), max(time), pg_total_relation_size('visir_items'), "
-                "(SELECT last_value FROM visir_changes) FROM visir_items"
-            ).fetchone() or (None, None, 0, 0)
+            first, last, size = self.db.execute(
+                "SELECT min(time), max(time), pg_total_relation_size('visir_items') "
+                "FROM visir_items"
+            ).fetchone() or (None, None, 0)
         return Stats(
             images=sum(kinds.values()),
             by_camera=dict(cameras),
@@ -266,7 +272,7 @@ class PostgresGallery(Store):
             earliest=first,
             latest=last,
             bytes_on_disk=size,
-            version=version,
+            version=self.version(),
             retention=self.retention(),
             engine="PostgreSQL and pgvector",
         )

@@ -64,12 +64,7 @@ def search(
     queries = _queries(
         [Path(image) for image in images], items, modality_named(modality, "modality")
     )
-    for wanted in {query.modality for query in queries}:
-        if not same_modality and all(item.record.modality is wanted for item in items):
-            raise InputError(
-                f"{gallery}: holds {wanted.value} images only and the query is {wanted.value}; "
-                "add images of the other modality or search within the same modality"
-            )
+    _require_candidates(gallery, items, queries, same_modality)
     from visir import embed
 
     embedder = embed.load(run, device=device)
@@ -82,16 +77,33 @@ def search(
             vectors = embedder.embed([query.query for query in asked], side)
             ranked = _rank_all(asked, vectors, items, features, k, same_modality)
             found.update(zip(rows, ranked, strict=True))
-    calibration = Calibration.of(run, embedder.fingerprint)
-    sizes = {
-        side: sum(same_modality or item.record.modality is not side for item in items)
-        for side in Modality
-    }
-    lists = (calibrated(found[r], calibration, sizes[q.modality]) for r, q in enumerate(queries))
-    result = SearchResult(tuple(lists))
+    ranked_lists = [found[row] for row in range(len(queries))]
+    result = SearchResult(_calibrated(ranked_lists, run, embedder, items, same_modality))
     if out is not None:
         write(result, Path(out))
     return result
+
+
+def _require_candidates(
+    gallery: Path, items: Sequence[Item], queries: Sequence[RankedList], same_modality: bool
+) -> None:
+    for wanted in {query.modality for query in queries}:
+        if not same_modality and all(item.record.modality is wanted for item in items):
+            raise InputError(
+                f"{gallery}: holds {wanted.value} images only and the query is {wanted.value}; "
+                "add images of the other modality or search within the same modality"
+            )
+
+
+def _calibrated(
+    lists: Sequence[RankedList], run: Path, embedder: Embedder, items: Sequence[Item], same: bool
+) -> tuple[RankedList, ...]:
+    """With confidences, where the run is calibrated."""
+    calibration = Calibration.of(run, embedder.fingerprint)
+    sizes = {
+        side: sum(same or item.record.modality is not side for item in items) for side in Modality
+    }
+    return tuple(calibrated(of, calibration, sizes[of.modality]) for of in lists)
 
 
 def _queries(

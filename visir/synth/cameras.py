@@ -15,6 +15,11 @@ from visir.types import FloatArray, Modality
 Sensor = Literal["visible", "near", "thermal"]
 
 
+REGDB_VISIBLE = 1  # the infrared camera beside it is 2
+POSE = ("yaw", "phase", "stride", "lean", "turn", "distance", "hidden", "bar_kind",
+        "bar_at", "bar_size")  # fmt: skip
+
+
 class Shot(NamedTuple):
     """One image to be taken: its place in the data set, who, by which camera, its number."""
 
@@ -76,7 +81,8 @@ def camera(world: World, cam: int, modality: Modality) -> Camera:
         sensor = "thermal" if world.layout == "regdb" else "near"
     room = _SYSU_ROOMS[cam] if world.layout == "sysu" else cam
     outdoor = room >= 3 if world.layout == "sysu" else cam % 2 == 0
-    where = np.random.default_rng([world.seed, CAMERA, cam])
+    stand = REGDB_VISIBLE if world.layout == "regdb" else cam
+    where = np.random.default_rng([world.seed, CAMERA, stand])
     how = np.random.default_rng([world.seed, CAMERA, cam, 1 + infrared])
     side, hard = where.uniform(-1.2, 1.2), 1.0 if outdoor else 0.55
     light = np.array([np.sin(side), where.uniform(0.6, 1.6), np.cos(side)])
@@ -104,7 +110,19 @@ def camera(world: World, cam: int, modality: Modality) -> Camera:
 
 
 def moment(world: World, shot: Shot) -> dict[str, float]:
-    """What is particular to one image, drawn from its own stream: pose, framing, light, sensor."""
+    """What is particular to one image, drawn from its own stream: pose, framing, light, sensor.
+
+    RegDB's two cameras stand side by side and look at the same moment: there the infrared image
+    has the pose of the visible one of its number.
+    """
+    drawn = _drawn(world, shot)
+    if world.layout == "regdb" and shot.modality is Modality.INFRARED:
+        beside = _drawn(world, shot._replace(modality=Modality.VISIBLE, cam=REGDB_VISIBLE))
+        drawn |= {name: beside[name] for name in POSE}
+    return drawn
+
+
+def _drawn(world: World, shot: Shot) -> dict[str, float]:
     view = camera(world, shot.cam, shot.modality)
     infrared = int(shot.modality is Modality.INFRARED)
     rng = np.random.default_rng([world.seed, IMAGE, shot.cam, shot.pid, shot.frame, infrared])

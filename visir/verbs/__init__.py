@@ -25,6 +25,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "search": finding.search,
     "compare": finding.compare,
     "calibrate": finding.calibrate,
+    "serve": serving.serve,
     "export": serving.export,
     "config": learning.config,
 }

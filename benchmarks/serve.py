@@ -1,0 +1,337 @@
+"""What a server stands: searches at once, how long they take, and whether its memory stays flat.
+
+A real server process on this machine, a trained run, and its data set's images in a gallery that
+is filled up with more vectors like theirs. Each client in turn searches with an image, looks at
+five thumbnails, and refines. The server's memory is read when all is warm, and at the end.
+
+    python benchmarks/serve.py --run runs/demo                  # about three minutes
+    python benchmarks/serve.py --run runs/demo --screenshots    # the pictures of docs/serve.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import io
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Iterator, Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+
+from visir.calibrate import calibrate
+from visir.client import Client
+from visir.config import load_yaml
+from visir.data.images import read_image
+from visir.data.manifest import open_benchmark
+from visir.demo import TEST_IDS, TRAIN_IDS
+from visir.embed import Embedder, load
+from visir.gallery.entries import Entry, Where
+from visir.gallery.local import LocalGallery
+from visir.gallery.store import model_of
+from visir.run import Run
+from visir.synth.write import synthesise
+from visir.types import FloatArray, Modality, Record
+from visir.web.pictures import encoded, shrunk
+
+DOCS = Path(__file__).parent.parent / "docs"
+TABLE = DOCS / "tables" / "serve.md"
+WARM = 8.0  # seconds before anything is counted
+NIGHT = 1_767_294_000.0  # 2026-01-01, 19:00 UTC
+START = """
+from pathlib import Path
+from visir.verbs.web import serve
+serve(Path({run!r}), gallery={gallery!r}, port=0, device="cpu")
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--screenshots", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.screenshots:
+            screenshots(arguments.run, Path(folder))
+        else:
+            measure(arguments, Path(folder))
+
+
+# ---- the gallery and its server
+
+
+def fill(embedder: Embedder, records: Sequence[Record], cameras: dict[int, str], to: Path) -> None:
+    """A gallery of a data set's images, taken one after another in one night."""
+    gallery, rng = LocalGallery(to, create=True), np.random.default_rng(0)
+    moments = NIGHT + 11 * 3600 * rng.beta(2, 3, len(records))
+    for kind in Modality:
+        rows = [row for row, record in enumerate(records) if record.modality is kind]
+        entries = [
+            Entry(
+                source="/".join(records[row].path.parts[-3:]),
+                camera=cameras.get(records[row].cam, f"camera {records[row].cam}"),
+                modality=kind,
+                time=float(moments[row]),
+                thumbnail=encoded(shrunk(read_image(records[row].path))),
+            )
+            for row in rows
+        ]
+        vectors = embedder.embed([records[row].path for row in rows], kind)
+        gallery.add(model_of(embedder), entries, vectors)
+    gallery.close()
+
+
+def enlarge(embedder: Embedder, to: Path, images: int) -> None:
+    """More vectors like those that are there, scattered a little, without pictures."""
+    gallery, rng = LocalGallery(to), np.random.default_rng(1)
+    known = gallery.select(Where())
+    vectors: FloatArray = gallery.vectors([item.id for item in known])
+    while (held := gallery.count()) < images:
+        rows = rng.integers(len(known), size=min(4096, images - held))
+        scatter = rng.normal(size=(len(rows), embedder.width)) / embedder.width**0.5
+        more = vectors[rows] + scatter * rng.uniform(0, 1, (len(rows), 1))
+        more /= np.linalg.norm(more, axis=1, keepdims=True)
+        entries = [
+            Entry(f"more/{held + n}", f"more {n % 8}", known[row].modality)
+            for n, row in enumerate(rows)
+        ]
+        gallery.add(model_of(embedder), entries, more.astype(np.float32))
+    gallery.settle()
+    gallery.close()
+
+
+@contextlib.contextmanager
+def served(run: Path, gallery: Path) -> Iterator[tuple[str, int]]:
+    """A server process of its own: its address and its number."""
+    code = START.format(run=str(run.resolve()), gallery=gallery.name)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=gallery.parent, stdout=subprocess.PIPE, text=True
+    ) as made:
+        assert made.stdout is not None
+        address = made.stdout.readline().strip().rstrip("/")
+        assert address, "the server did not start"
+        try:
+            yield address, made.pid
+        finally:
+            made.terminate()
+
+
+def held(process: int) -> float:
+    """MiB of memory a process holds now."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+# ---- load
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Let clients loose on a server and write the table."""
+    embedder = load(arguments.run)
+    benchmark = open_benchmark(Path(load_yaml(Run(arguments.run).config)["data"]))
+    fill(embedder, benchmark.test, dict(benchmark.cameras), folder / "gallery")
+    enlarge(embedder, folder / "gallery", arguments.images)
+    infrared = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
+    crops = [path.read_bytes() for path in infrared]
+    with served(arguments.run, folder / "gallery") as (address, process):
+        told = asyncio.run(load_up(address, process, crops, arguments))
+    text = table(told, arguments, benchmark.name)
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+
+
+class Told:
+    """What clients saw: seconds of every answer, by what was asked; refusals; faults; memory."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.waits: dict[str, int] = defaultdict(int)
+        self.faults: dict[str, int] = defaultdict(int)
+        self.memory: list[float] = []
+        self.counting = False
+
+
+async def load_up(
+    address: str, process: int, crops: Sequence[bytes], arguments: argparse.Namespace
+) -> Told:
+    """All clients at once, until the time is over."""
+    told = Told()
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
+        tasks = [
+            asyncio.create_task(one_client(http, crops, random.Random(number), told))
+            for number in range(arguments.clients)
+        ]
+        await asyncio.sleep(min(WARM, arguments.seconds / 4))
+        told.counting = True
+        told.memory.append(held(process))
+        await asyncio.sleep(arguments.seconds)
+        told.counting = False
+        told.memory.append(held(process))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return told
+
+
+async def one_client(
+    http: httpx.AsyncClient, crops: Sequence[bytes], rng: random.Random, told: Told
+) -> None:
+    """One person at a page: search, look at five hits, refine, again."""
+    while True:
+        files = [("images", ("crop", rng.choice(crops)))]
+        answer = await asked(told, "search with an image", http.post("/api/search", files=files))
+        if answer is None:
+            continue
+        found = answer.json()
+        ids = [hit["item"]["id"] for hit in found["hits"]]
+        for item in ids[:5]:
+            page = f"/api/items/{item}/thumbnail"
+            await asked(told, "look at a thumbnail", http.get(page), fine=(200, 404))
+        body = {"search": found["search"]["id"], "hits": ids[:1], "misses": ids[1:3]}
+        await asked(told, "refine", http.post("/api/refine", json=body))
+
+
+async def asked(
+    told: Told, what: str, request: Awaitable[httpx.Response], fine: tuple[int, ...] = (200,)
+) -> httpx.Response | None:
+    """Wait for an answer and note it down; None where it is none, or a request to wait."""
+    began = time.perf_counter()
+    try:
+        answer = await request
+    except httpx.HTTPError:
+        told.faults[what] += told.counting
+        return None
+    if answer.status_code == 503:
+        told.waits[what] += told.counting
+        await asyncio.sleep(float(answer.headers["retry-after"]))
+        return None
+    if told.counting:
+        told.seconds[what].append(time.perf_counter() - began)
+        told.faults[what] += answer.status_code not in fine
+    return answer if answer.status_code in fine else None
+
+
+def table(told: Told, arguments: argparse.Namespace, name: str) -> str:
+    """The table and what it is of."""
+    lines = [
+        "| request | a second | p50, ms | p95, ms | asked to wait | faults |",
+        "|---|---|---|---|---|---|",
+    ]
+    for what, seconds in sorted(told.seconds.items(), reverse=True):
+        middle, most = 1000 * np.percentile(seconds, [50, 95])
+        lines.append(
+            f"| {what} | {len(seconds) / arguments.seconds:.1f} | {middle:.0f} | {most:.0f} "
+            f"| {told.waits[what]} | {told.faults[what]} |"
+        )
+    first, last = told.memory
+    lines += [
+        "",
+        f"{arguments.clients} clients at once, one server process and the clients on "
+        f"{os.cpu_count()} cores ({platform.machine()}), for {arguments.seconds:.0f} seconds: each "
+        "searches with an image, looks at five thumbnails, refines, and begins again. "
+        f"{arguments.images:,} images in the gallery ({name}, and vectors like its); every search "
+        "and refinement writes its line of the audit log to disk. The server held "
+        f"{first:.0f} MiB when it was warm and {last:.0f} at the end.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+# ---- pictures for the documentation
+
+
+def screenshots(run: Path, folder: Path) -> None:
+    """The page with people who do not exist, whom the run has never seen; one who is found."""
+    people = folder / "people"
+    synthesise(
+        people, ids=TRAIN_IDS + TEST_IDS, train_ids=TRAIN_IDS, images=3, size="192x96",
+        seed=int(load_yaml(Run(run).config)["seed"]), progress=False,
+    )  # fmt: skip
+    own = Run(folder / "run")
+    own.folder.mkdir()
+    for name in (Run(run).weights.name, Run(run).config.name):
+        shutil.copy(run / name, own.folder / name)
+    calibrate(own.folder, people, part="test")
+    benchmark = open_benchmark(people)
+    fill(load(own.folder), benchmark.test, dict(benchmark.cameras), folder / "gallery")
+    crops = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
+    with (
+        served(own.folder, folder / "gallery") as (address, _),
+        Client(address) as client,
+        sync_playwright() as playwright,
+    ):
+        crop, found = next(
+            (crop, found)
+            for crop, found in ((crop, client.search([crop])) for crop in crops)
+            if not found.nobody
+        )
+        right = [Path(hit.item.source).parent.name == crop.parent.name for hit in found.hits]
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        walk(chromium, address, crop, right)
+        chromium.close()
+
+
+def walk(chromium: Browser, address: str, crop: Path, right: list[bool]) -> None:
+    """Search, mark, compare, keep, and look around; a picture of each; right: of each hit."""
+    size: ViewportSize = {"width": 1240, "height": 860}
+    page = chromium.new_page(viewport=size)
+    page.goto(address)
+    page.get_by_label("Your name").fill("Ada")
+    page.set_input_files("#files", str(crop))
+    page.click("#go")
+    page.wait_for_selector(".hit")
+    for place, same in enumerate(right[:6]):
+        mark = "hit" if same else "miss"
+        page.locator(".hit").nth(place).locator(f'[data-do="{mark}"]').click()
+    page.evaluate("scrollTo(0, 0)")
+    shoot(page, "search")
+    page.locator(".look").first.click()
+    page.wait_for_selector("#comparison[open]")
+    shoot(page, "compare")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Keep in a case").click()
+    page.get_by_label("Name of the new case").fill("Night of the first of January")
+    page.get_by_label("Note").fill("Same coat and bag as at the entrance.")
+    page.get_by_label("Keep the query images as well").check()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_text("Kept in").wait_for()
+    page.goto(f"{address}/cases/1")
+    shoot(page, "case")
+    page.goto(f"{address}/gallery")
+    shoot(page, "gallery")
+    phone = chromium.new_page(viewport={"width": 390, "height": 780}, color_scheme="dark")
+    phone.goto(f"{address}/?item=5")
+    phone.wait_for_selector(".hit")
+    shoot(phone, "phone")
+
+
+def shoot(page: Page, name: str) -> None:
+    """A picture with 256 colours, once everything is there."""
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(400)
+    shot = Image.open(io.BytesIO(page.screenshot()))
+    shot.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT).save(
+        DOCS / "images" / f"serve-{name}.png", optimize=True
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""A served gallery of forty drawn people: a client in this process, and what lies behind it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from bright import CALIBRATION, EACH, HOME, PEOPLE, BrightEmbedder, TestClient, drawn, fill
+
+from visir.gallery.local import LocalGallery
+from visir.web.app import create_app
+from visir.web.bench import Bench
+from visir.web.desk import Desk
+from visir.web.finder import Finder
+from visir.web.guard import Rules
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A gallery folder that is only copied."""
+    root = tmp_path_factory.mktemp("filled")
+    fill(root / "gallery", root / "images", PEOPLE, EACH).close()
+    return root / "gallery"
+
+
+Serve = Callable[..., TestClient]
+
+
+@pytest.fixture
+def serve(filled: Path, tmp_path: Path) -> Iterator[Serve]:
+    """Make a client of a server with its own gallery and desk; `client.bench` lies behind it."""
+    opened = []
+
+    def serving(
+        token: str | None = None, blur: bool = False, calibrated: bool = True, home: str = HOME
+    ) -> TestClient:
+        shutil.copytree(filled, tmp_path / "gallery")
+        store = LocalGallery(tmp_path / "gallery")
+        finder = Finder(BrightEmbedder(), store, CALIBRATION if calibrated else None)
+        bench = Bench(finder, Desk(tmp_path / "desk"), Rules("127.0.0.1", token), blur)
+        opened.append(bench)
+        client = TestClient(
+            create_app(bench), base_url=home, raise_server_exceptions=False, follow_redirects=False
+        )
+        client.bench = bench
+        return client
+
+    yield serving
+    for bench in opened:
+        bench.desk.close()
+        bench.store.close()
+
+
+@pytest.fixture(scope="session")
+def crop(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """The file of an image of a person that is in no gallery."""
+    folder = tmp_path_factory.mktemp("crops")
+
+    def crop(pid: int, infrared: bool = True) -> bytes:
+        return drawn(folder, pid, infrared, 99).read_bytes()
+
+    return crop

@@ -1,0 +1,1 @@
+"""A page to search a gallery with, and the HTTP API under it."""

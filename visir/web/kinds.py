@@ -1,0 +1,310 @@
+"""What the HTTP API is asked and what it answers: plain dataclasses, which pydantic checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[Line, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+Text = Annotated[str, StringConstraints(max_length=4000, pattern=r"^[^\x00]*$")]
+Side = Literal["visible", "infrared"]
+Judged = Literal["auto", "visible", "infrared"]
+Mark = Literal["hit", "miss"]
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to search for, and among what.
+
+    modality: of the query images, "auto" judges each by its colours; within: which gallery images,
+    "other" those of the modality the queries are not of; since, until: times without a zone are
+    the server's; tags: all of these; min_score: on the scale of the scores shown.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    modality: Judged = "auto"
+    within: Literal["other", "any", "visible", "infrared"] = "other"
+    cameras: Annotated[tuple[Line, ...], Field(max_length=200)] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    tags: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
+    k: Annotated[int, Field(ge=1, le=200)] = 24
+    min_score: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+
+
+@dataclass(frozen=True)
+class AskedItems:
+    """A search for the person on images of the gallery."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=8)]
+    asked: Asked = Asked()
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """A search again, with what somebody has marked; asked: as the first time where not given."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    search: Line
+    hits: Annotated[tuple[Id, ...], Field(max_length=200)] = ()
+    misses: Annotated[tuple[Id, ...], Field(max_length=200)] = ()
+    asked: Asked | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images to compare: those sent along first, then these of the gallery.
+
+    searched: how many images one of them was found among; maps: tell what made them alike.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    items: Annotated[tuple[Id, ...], Field(max_length=2)] = ()
+    modality: Judged = "auto"
+    searched: Annotated[int, Field(ge=1, le=10**12)] = 1
+    maps: bool = True
+
+
+@dataclass(frozen=True)
+class NewCase:
+    """A case to open."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Hits of a search to keep in a case, with one note for all."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    search: Line
+    items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=200)]
+    note: Text = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """The note of a kept hit."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    note: Text
+
+
+@dataclass(frozen=True)
+class Login:
+    """The token, to be exchanged for a cookie."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    token: Annotated[str, StringConstraints(max_length=1000)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why there is no answer: one sentence."""
+
+    error: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of the gallery; time: when it was taken, added: when it came into the gallery."""
+
+    id: int
+    source: str
+    camera: str
+    modality: Side
+    time: datetime | None
+    tags: tuple[str, ...]
+    added: datetime | None
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query image; sha256: of the file sent, or item: its id in the gallery.
+
+    inferred: its modality was judged by its colours; picture: a small JPEG in base64, only where
+    somebody kept it in a case.
+    """
+
+    modality: Side
+    inferred: bool
+    sha256: str | None = None
+    item: int | None = None
+    picture: str | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything that tells where a ranked list came from.
+
+    fingerprint: SHA-256 of the model's weights; version: of the gallery, it grows with every
+    change; searched: how many images it was among; threshold: the score below which probably
+    nobody is found, None where the run is not calibrated and scores are plain cosines.
+    """
+
+    id: str
+    time: datetime
+    by: str
+    asked: Asked
+    queries: tuple[Query, ...]
+    hits: tuple[int, ...]
+    misses: tuple[int, ...]
+    searched: int
+    gallery: str
+    version: int
+    method: str
+    fingerprint: str
+    threshold: float | None
+    visir: str
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores are probabilities."""
+        return self.threshold is not None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A gallery image found.
+
+    cosine: the mean over the query images; score: how likely it is the person where the run is
+    calibrated, else the cosine; mark: what somebody said of it.
+    """
+
+    rank: int
+    item: Item
+    score: float
+    cosine: float
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A ranked list; nobody: the best score is below the threshold of the calibration."""
+
+    search: Search
+    hits: tuple[Hit, ...]
+    nobody: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of two images.
+
+    map: rows of how much the cosine drops where that part of the image is covered; None where
+    none was asked for, or the gallery has no picture of it.
+    """
+
+    modality: Side
+    item: Item | None
+    sha256: str | None
+    map: tuple[tuple[float, ...], ...] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two images beside each other; score, cosine: as of a hit."""
+
+    sides: tuple[Compared, Compared]
+    score: float
+    cosine: float
+    threshold: float | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A hit kept in a case; picture: a small JPEG in base64; search: the id of its search."""
+
+    number: int
+    item: Item
+    rank: int
+    score: float
+    cosine: float
+    note: str
+    by: str
+    time: datetime
+    search: str
+    picture: str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """What somebody keeps together, and the searches it came from."""
+
+    id: int
+    name: str
+    by: str
+    created: datetime
+    kept: tuple[Kept, ...] = ()
+    searches: tuple[Search, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseLine:
+    """A case in a list of cases."""
+
+    id: int
+    name: str
+    by: str
+    created: datetime
+    kept: int
+
+
+@dataclass(frozen=True)
+class GalleryFacts:
+    """What a gallery holds, and who can read it; retention: days."""
+
+    name: str
+    images: int
+    by_camera: dict[str, int]
+    by_modality: dict[str, int]
+    earliest: datetime | None
+    latest: datetime | None
+    bytes_on_disk: int
+    version: int
+    retention: float | None
+    engine: str
+    method: str
+    fingerprint: str
+    calibrated: bool
+    visir: str
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """A line of the audit log; before: SHA-256 of the line before it."""
+
+    n: int
+    time: str
+    action: str
+    by: str
+    remote: str
+    what: dict[str, object]
+    before: str
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """Part of the audit log; broken: the first line that does not follow from the one before."""
+
+    entries: tuple[AuditEntry, ...]
+    lines: int
+    head: str
+    broken: int | None

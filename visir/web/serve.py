@@ -1,0 +1,148 @@
+"""Open everything a server needs, and run it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from visir.gallery.calibration import Calibration
+from visir.gallery.entries import Store
+from visir.gallery.local import LocalGallery
+from visir.gallery.store import open_gallery
+from visir.reading import Embeds
+from visir.types import InputError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+SHORTEST = 16  # letters of a token
+NEEDED = ("fastapi", "uvicorn", "jinja2", "multipart")
+
+
+def serve(
+    run: Path,
+    gallery: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    desk: Path | None = None,
+    token_file: Path | None = None,
+    runtime: Literal["torch", "onnx"] = "torch",
+    blur: bool = False,
+    retention: float | None = None,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve a gallery until somebody stops it.
+
+    Args:
+        run: a run folder or a weights file; for the runtime "onnx" what `visir export` wrote.
+        gallery: its folder, or a database's address.
+        host: where to listen; anything but this machine itself demands a token.
+        port: where to listen; 0 takes a free one.
+        desk: folder of cases and the audit log; the gallery's own where None.
+        token_file: file with the token everybody has to know.
+        runtime: what computes descriptors.
+        blur: pixelate heads wherever a picture leaves the server.
+        retention: days after which images are forgotten; None leaves the gallery's own setting.
+        device: where the network runs.
+        say: takes the lines to show.
+
+    Raises:
+        InputError: something does not fit, or the port is taken.
+    """
+    _require_packages()
+    from visir.web.app import create_app
+    from visir.web.bench import Bench
+    from visir.web.desk import Desk
+    from visir.web.finder import Finder
+    from visir.web.guard import Rules, is_loopback
+
+    if retention is not None and retention <= 0:
+        raise InputError(f"retention: {retention} days keep nothing; give more than 0")
+    token = _read_token(token_file) if token_file else None
+    made = None if token or is_loopback(host) else secrets.token_urlsafe(24)
+    embedder = _embedder(Path(run), runtime, device)
+    with ExitStack() as stack:
+        store = stack.enter_context(closing(open_gallery(gallery)))
+        finder = Finder(embedder, store, _calibration(Path(run), embedder.fingerprint))
+        opened = stack.enter_context(closing(Desk(desk or _own_desk(store))))
+        listener = stack.enter_context(_listening(host, port))
+        if retention is not None:
+            store.keep_for(retention)
+        app = create_app(Bench(finder, opened, Rules(host, token or made), blur))
+        say(f"http://{_named(host)}:{listener.getsockname()[1]}/")
+        if made:
+            say(f"token: {made}")
+        _run(app, listener)
+
+
+def _run(app: ASGIApp, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _own_desk(store: Store) -> Path:
+    if isinstance(store, LocalGallery):
+        return store.folder / "desk"
+    raise InputError("desk: a database has no folder for cases; name one with --desk")
+
+
+def _require_packages() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f'{missing[0]} is not installed; install what serving needs: pip install "visir[serve]"'
+        )
+
+
+def _embedder(run: Path, runtime: str, device: str) -> Embeds:
+    if runtime == "onnx":
+        from visir.runtime import load as load_export
+
+        return load_export(run)
+    from visir.embed import load
+
+    return load(run, device)
+
+
+def _read_token(file: Path) -> str:
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{file}: cannot be read; give a text file with the token in it") from None
+    if len(token) < SHORTEST or not token.isascii() or len(token.split()) != 1:
+        raise InputError(
+            f"{file}: a token is one word of {SHORTEST} letters and figures or more; make one with "
+            "python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+        )
+    return token
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{host}:{port}: cannot be listened at ({said}); give another --host or --port"
+        ) from error
+
+
+def _calibration(run: Path, fingerprint: str) -> Calibration | None:
+    """What is known of a run, or of the run an export lies in."""
+    return Calibration.of(run, fingerprint) or Calibration.of(run.parent, fingerprint)
+
+
+def _named(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
