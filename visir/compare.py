@@ -10,11 +10,11 @@ from PIL import Image
 
 from visir.data.images import read_image
 from visir.embed import load
-from visir.explain import occlusion_map
+from visir.explain import occlusion_map, overlay
 from visir.gallery.calibration import Calibration
 from visir.gallery.folder import modality_by_colour, modality_named
 from visir.run import atomic_write
-from visir.types import ByteArray, FloatArray, Modality
+from visir.types import FloatArray, Modality
 
 _SHOWN = (384, 192)  # height, width of each picture
 
@@ -74,29 +74,14 @@ def compare(
     return Compared(images, (kinds[0], kinds[1]), score, sure, (maps[0], maps[1]))
 
 
-def heat(picture: Image.Image, parts: FloatArray, size: tuple[int, int]) -> ByteArray:
-    """A picture, grey, with what its parts add to the likeness in orange: (H, W, 3) uint8.
-
-    Args:
-        picture: RGB.
-        parts: (rows, columns), of which what is above zero is drawn, the most the strongest.
-        size: (height, width).
-    """
-    height, width = size
-    share = np.clip(parts, 0, None)
-    small = Image.fromarray((255 * share / max(float(share.max()), 1e-9)).astype(np.uint8))
-    shade = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC), np.float32)
-    grey = np.asarray(picture.convert("L").resize((width, height)), np.float32)[..., None]
-    weight = 0.7 * shade[..., None] / 255
-    colour = np.array([230, 126, 34], np.float32)
-    return np.asarray(grey * (1 - weight) + colour * weight, np.uint8)
-
-
 def _draw(pictures: list[Image.Image], maps: list[FloatArray], out: Path) -> None:
     """Each image beside itself with its map."""
     height, width = _SHOWN
-    shown = []
-    for picture, parts in zip(pictures, maps, strict=True):
-        shown += [np.asarray(picture.resize((width, height))), heat(picture, parts, _SHOWN)]
+    sheet = Image.new("RGB", (4 * width, height))
+    for side, (picture, parts) in enumerate(zip(pictures, maps, strict=True)):
+        shown = picture.resize((width, height))
+        sheet.paste(shown, (2 * side * width, 0))
+        shown.paste(layer := overlay(parts, _SHOWN), mask=layer)
+        sheet.paste(shown, ((2 * side + 1) * width, 0))
     with atomic_write(out) as file:
-        Image.fromarray(np.concatenate(shown, axis=1)).save(file, format="PNG")
+        sheet.save(file, format="PNG")

@@ -13,6 +13,10 @@ from visir.types import FloatArray, InputError, Modality
 if TYPE_CHECKING:
     from visir.reading import Embeds
 
+_HEAT = (255, 176, 0)
+_DENSEST = 130  # opacity, of 255
+_FAINTEST = 0.05  # a drop of the cosine below which a map stays pale
+
 
 def occlusion_map(
     embedder: Embeds,
@@ -54,6 +58,24 @@ def occlusion_map(
     found = embedder.embed([pixels, *hidden], modality)
     scores = found @ np.asarray(against_D, np.float32)
     return np.asarray((scores[0] - scores[1:]).reshape(grid), np.float32)
+
+
+def overlay(drops: FloatArray, size: tuple[int, int]) -> Image.Image:
+    """A layer to lie on a picture: the more opaque, the more that part makes the two alike.
+
+    Args:
+        drops: (rows, columns) of `occlusion_map`.
+        size: (height, width) of the layer, in pixels.
+
+    Returns:
+        RGBA.
+    """
+    share = np.clip(drops / max(float(drops.max()), _FAINTEST), 0, 1)
+    alpha = Image.fromarray((share * _DENSEST).astype(np.uint8))
+    alpha = alpha.resize(size[::-1], Image.Resampling.BICUBIC)
+    layer = Image.new("RGBA", alpha.size, (*_HEAT, 0))
+    layer.putalpha(alpha)
+    return layer
 
 
 def _stretch(part: int, parts: int, length: int) -> tuple[int, int]:

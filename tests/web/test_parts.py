@@ -23,7 +23,7 @@ from visir.web.desk import Desk, with_hits
 from visir.web.guard import Rules, is_loopback
 from visir.web.kinds import Asked, Case, Item, Kept, Search
 from visir.web.markup import many, moment, score, size
-from visir.web.pictures import encoded, opened, overlay, pixelated
+from visir.web.pictures import encoded, layer, opened, pixelated
 from visir.web.queries import MISSES_WEIGH, refined
 from visir.web.uploads import read_upload
 
@@ -169,10 +169,10 @@ def test_the_overlay_is_opaque_where_the_drop_is_large() -> None:
     drops = np.zeros((8, 4), np.float32)
     drops[2, 1] = 0.4
     drops[6, 3] = -0.4
-    layer = np.asarray(Image.open(io.BytesIO(overlay(drops))))[..., 3]
-    assert layer.shape == (192, 96)
-    assert layer[2 * 24 + 12, 36] == layer.max() > 100
-    assert layer[6 * 24 + 12, 84] == 0
+    opacity = np.asarray(Image.open(io.BytesIO(layer(drops))))[..., 3]
+    assert opacity.shape == (192, 96)
+    assert opacity[2 * 24 + 12, 36] == opacity.max() > 100
+    assert opacity[6 * 24 + 12, 84] == 0
 
 
 # ---- uploads

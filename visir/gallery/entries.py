@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import numpy as np
 
 from visir.types import FloatArray, InputError, IntArray, Modality
 
+FORMAT = "1"  # of galleries, of either kind
 Mode = Literal["auto", "exact", "index"]
 
 
@@ -98,8 +100,16 @@ class Store(Protocol):
 
     name: str
 
+    def setting(self, key: str) -> str | None:
+        """What is written down of the gallery itself; None where nothing is."""
+
     def model(self) -> Model | None:
         """Whose vectors are in it; None while it is empty and new."""
+        text = self.setting("model")
+        if text is None:
+            return None
+        kept = json.loads(text)
+        return Model(**{**kept, "size": tuple(kept["size"])})
 
     def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
         """Keep images, all or none: their ids, None for a source that is there already.
@@ -142,6 +152,8 @@ class Store(Protocol):
 
     def retention(self) -> float | None:
         """The retention period in days."""
+        days: float | None = json.loads(self.setting("retention") or "null")
+        return days
 
     def expire(self, now: float) -> int:
         """Forget what is older than the retention period: how many."""
@@ -162,6 +174,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections."""
+
+
+def require_format(known: str | None, name: str) -> None:
+    """Refuse a gallery of another visir.
+
+    Raises:
+        InputError: which format it has.
+    """
+    if known != FORMAT:
+        raise InputError(
+            f"{name}: a gallery of format {known}, and this visir knows {FORMAT}; use the visir it "
+            "was made with, or make a new gallery"
+        )
 
 
 def require_fitting(kept: Model | None, model: Model, name: str) -> None:

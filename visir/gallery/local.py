@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from visir.gallery.entries import (
+    FORMAT,
     Entry,
     Mode,
     Model,
@@ -23,6 +24,7 @@ from visir.gallery.entries import (
     Stored,
     Where,
     require_fitting,
+    require_format,
     require_units,
 )
 from visir.gallery.scan import DEAD, KIND, Rows, Scan
@@ -30,7 +32,6 @@ from visir.gallery.tables import SCHEMA, SELECT, condition, stored
 from visir.types import BoolArray, FloatArray, InputError, IntArray, Modality
 
 DATABASE = "gallery.sqlite"
-FORMAT = "1"
 # Rows that "auto" still looks at one and all: about a fiftieth of a second on two cores.
 EXACT_UP_TO = 2_000_000
 _CHUNK = 16_384
@@ -79,19 +80,7 @@ class LocalGallery(Store):
                     self.db.execute(statement)
                 self._set("format", FORMAT)
                 self._set("version", "0")
-        if self._read("format") != FORMAT:
-            raise InputError(
-                f"{self.folder}: a gallery of format {self._read('format')}, and this visir knows "
-                f"{FORMAT}; use the visir it was made with, or make a new gallery"
-            )
-
-    def model(self) -> Model | None:
-        """As `Store.model`."""
-        text = self._read("model")
-        if text is None:
-            return None
-        kept = json.loads(text)
-        return Model(**{**kept, "size": tuple(kept["size"])})
+        require_format(self.setting("format"), self.name)
 
     def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
         """As `Store.add`."""
@@ -206,11 +195,6 @@ class LocalGallery(Store):
         with self.lock, self._changing():
             self._set("retention", json.dumps(days))
 
-    def retention(self) -> float | None:
-        """As `Store.retention`."""
-        days: float | None = json.loads(self._read("retention") or "null")
-        return days
-
     def settle(self) -> None:
         """As `Store.settle`."""
         with self.lock:
@@ -221,7 +205,7 @@ class LocalGallery(Store):
 
     def version(self) -> int:
         """As `Store.version`."""
-        return int(self._read("version") or 0)
+        return int(self.setting("version") or 0)
 
     def stats(self) -> Stats:
         """As `Store.stats`."""
@@ -387,7 +371,8 @@ class LocalGallery(Store):
     def _changed(self) -> None:
         self._set("version", str(self.version() + 1))
 
-    def _read(self, key: str) -> str | None:
+    def setting(self, key: str) -> str | None:
+        """As `Store.setting`."""
         with self.lock:
             row = self.db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
         return None if row is None else str(row[0])

@@ -16,6 +16,7 @@ from typing import Any, LiteralString
 import numpy as np
 
 from visir.gallery.entries import (
+    FORMAT,
     Entry,
     Mode,
     Model,
@@ -25,11 +26,11 @@ from visir.gallery.entries import (
     Stored,
     Where,
     require_fitting,
+    require_format,
     require_units,
 )
 from visir.types import FloatArray, InputError, Modality
 
-FORMAT = "1"
 WIDEST_INDEX = 4000  # pgvector's limit for half precision
 NARROW = 20_000  # images of a part that are looked at one and all
 _OVERSAMPLE = 8
@@ -73,7 +74,7 @@ class PostgresGallery(Store):
             self.db = psycopg.connect(address, autocommit=True)
             if create:
                 self._create()
-            known = self._read("format")
+            known = self.setting("format")
         except psycopg.errors.UndefinedTable:
             raise InputError(
                 f"{self.name}: holds no gallery; make one with `visir index add`"
@@ -83,11 +84,7 @@ class PostgresGallery(Store):
                 f"{self.name}: cannot be opened ({' '.join(str(error).split())}); check the "
                 "address, that the server runs, and that pgvector is installed there"
             ) from error
-        if known != FORMAT:
-            raise InputError(
-                f"{self.name}: a gallery of format {known}, and this visir knows {FORMAT}; use the "
-                "visir it was made with, or make a new gallery"
-            )
+        require_format(known, self.name)
 
     def _create(self) -> None:
         with self.db.transaction():
@@ -95,14 +92,6 @@ class PostgresGallery(Store):
             self.db.execute("SELECT pg_advisory_xact_lock(7651001)")
             self.db.execute(_SCHEMA)
             self._set("format", FORMAT)
-
-    def model(self) -> Model | None:
-        """As `Store.model`."""
-        text = self._read("model")
-        if text is None:
-            return None
-        kept = json.loads(text)
-        return Model(**{**kept, "size": tuple(kept["size"])})
 
     def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
         """As `Store.add`."""
@@ -227,11 +216,6 @@ class PostgresGallery(Store):
         with self.lock:
             self._set("retention", json.dumps(days))
 
-    def retention(self) -> float | None:
-        """As `Store.retention`."""
-        days: float | None = json.loads(self._read("retention") or "null")
-        return days
-
     def settle(self) -> None:
         """As `Store.settle`: makes the index where there are images enough for one."""
         model = self.model()
@@ -312,7 +296,8 @@ class PostgresGallery(Store):
             row = self.db.execute("SELECT to_regclass('visir_nearest')").fetchone()
         return row is not None and row[0] is not None
 
-    def _read(self, key: str) -> str | None:
+    def setting(self, key: str) -> str | None:
+        """As `Store.setting`."""
         with self.lock:
             row = self.db.execute("SELECT value FROM visir_meta WHERE key = %s", [key]).fetchone()
         return None if row is None else str(row[0])

@@ -31,7 +31,7 @@ from visir.web.kinds import (
     Problem,
     Refinement,
 )
-from visir.web.pictures import as_uri, encoded, overlay
+from visir.web.pictures import as_uri, encoded, layer
 from visir.web.uploads import MOST_IMAGES, Upload
 
 ItemId = Annotated[Id, Path(description="a gallery image's id")]
@@ -99,7 +99,7 @@ def compare(
         None if side.picture is None else as_uri(encoded(side.picture, bench.blur))
         for side in sides
     ]
-    layers = [None if side.map is None else as_uri(overlay(side.map)) for side in sides]
+    layers = [None if side.map is None else as_uri(layer(side.map)) for side in sides]
     both = list(zip(comparison.sides, pictures, layers, strict=True))
     return bench.page("comparison.html", comparison=comparison, both=both, searched=pair.searched)
 

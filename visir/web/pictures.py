@@ -14,9 +14,7 @@ LARGEST = 256  # pixels of the longer side
 QUALITY = 88  # JPEG
 # Upright crops of people have the head in their upper third.
 HEADS, BLOCKS = 0.3, 5
-HEAT = (255, 176, 0)
-DENSEST = 130  # opacity, of 255
-FAINTEST = 0.05  # a drop of the cosine below which a map stays pale
+LAYER = (192, 96)  # height, width in pixels
 
 
 def shrunk(picture: Image.Image) -> Image.Image:
@@ -51,19 +49,12 @@ def pixelated(picture: Image.Image) -> Image.Image:
     return covered
 
 
-def overlay(drops: FloatArray) -> bytes:
-    """A PNG to lie on a picture: the more opaque, the more that part makes the two alike.
+def layer(drops: FloatArray) -> bytes:
+    """A PNG of `visir.explain.overlay`, as high as two times its width."""
+    from visir.explain import overlay
 
-    Args:
-        drops: (rows, columns) drop of the cosine where that part is covered.
-    """
-    share = np.clip(drops / max(float(drops.max()), FAINTEST), 0, 1)
-    alpha = Image.fromarray((share * DENSEST).astype(np.uint8))
-    alpha = alpha.resize((96, 192), Image.Resampling.BICUBIC)
-    layer = Image.new("RGBA", alpha.size, (*HEAT, 0))
-    layer.putalpha(alpha)
     buffer = io.BytesIO()
-    layer.save(buffer, "PNG")
+    overlay(drops, LAYER).save(buffer, "PNG")
     return buffer.getvalue()
 
 
