@@ -65,7 +65,8 @@ def test_batches_hold_both_modalities_of_the_same_people_under_the_methods_views
         caj: [Augmentation(View.PLAIN), Augmentation(View.EXCHANGE), Augmentation(View.GRAY)],
     }  # fmt: skip
     for module, expected in views.items():
-        plan = make(module, known).plan(0)
+        published = {"erasing": module.Config.erasing} if module is caj else {}
+        plan = make(module, known, **published).plan(0)
         batches = list(plan.batches)
         assert len(batches) == plan.steps == 24 // 4 + 1
         for parts in batches:
