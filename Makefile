@@ -1,5 +1,5 @@
 # `make demo` shows what visir does, `make test` checks it; both make .venv first.
-# Needs Python 3.11 or newer with venv, and make. PYTHON=python3.12 picks another interpreter.
+# Needs Python 3.11 or newer with venv, and make; the tests also Chromium. PYTHON=python3.12 picks another interpreter.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.8
@@ -15,6 +15,7 @@ demo: venv
 	$(BIN)/visir demo --out runs/demo
 
 test: lint
+	@command -v chromium > /dev/null || { echo "the search page is tested in Chromium; on Debian: apt-get install chromium"; exit 1; }
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest
 
 lint: venv
