@@ -188,7 +188,7 @@ def draw(found: dict[str, list[dict[str, float]]]) -> None:
 
     labels = {name: label for name, (label, _) in PRINTED.items()} | ALONE
     labels |= {name: f"TokenMatcher {label}" for name, label in WITHOUT.items()}
-    labels |= {name: f"TokenMatcher + {label}" for name, (label, _) in READINGS.items()}
+    labels |= {name: label for name, (label, _) in READINGS.items()}
     figure, axes = plt.subplots(figsize=(8, 5.6), constrained_layout=True)
     for place, (name, label) in enumerate(labels.items()):
         values = [100 * one["mAP"] for one in found[name]]
