@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from demo import spread
 
-from visir.calibrate import compared, confidence_of, look_around, measure
+from visir.calibrate import compared, look_around, measure
 from visir.data.manifest import open_benchmark
 from visir.demo import demo
 from visir.embed import load
@@ -63,7 +63,7 @@ def measured(folder: Path, seed: int) -> dict[str, Rates]:
     found = {}
     for way, (part, labels) in WAYS.items():
         curve, threshold, promised = measure(compared(embedder, parts[part], labels), ALLOWED)
-        sure = confidence_of(curve, looks)
+        sure = curve.confidence(looks.scores, looks.images)
         passed = sure >= threshold
         alarms = float(passed[~looks.there].mean())
         hits = float((passed & looks.right)[looks.there].mean())

@@ -1,9 +1,9 @@
 """What the methods that learn from labels reach on synthetic people, beside learning without.
 
-AGW, CAJ, HCT, SG-MRA and MG-MRA on HCT, MG-MRA on AGW, and MG-MRA with the addressing of ours, from
-nothing with a narrow ResNet, on the people of the demo, and on as many in thermal light in RegDB's
-layout. Last epoch everywhere; the scored people
-are never seen in training and choose nothing.
+AGW, CAJ, HCT, SG-MRA and MG-MRA on HCT, MG-MRA on AGW, and MG-MRA with the addressing of ours,
+from nothing with a narrow ResNet, on the people of the demo, and on as many in thermal light in
+RegDB's layout. Last epoch everywhere; the scored people are never seen in training and choose
+nothing.
 
     python benchmarks/labelled.py            # about an hour on two cores; goes on if stopped
 """

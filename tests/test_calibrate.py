@@ -65,7 +65,7 @@ def test_the_threshold_lets_the_share_asked_for_pass_on_new_people():
 def test_confidence_is_how_often_best_hits_are_right():
     curve, _, _ = measure(tables(noise=0.9), 0.1)
     looks = module.look_around(tables(noise=0.9), np.arange(PEOPLE), np.random.default_rng(3))
-    sure = module.confidence_of(curve, looks)
+    sure = curve.confidence(looks.scores, looks.images)
     assert looks.there.mean() == 0.5
     for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 1.0)):
         inside = (sure >= low) & (sure < high)

@@ -27,7 +27,7 @@ from visir.cluster.labels import pseudo_labels
 from visir.cluster.survey import cluster_training
 from visir.data.manifest import open_benchmark
 from visir.embed import Embedder, load
-from visir.gallery.calibration import Calibration
+from visir.gallery.calibration import Calibration, Curve
 from visir.types import BoolArray, FloatArray, InputError, IntArray, Modality, Record
 
 Part = Literal["train", "test"]
@@ -50,13 +50,13 @@ class Table(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """Queries into drawn galleries: best cosine, log of the images searched, right, person there.
+    """Queries into drawn galleries: best cosine, images searched, right, person there.
 
     All (T,).
     """
 
     scores: FloatArray
-    sizes: FloatArray
+    images: IntArray
     right: BoolArray
     there: BoolArray
 
@@ -121,11 +121,11 @@ def compared(
 
 def measure(
     tables: Sequence[Table], false_alarms: float
-) -> tuple[tuple[float, float, float], float, tuple[float, float]]:
+) -> tuple[Curve, float, tuple[float, float]]:
     """Fit the curve to everybody, and measure on one half of the people what the other half gives.
 
     Returns:
-        The curve's slope, growth and offset; its threshold; the share of absent people who pass it
+        The curve; its threshold; the share of absent people who pass it
         and the share of those there who are found.
 
     Raises:
@@ -145,7 +145,7 @@ def measure(
         curve = _fit(looks)
         threshold = _threshold(curve, looks, false_alarms)
         seen = look_around(tables, others, rng)
-        passed = confidence_of(curve, seen) >= threshold
+        passed = curve.confidence(seen.scores, seen.images) >= threshold
         rates.append((passed[~seen.there].mean(), (passed & seen.right)[seen.there].mean()))
     whole = look_around(tables, np.arange(len(tables[0].counts)), rng)
     curve = _fit(whole)
@@ -154,7 +154,7 @@ def measure(
 
 
 def _drawn(records: Sequence[Record]) -> list[Record]:
-    """At most so many of each modality, evenly over the list, so that people stay whole."""
+    """At most so many of each modality, evenly over the list, so that nobody is left out whole."""
     kept: list[Record] = []
     for modality in Modality:
         side = [record for record in records if record.modality is modality]
@@ -226,13 +226,13 @@ def look_around(tables: Sequence[Table], people: IntArray, rng: np.random.Genera
                 rows = np.concatenate([rng.choice(of, half, replace=False) for of in both])
                 best_QG = table.best[np.ix_(rows, there)]
                 own = table.own[rows]
-                size_log = np.full(len(rows), np.log(table.counts[there].sum()), np.float32)
+                images = np.full(len(rows), table.counts[there].sum())
                 right = there[best_QG.argmax(axis=1)] == own
-                found.append(Looks(best_QG.max(axis=1), size_log, right, np.isin(own, there)))
+                found.append(Looks(best_QG.max(axis=1), images, right, np.isin(own, there)))
     return Looks(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
-def _fit(looks: Looks) -> tuple[float, float, float]:
+def _fit(looks: Looks) -> Curve:
     """The logistic curve of right answers.
 
     Raises:
@@ -240,7 +240,8 @@ def _fit(looks: Looks) -> tuple[float, float, float]:
     """
     if looks.right.all() or not looks.right.any():
         raise InputError("the people are found always or never, so there is no curve to fit")
-    inputs_TF = np.stack([looks.scores, looks.sizes, np.ones_like(looks.sizes)], 1).astype(float)
+    columns = looks.scores, np.log(looks.images), np.ones_like(looks.scores)
+    inputs_TF = np.stack(columns, axis=1).astype(float)
     signs = np.where(looks.right, 1.0, -1.0)
 
     def loss(curve: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
@@ -249,17 +250,11 @@ def _fit(looks: Looks) -> tuple[float, float, float]:
         cost = np.logaddexp(0, -margins).mean() + 1e-6 * curve @ curve
         return float(cost), 2e-6 * curve - (inputs_TF * slack[:, None]).mean(axis=0)
 
-    slope, growth, offset = optimize.minimize(loss, np.zeros(3), jac=True, method="BFGS").x
-    return float(slope), float(growth), float(offset)
+    found = optimize.minimize(loss, np.zeros(3), jac=True, method="BFGS").x
+    return Curve(*map(float, found))
 
 
-def confidence_of(curve: tuple[float, float, float], looks: Looks) -> FloatArray:
-    """(T,) how likely each best hit is right."""
-    slope, growth, offset = curve
-    at = slope * looks.scores + growth * looks.sizes + offset
-    return np.asarray(special.expit(at), np.float32)
-
-
-def _threshold(curve: tuple[float, float, float], looks: Looks, false_alarms: float) -> float:
+def _threshold(curve: Curve, looks: Looks, false_alarms: float) -> float:
     """The confidence that only so large a share of the absent people's best hits reaches."""
-    return float(np.quantile(confidence_of(curve, looks)[~looks.there], 1 - false_alarms))
+    sure = curve.confidence(looks.scores, looks.images)
+    return float(np.quantile(sure[~looks.there], 1 - false_alarms))

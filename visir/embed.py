@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from visir.nets.build import Network
 from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import load_weights
 from visir.reading import Image, chunks_of_pixels, embed_by_modality
-from visir.run import Run
+from visir.run import Run, sha256
 from visir.types import ByteArray, FloatArray, InputError, IntArray, Modality, Record
 
 
@@ -131,6 +130,4 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
     net, about, _ = load_weights(weights)
-    with weights.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-    return Embedder(net, about, device, fingerprint)
+    return Embedder(net, about, device, sha256(weights))

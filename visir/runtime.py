@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from visir.reading import Image, chunks_of_pixels, embed_by_modality
+from visir.run import sha256
 from visir.types import ByteArray, FloatArray, InputError, Modality, Record
 
 MANIFEST = "export.json"
@@ -86,19 +86,7 @@ class OnnxEmbedder:
     def embed(
         self, images: Sequence[Image], modality: Modality, progress: bool = False
     ) -> FloatArray:
-        """Descriptors of images of one modality.
-
-        Args:
-            images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
-            modality: the kind of camera that took them.
-            progress: show a progress bar.
-
-        Returns:
-            (N, D) float32, rows of length 1.
-
-        Raises:
-            InputError: an image cannot be read; the message names it.
-        """
+        """As `visir.embed.Embedder.embed`."""
         chunks = chunks_of_pixels(images, self.size, progress)
         found = [self.embed_pixels(pixels, modality) for pixels in chunks]
         return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
@@ -122,12 +110,6 @@ def load(folder: Path | str) -> OnnxEmbedder:
 def graph_name(modality: Modality) -> str:
     """The file name of a modality's graph."""
     return f"{modality.value}.onnx"
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest(folder: Path) -> Manifest:

@@ -10,13 +10,19 @@ from PIL import Image
 import visir.embed
 from visir import gallery, sheet
 from visir.gallery import folder
+from visir.run import Run, sha256
 from visir.types import InputError, Modality
 
 
 @pytest.fixture
 def embedder(monkeypatch):
     fake = PixelEmbedder()
-    monkeypatch.setattr(visir.embed, "load", lambda path, device="cpu": fake)
+
+    def load(path, device="cpu"):
+        fake.fingerprint = sha256(Run(path).weights)
+        return fake
+
+    monkeypatch.setattr(visir.embed, "load", load)
     return fake
 
 

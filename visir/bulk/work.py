@@ -139,10 +139,11 @@ def embedded(
     divided = parts(sorted(map(Path, inputs)), settings, _PART, skip_broken)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for part in tqdm(divided, desc="embedding", unit="part", disable=quiet(progress)):
-            found = list(crops(part, settings, detector))
-            there = known([each.source for each in found])
-            new = (each for each in found if each.source not in there)
-            yield _embedded(new, embedder, pool, skip_broken)
+            stream = crops(part, settings, detector)
+            while found := list(islice(stream, _PART)):
+                there = known([each.source for each in found])
+                new = (each for each in found if each.source not in there)
+                yield _embedded(new, embedder, pool, skip_broken)
 
 
 def embed_run(

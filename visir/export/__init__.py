@@ -25,8 +25,8 @@ from visir.embed import Embedder, load
 from visir.evaluate import score_features
 from visir.export.graphs import OPSET, graph_of, quantised
 from visir.results import Evaluation
-from visir.run import atomic_write, write_json
-from visir.runtime import MANIFEST, Manifest, OnnxEmbedder, graph_name, sha256
+from visir.run import atomic_write, sha256, write_json
+from visir.runtime import MANIFEST, Manifest, OnnxEmbedder, graph_name
 from visir.synth.write import synthesise
 from visir.types import Benchmark, FloatArray, InputError, Modality, Record
 

@@ -56,8 +56,7 @@ def ask(
         embedder: the one its vectors are of.
         images: the query images; one that is in the gallery is never its own hit.
         wanted: what is asked for.
-        modality: of all queries; None judges each by its colours (all grey is infrared), or takes
-            what the gallery knows of it.
+        modality: of all queries; None judges each by its colours (all grey is infrared).
         together: all images show one person, who is looked for once, by the mean of their scores.
         calibration: what tells the confidence of hits.
 

@@ -6,14 +6,33 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from visir.run import write_json
-from visir.types import FloatArray, InputError
+from visir.types import FloatArray, InputError, IntArray
 
 FILE = "calibration.json"
 FORMAT = 1
+
+
+class Curve(NamedTuple):
+    """How likely the best hit is right: a logistic curve.
+
+    slope: of its cosine; growth: of the natural logarithm of the number of images searched.
+    """
+
+    slope: float
+    growth: float
+    offset: float
+
+    def confidence(self, scores: FloatArray, images: IntArray | int) -> FloatArray:
+        """0 to 1 for cosines of any shape; `images`: how many were searched for each, or all."""
+        at = self.slope * np.asarray(scores, np.float64) + self.offset
+        at = at + self.growth * np.log(np.maximum(images, 1))
+        return np.asarray(special.expit(at), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +74,7 @@ class Calibration:
             scores: cosines, of any shape.
             images: how many images were searched.
         """
-        at = self.slope * np.asarray(scores, np.float64)
-        at += self.growth * np.log(max(images, 1)) + self.offset
-        return (0.5 * (1 + np.tanh(at / 2))).astype(np.float32)
+        return Curve(self.slope, self.growth, self.offset).confidence(scores, images)
 
     @classmethod
     def of(cls, run: Path, fingerprint: str) -> Calibration | None:

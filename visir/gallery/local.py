@@ -282,7 +282,7 @@ class LocalGallery(Store):
         many = int(np.count_nonzero(wanted))
         if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
             return np.flatnonzero(wanted)
-        enough = max(200 * k, 2 * int(len(wanted) ** 0.5) * 16)
+        enough = max(200 * k, 32 * int(len(wanted) ** 0.5))  # thirty-two cells
         if many <= 8 * enough:  # a narrow part is quicker looked at whole
             return np.flatnonzero(wanted)
         share = many / max(len(wanted) - scan.state["dead"], 1)

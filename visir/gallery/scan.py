@@ -32,15 +32,13 @@ FORMAT = 1
 DEAD = 0
 KIND = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 COLUMNS = {"ids": np.int64, "times": np.float64, "cameras": np.int32, "kinds": np.int8}
+BESIDE = {"full": np.float16, "lead": np.float16, "left": np.float32}
 SMALL = 20_000  # rows below which a lead is not worth its while
 # Of a product of unit rows: 2^-11 by rounding to half precision, the rest by summing in float32.
 ERROR = 6e-4
 _BLOCK = 512
 _CHUNK = 16_384
 _SAMPLE = 16_384
-
-
-Mode = Literal["r", "r+"]
 
 
 class Rows(NamedTuple):
@@ -67,16 +65,16 @@ class Scan:
         state = self._read_state()
         if state == self.state:
             return
-        self.state, rows = state, state["rows"]
-        self.columns = {name: self._mapped(name, kind, rows) for name, kind in COLUMNS.items()}
-        self.full: HalfArray = self._mapped("full", np.float16, rows, self.width)
+        self.state = state
+        self.columns = {name: self._mapped(name) for name in COLUMNS}
+        self.full: HalfArray = self._mapped("full")
         self.basis: FloatArray | None = None
         self.cells: Cells | None = None
-        self.whole = np.zeros(rows, np.float32)  # a whole row leaves nothing out
+        self.whole = np.zeros(state["rows"], np.float32)  # a whole row leaves nothing out
         if state["lead"]:
             self.basis = np.load(self._file("basis.npy"))
-            self.lead: HalfArray = self._mapped("lead", np.float16, rows, state["lead"])
-            self.left: FloatArray = self._mapped("left", np.float32, rows)
+            self.lead: HalfArray = self._mapped("lead")
+            self.left: FloatArray = self._mapped("left")
             self.cells = Cells.load(self._file("cells.npz"))
 
     @contextmanager
@@ -101,14 +99,12 @@ class Scan:
 
     def drop(self, ids: IntArray, upto: int) -> None:
         """Wipe rows out; `upto`: the last removal heard of. While holding the folder."""
-        rows, lead = self.state["rows"], self.state["lead"]
         gone = np.flatnonzero(np.isin(self.columns["ids"], ids))
-        wiped = {"times": None, "cameras": None, "kinds": None, "full": self.width}
-        for name, width in {**wiped, **({"lead": lead} if lead else {})}.items():
-            if len(gone):
-                stored = self._mapped(name, COLUMNS.get(name, np.float16), rows, width, "r+")
-                stored[gone] = 0
-                stored.base.flush()  # type: ignore[union-attr]
+        lead = ("lead",) if self.state["lead"] else ()
+        for name in ("times", "cameras", "kinds", "full", *lead) if len(gone) else ():
+            stored = self._mapped(name, "r+")
+            stored[gone] = 0
+            stored.base.flush()  # type: ignore[union-attr]
         self._commit(dead=self.state["dead"] + len(gone), removed=upto)
 
     def worn(self) -> bool:
@@ -161,11 +157,11 @@ class Scan:
     def _file(self, name: str) -> Path:
         return self.folder / f"{self.state['generation']}.{name}"
 
-    def _mapped(
-        self, name: str, kind: npt.DTypeLike, rows: int, width: int | None = None, mode: Mode = "r"
-    ) -> npt.NDArray[Any]:
-        shape = (rows,) if width is None else (rows, width)
-        if not rows:
+    def _mapped(self, name: str, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
+        widths = {"full": (self.width,), "lead": (self.state["lead"],)}
+        shape = (self.state["rows"], *widths.get(name, ()))
+        kind = (COLUMNS | BESIDE)[name]
+        if not shape[0]:
             return np.empty(shape, kind)
         return np.memmap(self._file(name), kind, mode, shape=shape)
 

@@ -168,7 +168,7 @@ def _gallery_features(
     weights = Run(run).weights if run.is_dir() else run
     place = hashlib.sha256(str(Path(gallery).resolve()).encode()).hexdigest()[:16]
     cache = weights.parent / "gallery-cache" / f"{place}.npz"
-    key = _fingerprint(weights, items)
+    key = _fingerprint(embedder, items)
     features = _read_cache(cache, key)
     if features is None:
         features = embedder.embed_records([item.record for item in items], progress=progress)
@@ -180,9 +180,8 @@ def _gallery_features(
     return features
 
 
-def _fingerprint(weights: Path, items: Sequence[Item]) -> str:
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
+def _fingerprint(embedder: Embedder, items: Sequence[Item]) -> str:
+    digest = hashlib.sha256(embedder.fingerprint.encode())
     for path, _, _, modality in (item.record for item in items):
         facts = path.stat()
         line = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{modality.value}\n"

@@ -141,9 +141,8 @@ def _searched(
     run: Path, gallery: str, images: tuple[Path, ...], wanted: Wanted, modality: Kind | None,
     together: bool, out: Path | None, device: str,
 ) -> SearchResult:  # fmt: skip
-    from dataclasses import replace
-
-    from visir.gallery.ask import EVERYTHING, ask_run
+    from visir.gallery.ask import Wanted, ask_run
+    from visir.gallery.entries import Where
     from visir.gallery.results import write
     from visir.gallery.store import is_gallery
     from visir.gallery.unindexed import search as search_folder
@@ -154,13 +153,13 @@ def _searched(
         if out is not None:
             write(result, out)
         return result
-    plain = wanted._replace(k=10, where=EVERYTHING, same_modality=False)
-    if together or plain != type(wanted)() or replace(wanted.where, modality=None) != EVERYTHING:
+    kind = wanted.where.modality
+    heeded = Wanted(wanted.k, Where(modality=kind), wanted.same_modality)
+    if together or wanted != heeded:
         raise InputError(
             f"{gallery}: is no gallery of `visir index`, and the options asked for need one; make "
             f"it with: visir index add GALLERY {gallery} --run {run}"
         )
-    kind = wanted.where.modality
     return search_folder(
         run, Path(gallery), images, modality, wanted.k, out, device,
         same_modality=wanted.same_modality, gallery_modality=kind and kind.value,
