@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import torch
 from torch import nn
 
 import visir.export
-from visir import embed, runtime
+from visir import cli, embed, runtime
+from visir.client import Client
 from visir.data.images import image_tree
 from visir.data.manifest import open_benchmark
 from visir.evaluate import evaluate
@@ -211,6 +213,35 @@ def test_images_are_embedded_without_torch(resnet, people):
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     expected = in_pytorch(resnet, True).embed([image], IR)[0, :8]
     np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["folder", "database"])
+def test_an_export_serves_either_gallery_without_torch(resnet, people, kind, request, tmp_path):
+    gallery = str(tmp_path / "gallery") if kind == "folder" else request.getfixturevalue("schema")
+    assert cli.main(["index", "add", gallery, str(people), "--run", str(resnet.run)]) == 0
+    (tmp_path / "torch.py").write_text("raise ImportError('PyTorch was asked for')")
+    words = [sys.executable, "-m", "visir.cli", "serve", str(resnet.out), "--gallery", gallery]
+    words += ["--runtime", "onnx", "--port", "0", "--desk", str(tmp_path / "desk")]
+    path = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    images = image_tree(people / "cam3")[:2]
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=path) as server,
+        Client(server.stdout.readline().strip()) as asked,
+    ):
+        try:
+            everyone = asked.search([images[0]], modality="infrared", within="any", k=5)
+            assert everyone.hits[0].item.source == str(images[0])
+            assert everyone.hits[0].cosine > 0.9999
+            across = asked.search([images[0]], modality="infrared", cameras=["cam2"], k=9)
+            assert {hit.item.camera for hit in across.hits} == {"cam2"}
+            again = asked.refine(across, hits=[across.hits[1].item.id])
+            assert len(again.hits) == 9
+            assert asked.compare(*images, modality="infrared").sides[0].map is not None
+        finally:
+            server.terminate()
+    found = in_pytorch(resnet, True).embed([images[0]], IR) @ in_pytorch(resnet, True).embed(
+        [Path(hit.item.source) for hit in across.hits], VIS).T  # fmt: skip
+    np.testing.assert_allclose([hit.cosine for hit in across.hits], found[0], atol=1e-4)
 
 
 def swap(folder: Path) -> None:
