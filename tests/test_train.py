@@ -155,6 +155,15 @@ def test_a_folder_of_unlabelled_crops_trains(people, tmp_path):
     assert len(losses(done.read_metrics())) == 4
 
 
+def test_a_small_preset_is_said_where_people_are_real(people, tmp_path, capsys):
+    real = tmp_path / "real"
+    shutil.copytree(people, real)
+    (real / "visir-synth.json").unlink()
+    for data, said in ((people, False), (real, True)):
+        train("simclr", data, tmp_path / f"run-{said}", settings=FAST["simclr"])
+        assert ("preset: tiny" in capsys.readouterr().err) is said
+
+
 def test_adca_starts_from_another_runs_weights(people, undisturbed, tmp_path):
     seen = {}
 

@@ -35,6 +35,7 @@ from visir.run import Run, atomic_write, quiet, sweep, write_text
 from visir.types import Batch, Benchmark, InputError, Modality
 
 OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
+TINY = "preset: tiny, for a first look on a CPU; --preset sysu or regdb has the published settings"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def train(
         _start(learner, Path(setting.start), progress)
     if not resume:
         write_text(run.config, dump_yaml(to_mapping(setting)))
+        if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
+            tqdm.write(TINY, file=sys.stderr)
     _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
     return run
 
