@@ -2,7 +2,7 @@
 
 From one first stage of TokenMatcher a seed, second stages of equal length differ in nothing but
 their switches: the printed ladder (baseline, + DCAM, + CATS, + CARC, + GSMEM, which is CMAG), each
-module alone on TokenMatcher, other readings of five, TokenMatcher without each of its own parts,
+module alone on TokenMatcher, other readings of some, TokenMatcher without each of its own parts,
 and the first stage simply continued for as long, the control. Last epoch everywhere; the scored
 people are never seen in training and choose nothing.
 
@@ -59,6 +59,8 @@ READINGS = {  # beside: the run it is another reading of
     "tm-gsmem-plain": ("GSMEM, density not divided by R", "tm-gsmem"),
     "tm-ninth": ("TokenMatcher, neighbours from nine tenths as printed", "tokenmatcher"),
     "cmag-ninth": ("CMAG, the same", "cmag"),
+    "cmag-gsmem-plain": ("CMAG, density in GSMEM not divided by R", "cmag"),
+    "cmag-uncertainty": ("CMAG, its losses weighted by learned variances", "cmag"),
 }
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "control": ("tokenmatcher", {"stage_epochs": "12,0", "camera_epochs": "0,0"}),
@@ -78,6 +80,8 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "tm-gsmem-plain": ("cmag", {**OFF, **CAMERAS, "gsmem": "true", "gsmem_per_radius": "false"}),
     "tm-ninth": ("tokenmatcher", {"neighbour_ratio": "0.9"}),
     "cmag-ninth": ("cmag", {"neighbour_ratio": "0.9"}),
+    "cmag-gsmem-plain": ("cmag", {"gsmem_per_radius": "false"}),
+    "cmag-uncertainty": ("cmag", {"weighting": "uncertainty"}),
     "tm-no-cameras": ("tokenmatcher", {"camera_epochs": "0,0"}),
     "tm-no-neighbours": ("tokenmatcher", {"neighbour_weight": "0"}),
     "tm-no-mates": ("tokenmatcher", {"mate_weight": "0,0"}),
