@@ -86,6 +86,7 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "tm-no-neighbours": ("tokenmatcher", {"neighbour_weight": "0"}),
     "tm-no-mates": ("tokenmatcher", {"mate_weight": "0,0"}),
 }  # fmt: skip
+RULE = "|---|---|---|---|---|---|"
 SEEN = ("cats_kept", "cats_across", "dcam_gate", "gsmem_with_3", "carc_kept_visible",
         "carc_kept_infrared")  # fmt: skip
 
@@ -142,36 +143,45 @@ def second_stage(folder: Path, name: str, seed: int) -> dict[str, float]:
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
     score = {name: 100 * np.array([one["mAP"] for one in of]) for name, of in found.items()}
+    right = {name: 100 * np.array([one["pairs_correct"] for one in of])
+             for name, of in found.items() if name != "control"}  # fmt: skip
 
     def row(name: str, label: str, below: str, printed: str) -> str:
         over = spread(score[name] - score[below], 1) if below else "-"
         control = spread(score[name] - score["control"], 1)
-        return f"| {label} | {spread(score[name], 1)} | {over} | {control} | {printed} |"
+        pairs = f"{right[name].mean():.0f}" if name in right else "-"
+        return f"| {label} | {spread(score[name], 1)} | {over} | {control} | {pairs} | {printed} |"
 
-    head = "mAP, % | over the one above | over the control | printed, SYSU-MM01 |"
-    lines = [f"| the printed ladder | {head}", "|---|---|---|---|---|"]
+    head = "mAP, % | over the one above | over the control | right pairs, % | printed, SYSU-MM01 |"
+    lines = [f"| the printed ladder | {head}", RULE]
     lines.append(row("control", "first stage continued: the control", "", "-"))
     below = ""
     for name, (label, printed) in PRINTED.items():
         lines.append(row(name, label, below, "-" if printed is None else f"{printed:.1f}"))
         below = name
     lines += ["", f"| one module at a time | {head.replace('the one above', 'TokenMatcher')}",
-              "|---|---|---|---|---|"]  # fmt: skip
+              RULE]  # fmt: skip
     for name, label in ALONE.items():
         lines.append(row(name, label, "" if name == "tokenmatcher" else "tokenmatcher", "-"))
     lines += ["", f"| TokenMatcher's own parts | {head.replace('the one above', 'TokenMatcher')}",
-              "|---|---|---|---|---|"]  # fmt: skip
+              RULE]  # fmt: skip
     lines += [row(name, label, "tokenmatcher", "-") for name, label in WITHOUT.items()]
     lines += ["", f"| other readings | {head.replace('the one above', 'the first reading')}",
-              "|---|---|---|---|---|"]  # fmt: skip
+              RULE]  # fmt: skip
     lines += [row(name, label, first, "-") for name, (label, first) in READINGS.items()]
     over = score["cmag"] - score["tokenmatcher"]
     each = ", ".join(f"{value:+.1f}" for value in over)
+    together = [np.corrcoef([right[name][seed] for name in right],
+                            [score[name][seed] for name in right])[0, 1]
+                for seed in range(len(over))]  # fmt: skip
     return "\n".join(
         [
             *lines,
             "",
             f"CMAG less TokenMatcher: {spread(over, 1)} mAP points ({each}).",
+            "",
+            f"mAP and the share of right pairs in the last epoch, over the {len(right)} second "
+            f"stages of a seed: correlation {', '.join(f'{value:.2f}' for value in together)}.",
             "",
             f"Mean ± sample standard deviation over {len(over)} seeds (people, cameras, training "
             f'differ); "over" is the mean of the differences seed by seed. {TRAIN_IDS} training '
