@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from visir.types import FloatArray, IntArray
 
-_ROUNDS = 8
-_SAMPLE = 48  # rows for each centre that the centres are drawn from
+_FINE = 4.0  # cells, times the root of the number of rows
+_ROUNDS = 6
+_SAMPLE = 32  # rows for each centre that the centres are drawn from
 _CHUNK = 16_384
 
 
@@ -46,7 +47,8 @@ class Cells(NamedTuple):
         found = []
         for one in np.unique(self.kinds) if kind is None else [kind]:
             mine = np.flatnonzero(self.kinds == one)
-            order = mine[np.argsort(-(self.centres[mine] @ low_L), kind="stable")]
+            nearness = self.centres[mine] @ low_L - _half_squares(self.centres[mine])
+            order = mine[np.argsort(-nearness, kind="stable")]
             sizes = self.starts[order + 1] - self.starts[order]
             taken = order[: np.searchsorted(sizes.cumsum(), enough) + 1]
             found += [np.arange(self.starts[c], self.starts[c + 1]) for c in np.sort(taken)]
@@ -60,7 +62,7 @@ def make_cells(
     orders, centres, sizes, kinds = [], [], [], []
     for kind in np.unique(kinds_N):
         mine = np.flatnonzero(kinds_N == kind)
-        middle = _centres(lead_NL[mine], max(1, round(len(mine) ** 0.5)), rng)
+        middle = _centres(lead_NL[mine], max(1, round(_FINE * len(mine) ** 0.5)), rng)
         owners = _owners(lead_NL[mine], middle)
         orders.append(mine[np.argsort(owners, kind="stable")])
         centres.append(middle)
@@ -86,8 +88,14 @@ def _centres(lead_ML: npt.NDArray[np.float16], count: int, rng: np.random.Genera
 
 def _owners(lead_ML: npt.NDArray[np.floating], centres_CL: FloatArray) -> IntArray:
     """(M,) the nearest centre of each row, by Euclidean distance."""
-    half_C = (centres_CL**2).sum(axis=1) / 2
+    half_C = _half_squares(centres_CL)
     parts = (lead_ML[i : i + _CHUNK] for i in range(0, len(lead_ML), _CHUNK))
     return np.concatenate(
         [(part.astype(np.float32) @ centres_CL.T - half_C).argmax(axis=1) for part in parts]
     )
+
+
+def _half_squares(centres_CL: FloatArray) -> FloatArray:
+    """(C,) what a product with a centre lacks to rank centres by their distance."""
+    found: FloatArray = (centres_CL**2).sum(axis=1) / 2
+    return found

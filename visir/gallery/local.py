@@ -34,7 +34,7 @@ from visir.types import BoolArray, FloatArray, InputError, IntArray, Modality
 DATABASE = "gallery.sqlite"
 # Rows that "auto" still looks at one and all: about a fiftieth of a second on two cores.
 EXACT_UP_TO = 2_000_000
-CELLS = 64  # that a look at likely ones reads, of the root of the number of rows
+LIKELY = 32  # rows that a look at likely cells reads, times the root of their number
 _CHUNK = 16_384
 
 
@@ -283,7 +283,7 @@ class LocalGallery(Store):
         many = int(np.count_nonzero(wanted))
         if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
             return np.flatnonzero(wanted)
-        enough = max(200 * k, CELLS * int(len(wanted) ** 0.5))
+        enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
         if many <= 4 * enough:  # a narrow part is quicker looked at whole
             return np.flatnonzero(wanted)
         share = many / max(len(wanted) - scan.state["dead"], 1)
