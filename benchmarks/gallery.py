@@ -290,7 +290,7 @@ def draw(found: dict[int, dict[str, dict[str, Any]]]) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(7, 3.2), constrained_layout=True)
+    figure, axes = plt.subplots(figsize=(9, 3.2), constrained_layout=True)
     for name in dict.fromkeys(name for systems in found.values() for name in systems):
         points = [
             (count, systems[name][PARTS[0]][0][0])
@@ -299,7 +299,7 @@ def draw(found: dict[int, dict[str, dict[str, Any]]]) -> None:
         axes.plot(*zip(*points, strict=True), "o-", label=name, markersize=4)
     axes.set(xscale="log", yscale="log", xlabel="images", ylabel="milliseconds, median")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(PICTURE, dpi=150)
 
 

@@ -50,11 +50,6 @@ DOCS = Path(__file__).parent.parent / "docs"
 TABLE = DOCS / "tables" / "serve.md"
 WARM = 8.0  # seconds before anything is counted
 NIGHT = 1_767_294_000.0  # 2026-01-01, 19:00 UTC
-START = """
-from pathlib import Path
-from visir.verbs.web import serve
-serve(Path({run!r}), gallery={gallery!r}, port=0, device="cpu")
-"""
 
 
 def main() -> None:
@@ -118,10 +113,9 @@ def enlarge(embedder: Embedder, to: Path, images: int) -> None:
 @contextlib.contextmanager
 def served(run: Path, gallery: Path) -> Iterator[tuple[str, int]]:
     """A server process of its own: its address and its number."""
-    code = START.format(run=str(run.resolve()), gallery=gallery.name)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=gallery.parent, stdout=subprocess.PIPE, text=True
-    ) as made:
+    words = [sys.executable, "-m", "visir.cli", "serve", str(run.resolve())]
+    words += ["--gallery", gallery.name, "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(words, cwd=gallery.parent, stdout=subprocess.PIPE, text=True) as made:
         assert made.stdout is not None
         address = made.stdout.readline().strip().rstrip("/")
         assert address, "the server did not start"
