@@ -109,11 +109,16 @@ def train(
     if setting.start and not (resume and run.checkpoint.exists()):
         _start(learner, Path(setting.start), progress)
     if not resume:
-        write_text(run.config, dump_yaml(to_mapping(setting)))
-        if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
-            tqdm.write(TINY, file=sys.stderr)
+        _keep(run, setting, benchmark, progress)
     _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
     return run
+
+
+def _keep(run: Run, setting: _Setting, benchmark: Benchmark, progress: bool) -> None:
+    """Write what determines the run, and say where it is a first look at real people."""
+    write_text(run.config, dump_yaml(to_mapping(setting)))
+    if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
+        tqdm.write(TINY, file=sys.stderr)
 
 
 def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: bool) -> TrainingSet:
