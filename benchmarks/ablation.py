@@ -6,7 +6,7 @@ module alone on TokenMatcher, other readings of some, TokenMatcher without each 
 and the first stage simply continued for as long, the control. Last epoch everywhere; the scored
 people are never seen in training and choose nothing.
 
-    python benchmarks/ablation.py            # about 100 minutes on two cores; goes on if stopped
+    python benchmarks/ablation.py            # about two hours on two cores; goes on if stopped
 """
 
 from __future__ import annotations
