@@ -19,10 +19,12 @@ _CHUNK = 16_384
 class Cells(NamedTuple):
     """Centres of cells, where each begins among the sorted rows, and of what kind its rows are.
 
-    centres: (C, L) means of leads; starts: (C + 1,); kinds: (C,).
+    centres: (C, L) means of leads; halves: (C,) of their squared lengths; starts: (C + 1,);
+    kinds: (C,).
     """
 
     centres: FloatArray
+    halves: FloatArray
     starts: IntArray
     kinds: npt.NDArray[np.int8]
 
@@ -45,10 +47,10 @@ class Cells(NamedTuple):
             enough: rows of each kind.
         """
         found = []
+        nearness = self.centres @ low_L - self.halves
         for one in np.unique(self.kinds) if kind is None else [kind]:
             mine = np.flatnonzero(self.kinds == one)
-            nearness = self.centres[mine] @ low_L - _half_squares(self.centres[mine])
-            order = mine[np.argsort(-nearness, kind="stable")]
+            order = mine[np.argsort(-nearness[mine], kind="stable")]
             sizes = self.starts[order + 1] - self.starts[order]
             taken = order[: np.searchsorted(sizes.cumsum(), enough) + 1]
             found += [np.arange(self.starts[c], self.starts[c + 1]) for c in np.sort(taken)]
@@ -69,7 +71,9 @@ def make_cells(
         sizes.append(np.bincount(owners, minlength=len(middle)))
         kinds.append(np.full(len(middle), kind, np.int8))
     starts = np.concatenate([[0], np.concatenate(sizes).cumsum()])
-    return np.concatenate(orders), Cells(np.concatenate(centres), starts, np.concatenate(kinds))
+    every = np.concatenate(centres)
+    cells = Cells(every, _half_squares(every), starts, np.concatenate(kinds))
+    return np.concatenate(orders), cells
 
 
 def _centres(lead_ML: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> FloatArray:

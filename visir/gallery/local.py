@@ -284,7 +284,7 @@ class LocalGallery(Store):
         if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
             return np.flatnonzero(wanted)
         enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
-        if many <= 4 * enough:  # a narrow part is quicker looked at whole
+        if many <= 8 * enough:  # a narrow part is quicker looked at whole
             return np.flatnonzero(wanted)
         share = many / max(len(wanted) - scan.state["dead"], 1)
         assert scan.basis is not None  # cells come with it
