@@ -97,23 +97,21 @@ class Client:
             "modality": modality,
             "within": within,
             "cameras": list(cameras),
-            "since": since.isoformat() if since else None,
-            "until": until.isoformat() if until else None,
+            "since": since,
+            "until": until,
             "tags": list(tags),
             "k": k,
             "min_score": min_score,
         }
-        return self._post("/api/search", Found, _files(images), {"asked": json.dumps(asked)})
+        data = {"asked": json.dumps(_plain(asked))}
+        return self._post("/api/search", Found, _files(images), data)
 
     def search_items(self, items: Sequence[int], **asked: Any) -> Found:  # noqa: ANN401
         """Search for the person on images of the gallery; `asked` as `search` has it."""
         from visir.web.kinds import Found
 
-        plain = {
-            name: value.isoformat() if isinstance(value, datetime) else value
-            for name, value in asked.items()
-        }
-        return self._ask("POST", "/api/search/items", Found, {"items": items, "asked": plain})
+        wanted = {"items": items, "asked": _plain(asked)}
+        return self._ask("POST", "/api/search/items", Found, wanted)
 
     def refine(self, found: Found, hits: Sequence[int] = (), misses: Sequence[int] = ()) -> Found:
         """Search again with the ids of hits that are right, and of those that are wrong."""
@@ -189,6 +187,14 @@ class Client:
             raise InputError(
                 f"{self.url}: its answer is none of this visir's; use the server's version"
             ) from None
+
+
+def _plain(asked: dict[str, Any]) -> dict[str, Any]:
+    """With times as JSON has them."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asked.items()
+    }
 
 
 def _files(images: Sequence[Sent]) -> list[Any]:

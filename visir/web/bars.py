@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,8 +22,7 @@ class Bar(NamedTuple):
 
 def bars(counts: Mapping[str, int]) -> list[Bar]:
     """A bar for each name, in their order."""
-    most = max([*counts.values(), 1])
-    return [Bar(name, count, round(100 * count / most, 2)) for name, count in counts.items()]
+    return _drawn(list(counts.items()))
 
 
 def over_time(store: Store, stats: Stats) -> list[Bar]:
@@ -37,11 +36,14 @@ def over_time(store: Store, stats: Stats) -> list[Bar]:
         store.count(Where(since=start, until=end))
         for start, end in zip(starts, [*ends, stats.latest], strict=True)
     ]
-    most = max([*counts, 1])
-    return [
-        Bar(_named(start, step), count, round(100 * count / most, 2))
-        for start, count in zip(starts, counts, strict=True)
-    ]
+    return _drawn(
+        [(_named(start, step), count) for start, count in zip(starts, counts, strict=True)]
+    )
+
+
+def _drawn(counts: Sequence[tuple[str, int]]) -> list[Bar]:
+    most = max([count for _, count in counts] + [1])
+    return [Bar(name, count, round(100 * count / most, 2)) for name, count in counts]
 
 
 def _named(start: float, step: float) -> str:
