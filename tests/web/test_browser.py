@@ -165,7 +165,7 @@ def test_an_export_stands_alone_and_prints(
     search(page, crowd)
     page.locator(".hit").first.get_by_label(re.compile("Right")).click()
     page.keyboard.press("k")
-    page.get_by_label("Case", exact=True).select_option("")
+    page.get_by_role("combobox", name="Case").select_option("")
     page.get_by_label("Name of the new case").fill("Alone")
     page.get_by_role("button", name="Keep", exact=True).click()
     page.get_by_text("Kept in Alone.").wait_for()
