@@ -30,9 +30,9 @@ from visir.data.draws import generator, key
 from visir.data.manifest import open_benchmark
 from visir.data.samplers import cluster_batches
 from visir.data.transforms import Augmentation, View
+from visir.device import autocast
 from visir.embed import embed_pixels
 from visir.evaluate import score_features
-from visir.nets.precision import autocast
 from visir.nets.vit import Vit
 from visir.synth.write import synthesise
 from visir.types import Benchmark, Modality

@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.data.dataset import TrainingSet
+from visir.device import autocast
 from visir.losses import batch_hard, hetero_centre_triplet, weighted_triplet
 from visir.methods import agw, caj, hct, mra
-from visir.nets.precision import autocast
 from visir.nets.regulation import Recalled, Regulation
 from visir.nets.two_stream import NonLocal
 from visir.types import Batch

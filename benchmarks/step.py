@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from visir.cluster.lists import Lists
 from visir.cluster.memory import Memory
 from visir.data.dataset import TrainingSet
+from visir.device import autocast
 from visir.methods.cmag import PRESETS, Cmag
 from visir.methods.tokenmatcher.cameras import When
-from visir.nets.precision import autocast
 from visir.types import Batch, Modality
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "step.md"

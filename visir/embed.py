@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.data.transforms import normalise
+from visir.device import autocast, resolve_device
 from visir.nets.build import Network
-from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import load_weights
 from visir.reading import Image, chunks_of_pixels, embed_by_modality
 from visir.run import Run, sha256

@@ -25,10 +25,10 @@ from visir.data.check import missing
 from visir.data.dataset import TrainingSet, open_training_set, shared_identities
 from visir.data.draws import key
 from visir.data.manifest import open_benchmark
+from visir.device import autocast, resolve_device
 from visir.embed import Embedder
 from visir.methods import METHODS
 from visir.methods.contract import Method, Plan, require_usable
-from visir.nets.precision import autocast, resolve_device
 from visir.nets.weights import cached_imagenet, save_weights, start_from
 from visir.progress import Progress
 from visir.run import Run, atomic_write, quiet, sweep, write_text

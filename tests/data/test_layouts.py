@@ -174,11 +174,12 @@ def test_llcm(llcm):
             assert len(trial.query) == 40 - 8 * len(cams)
 
 
-def test_llcm_name_without_camera(llcm):
+@pytest.mark.parametrize("name", ["odd.jpg", "0001_c10_s1.jpg"])
+def test_llcm_name_without_camera(llcm, name):
     path = llcm / "idx" / "train_nir.txt"
-    (llcm / "nir" / "0001" / "odd.jpg").touch()
-    path.write_text(path.read_text() + "\nnir/0001/odd.jpg 0")
-    with pytest.raises(InputError, match=r"odd\.jpg: no camera in the file name"):
+    (llcm / "nir" / "0001" / name).touch()
+    path.write_text(path.read_text() + f"\nnir/0001/{name} 0")
+    with pytest.raises(InputError, match=rf"{name}: no camera from 1 to 9 in the file name"):
         open_benchmark(llcm)
 
 

@@ -67,10 +67,14 @@ def test_a_strange_folder_is_refused(tmp_path):
         synthesise(tmp_path, **SMALL)
 
 
-@pytest.mark.parametrize("size", ["48", "8x4", "48x24x3"])
-def test_a_bad_size_is_refused(tmp_path, size):
-    with pytest.raises(InputError, match="size"):
-        synthesise(tmp_path / "e", **(SMALL | {"size": size}))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("size", "48"), ("size", "8x4"), ("size", "48x24x3"), ("workers", -1), ("device", "gpu")],
+)
+def test_a_bad_number_is_refused_before_anything_is_written(tmp_path, name, value):
+    with pytest.raises(InputError, match=name):
+        synthesise(tmp_path / "e", **(SMALL | {name: value}))
+    assert not (tmp_path / "e").exists()
 
 
 def test_a_missing_image_is_noticed_by_check(made, tmp_path):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from visir.cluster.cells import overlapping_cells
-from visir.nets.precision import multiplies_bf16
+from visir.device import multiplies_bf16
 from visir.types import FloatArray, InputError, IntArray
 
 Int32Array = npt.NDArray[np.int32]

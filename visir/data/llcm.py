@@ -60,9 +60,9 @@ def _train(root: Path, modality: Modality) -> list[Record]:
 
 def _camera_in_name(image: Path) -> int:
     match = _CAMERA.search(image.name)
-    if match is None:
+    if match is None or int(match[1]) not in CAMS:
         raise InputError(
-            f"{image}: no camera in the file name; restore its name, such as "
+            f"{image}: no camera from 1 to {CAMS[-1]} in the file name; restore its name, such as "
             "0001_c01_s185535_f7010_nir.jpg"
         )
     return int(match[1])

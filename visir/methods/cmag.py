@@ -31,6 +31,7 @@ from visir.cluster.cameras import Conflicts, cluster_cameras, consistent_neighbo
 from visir.cluster.memory import Memory
 from visir.data.dataset import TrainingSet
 from visir.data.draws import generator
+from visir.device import autocast
 from visir.methods import tokenmatcher
 from visir.methods.contract import Plan
 from visir.methods.tokenmatcher import TokenMatcher, radii_of
@@ -38,7 +39,6 @@ from visir.nets.build import Features, Network
 from visir.nets.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
 from visir.nets.dcam import CrossAttention, Scope, partners_in_batch
 from visir.nets.gsmem import GraphMemory, Queue
-from visir.nets.precision import autocast
 from visir.nets.vit import Vit
 from visir.types import Batch, InputError, IntArray, Modality
 

@@ -33,10 +33,10 @@ from torch.nn import functional as F
 
 from visir.data.dataset import TrainingSet
 from visir.data.draws import generator
+from visir.device import product_dtype
 from visir.methods import agw, hct, labelled
 from visir.methods.contract import Plan
 from visir.nets.features import Features
-from visir.nets.precision import product_dtype
 from visir.nets.regulation import Recalled, Regulation, alignment
 from visir.nets.two_stream import Width, in_strips, require_strips
 from visir.types import Batch, InputError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import detection
 
-from visir.nets.precision import resolve_device
+from visir.device import resolve_device
 from visir.sources.tracks import Box
 from visir.types import ByteArray, InputError
 

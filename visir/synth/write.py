@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from visir.data.images import parse_size
 from visir.data.manifest import SYNTHETIC
+from visir.device import resolve_device
 from visir.run import quiet, sweep, write_json, write_text
 from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
 from visir.synth.render import render_shots
@@ -65,8 +66,11 @@ def synthesise(
         progress: show a bar.
 
     Raises:
-        InputError: impossible numbers, or `out` holds something else.
+        InputError: impossible numbers, no such device, or `out` holds something else.
     """
+    device = str(resolve_device(device))
+    if workers < 0:
+        raise InputError(f"workers: {workers} processes do nothing; give 1 or more, or 0")
     order = Order(twin or layout, twin, ids, images, train_ids, unpaired, seed)
     if twin and layout not in ("sysu", twin):
         raise InputError(f"layout {layout!r}: a twin of {twin} has {twin}'s; leave it out")

@@ -48,7 +48,7 @@ def synth(
         unpaired: share (0 to 1) of training identities seen in one modality only.
         seed: of everything that is drawn; the same seed gives the same images.
         workers: number of processes; 0 takes one for each core.
-        device: where images are rendered: cpu, cuda.
+        device: where images are rendered: cpu, cuda, cuda:1; auto takes a GPU where there is one.
     """
     from visir.synth.write import synthesise
 
