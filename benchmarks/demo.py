@@ -119,8 +119,8 @@ def table(
 
 def spread(values: np.ndarray, digits: int) -> str:
     if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1):.{digits}f}"
+        return f"{values[0]:z.{digits}f}"
+    return f"{values.mean():z.{digits}f} ± {values.std(ddof=1):.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -69,22 +69,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--demo", type=Path, default=Path("runs/benchmark-demo"))
     arguments = parser.parse_args()
-    text = []
+    text, all_found = [], {}
     for layout, light in LIGHTS.items():
         found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
         for seed in arguments.seeds:
-            folder = arguments.out / layout / str(seed)
-            synthesise(folder / "people", layout=layout, ids=light.train_ids + TEST_IDS,
-                       train_ids=light.train_ids, images=light.images, size=SIZE,
-                       seed=seed)  # fmt: skip
+            synthesise(arguments.out / layout / str(seed) / "people", layout=layout,
+                       ids=light.train_ids + TEST_IDS, train_ids=light.train_ids,
+                       images=light.images, size=SIZE, seed=seed)  # fmt: skip
             for name in RUNS:
                 found[name].append(trained(arguments.out, layout, seed, name))
                 print(layout, seed, name, found[name][-1], flush=True)
+        all_found[layout] = found
         text += [*rows(layout, found), ""]
-        if layout == "sysu":
-            text += [*beside_the_demo(arguments.demo, found), ""]
-            draw(found)
-    text += [explanation(len(arguments.seeds)), ""]
+    without = without_labels(arguments.demo, arguments.seeds)
+    text += [beside_the_demo(without, all_found["sysu"]), "", explanation(len(without)), ""]
+    draw(all_found, without)
     print("\n".join(text))
     TABLE.write_text("\n".join(text), encoding="utf-8")
 
@@ -156,24 +155,29 @@ def rows(layout: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
     return lines
 
 
-def beside_the_demo(folder: Path, found: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Labels against none, on the same people."""
-    unlabelled = []
-    for seed in range(len(found["agw"])):
+def without_labels(folder: Path, seeds: list[int]) -> np.ndarray:
+    """The demo's mAP in percent, on the people of the same seeds."""
+    reached = []
+    for seed in seeds:
         run = Run(folder / str(seed))
         if not run.scores.exists():
             demo(run.folder, seed, say=print)
         lines = [line for line in run.read_metrics() if line["kind"] == "scores"]
-        unlabelled.append(lines[-1]["mAP"])
-    without = 100 * np.array(unlabelled)
-    over = {
-        label: spread(100 * np.array([one["mAP"] for one in found[name]]) - without, 1)
+        reached.append(100 * lines[-1]["mAP"])
+    return np.array(reached)
+
+
+def beside_the_demo(without: np.ndarray, found: dict[str, list[dict[str, float]]]) -> str:
+    """Labels against none, on the same people."""
+    over = ", ".join(
+        f"{label} {spread(100 * np.array([one['mAP'] for one in found[name]]) - without, 1)}"
         for name, (*_, label) in RUNS.items()
         if name not in BASE
-    }
-    said = ", ".join(f"{label} {gain}" for label, gain in over.items())
-    return [f"The demo's CMAG, without labels on the same people: {spread(without, 1)} % mAP; "
-            f"with labels over that, seed by seed: {said} points."]  # fmt: skip
+    )
+    return (
+        f"The demo's CMAG, without labels on the same people: {spread(without, 1)} % mAP; with "
+        f"labels over that, seed by seed: {over} points."
+    )
 
 
 def explanation(seeds: int) -> str:
@@ -193,21 +197,28 @@ def explanation(seeds: int) -> str:
     )
 
 
-def draw(found: dict[str, list[dict[str, float]]]) -> None:
-    """A bar for each method, a dot for each seed."""
+def draw(all_found: dict[str, dict[str, list[dict[str, float]]]], without: np.ndarray) -> None:
+    """A bar for each method, a dot for each seed, and a line where nobody gave a label."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 3), constrained_layout=True)
-    for place, (name, (*_, label)) in enumerate(RUNS.items()):
-        values = [100 * one["mAP"] for one in found[name]]
-        height = len(RUNS) - place
-        axes.barh(height, np.mean(values), color="#2f6fb5" if name in BASE else "#3a8f5c")
-        axes.plot(values, [height] * len(values), "o", color="black", markersize=3)
-        axes.text(0.5, height, label, va="center", fontsize=8, color="white")
-    axes.set_yticks([])
-    axes.set_xlabel("mAP, %")
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure, panels = plt.subplots(
+        1, len(LIGHTS), sharey=True, figsize=(10, 3), constrained_layout=True
+    )
+    for axes, (layout, found) in zip(panels, all_found.items(), strict=True):
+        for place, name in enumerate(RUNS):
+            values = [100 * one["mAP"] for one in found[name]]
+            axes.barh(-place, np.mean(values), color="#2f6fb5" if name in BASE else "#3a8f5c")
+            axes.plot(values, [-place] * len(values), "o", color="black", markersize=3)
+        axes.set_xlabel("mAP, %")
+        axes.set_title(LIGHTS[layout].title, fontsize=9)
+        axes.axvline(100 * found["agw"][0]["chance"], color="#888", linestyle=":",
+                     label="chance")  # fmt: skip
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].axvline(np.mean(without), color="#c0504d", label="CMAG, without labels")
+    panels[0].set_yticks([-place for place in range(len(RUNS))], [row[-1] for row in RUNS.values()])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2,
+                  frameon=False, fontsize=8)  # fmt: skip
     figure.savefig(PICTURE, dpi=150)
 
 
