@@ -1,6 +1,7 @@
 """CMAG: off it is TokenMatcher to the bit; on, every switch acts; its state survives a stop."""
 
 from dataclasses import fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -79,27 +80,48 @@ SWITCHES = [
 ]  # fmt: skip
 
 
+class Done(NamedTuple):
+    """A training: the modules' weights before it and after, its losses, its model's weights."""
+
+    start: dict[str, Any]
+    end: dict[str, Any]
+    losses: list[dict[str, float]]
+    weights: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def with_only(patterns):
+    """Trains with these settings and all else off; several tests look at the same training."""
+    done = {}
+
+    def once(**settings):
+        name = repr(sorted(settings.items()))
+        if name not in done:
+            method = made(Cmag, replace(CONFIG, **OFF | settings), patterns)
+            start = {name: value.clone() for name, value in method.modules.state_dict().items()}
+            losses, weights = trained(method, range(3))
+            done[name] = Done(start, method.modules.state_dict(), losses, weights)
+        return done[name]
+
+    return once
+
+
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: "-".join(switch))
-def test_every_switch_acts(switch, patterns):
-    off = replace(CONFIG, **OFF)
-    _, without = trained(made(Cmag, off, patterns), range(3))
-    method = made(Cmag, replace(off, **switch), patterns)
-    start = {name: value.clone() for name, value in method.modules.state_dict().items()}
-    losses, weights = trained(method, range(3))
+def test_every_switch_acts(switch, with_only):
+    without = with_only().weights
+    start, end, losses, weights = with_only(**switch)
     names = {name.split("_")[0] for name in switch} & {"cats", "dcam", "gsmem"}
     names |= {"cats convolution"} if switch.get("cats_convolution") else set()
     for name in names:
         values = [step[name] for step in losses if name in step]
         assert values and all(np.isfinite(values)) and any(values), name
     assert not torch.equal(weights["blocks.0.mlp.fc1.weight"], without["blocks.0.mlp.fc1.weight"])
-    learnt = [name for name, value in method.modules.state_dict().items()
-              if not torch.equal(value, start[name])]  # fmt: skip
+    learnt = [name for name, value in end.items() if not torch.equal(value, start[name])]
     assert bool(learnt) == bool(start)
     assert {name.split(".")[0] for name in learnt} == {name.split(".")[0] for name in start}
 
 
-def test_the_other_readings_differ(patterns):
-    off = replace(CONFIG, **OFF)
+def test_the_other_readings_differ(with_only):
     for one, other in (
         ({"cats": True}, {"cats": True, "cats_closing": "same"}),
         ({"cats": True}, {"cats": True, "cats_exclude_self": False}),
@@ -111,9 +133,7 @@ def test_the_other_readings_differ(patterns):
         ),
         ({"carc": True}, {}),
     ):
-        first, _ = trained(made(Cmag, replace(off, **one), patterns), range(3))
-        second, _ = trained(made(Cmag, replace(off, **other), patterns), range(3))
-        assert first[-1] != second[-1], (one, other)
+        assert with_only(**one).losses[-1] != with_only(**other).losses[-1], (one, other)
 
 
 def test_the_ramp_grows_the_modules_in(patterns):
