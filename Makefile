@@ -8,8 +8,10 @@ UV := $(BIN)/uv
 INSTALLED := .venv/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set to 1, as in many containers, every process compiles PyTorch's sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: venv demo test lint docs lock clean
+.PHONY: venv demo test check lint docs lock clean
 
 demo: venv
 	$(BIN)/visir demo --out runs/demo
@@ -17,6 +19,10 @@ demo: venv
 test: lint
 	@command -v chromium > /dev/null || { echo "the search page is tested in Chromium; on Debian: apt-get install chromium"; exit 1; }
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest
+
+# The fast tests, for while one works; `make test` runs all.
+check: lint
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -m "not slow"
 
 lint: venv
 	$(BIN)/ruff check .
@@ -35,7 +41,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "visir needs Python 3.11 or newer; name one: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip' || { echo "the module venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install -q uv==$(UV_VERSION); }
-	$(UV) pip install -q --python $(BIN)/python -r requirements.lock
+	$(UV) pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock
 	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 

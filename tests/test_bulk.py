@@ -23,6 +23,8 @@ from visir.data.images import read_image
 from visir.sources.crop import Settings
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 
 class Pixels:
     """Embeds an image as its own coarse pixels, slowly if asked to; writes down how many."""
@@ -225,7 +227,7 @@ def test_killed_workers_leave_every_image_there_once(processes, folder, log, tmp
         ]
         for one in both:
             one.start()
-        waited = time.monotonic() + 20
+        waited = time.monotonic() + 120  # a process takes seconds to start
         while size(log) == before and time.monotonic() < waited:
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.08))

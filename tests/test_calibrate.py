@@ -8,6 +8,8 @@ from visir.calibrate import Table, calibrate, measure
 from visir.gallery.calibration import Calibration
 from visir.types import Benchmark, InputError, Modality, Record
 
+pytestmark = pytest.mark.slow
+
 PEOPLE, IMAGES, WIDTH = 40, 6, 24
 
 

@@ -10,6 +10,8 @@ from visir.demo import demo
 from visir.methods import METHODS
 from visir.run import Run
 
+pytestmark = pytest.mark.slow
+
 SMALLER = {
     "simclr": {"size": (32, 16), "epochs": 2, "iterations": 2, "batch": 8},
     "cmag": {

@@ -19,6 +19,8 @@ from visir.sources.tracks import Box
 from visir.types import InputError, Modality
 from visir.verbs.embedding import embed as verb
 
+pytestmark = pytest.mark.slow
+
 
 class Grey:
     fingerprint = "a"
@@ -87,7 +89,7 @@ def test_the_verb_embeds_by_several_processes(run, folder, tmp_path, monkeypatch
 
     def idle(*args, **kwargs):
         """Leave the work to the other process."""
-        waited = time.monotonic() + 60
+        waited = time.monotonic() + 180
         while len(list(out.glob("shards/*.npz"))) < 9 and time.monotonic() < waited:
             time.sleep(0.02)
         before = {path: path.stat().st_mtime_ns for path in out.glob("shards/*.npz")}

@@ -30,6 +30,8 @@ from visir.nets.weights import save_weights
 from visir.types import InputError, Modality
 from visir.verbs.serving import export as verb
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 # name -> arguments of `build`, and whether descriptors are means over the mirror image

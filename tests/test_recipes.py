@@ -13,6 +13,8 @@ from visir.nets.build import build
 from visir.nets.foreign import to_transreid
 from visir.run import Run
 
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = [
     "size=48,24", "network=micro", "class_tokens=4", "stage_epochs=1,1", "iterations=2",

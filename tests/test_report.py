@@ -13,6 +13,8 @@ from visir.report.material import evenly, gather
 from visir.run import Run
 from visir.types import InputError
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = (
     *("data", "ranked", "failures", "map", "results"),
     *("accuracy", "clusters", "losses", "settings"),

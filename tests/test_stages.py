@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from visir.train import train
 from visir.types import InputError
 
+pytestmark = pytest.mark.slow
+
 FAST = {
     "size": "32,16", "stage_epochs": "2,1", "iterations": "2", "visible_clusters": "2",
     "infrared_clusters": "2", "instances": "2", "k1": "4", "k2": "2", "eps": "0.7",

@@ -16,6 +16,8 @@ from visir.synth.write import synthesise
 from visir.train import train
 from visir.types import InputError
 
+pytestmark = pytest.mark.slow
+
 FAST = {
     "adca": {
         "size": "32,16", "stage_epochs": "2,2", "iterations": "2", "visible_clusters": "2",

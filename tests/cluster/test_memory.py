@@ -90,6 +90,7 @@ def one_rank(rank, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_ranks_blend_in_the_samples_of_all(tmp_path):
     mp.spawn(one_rank, (str(tmp_path),), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

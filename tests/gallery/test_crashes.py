@@ -6,10 +6,13 @@ import signal
 import time
 
 import numpy as np
+import pytest
 from people import MODEL, entries, vectors
 
 from visir.gallery.entries import Where
 from visir.gallery.local import LocalGallery
+
+pytestmark = pytest.mark.slow
 
 KILLS, BATCH = 50, 8
 

@@ -13,6 +13,8 @@ from visir.gallery import folder
 from visir.run import Run, sha256
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def embedder(monkeypatch):

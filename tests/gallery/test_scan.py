@@ -13,6 +13,8 @@ from visir.gallery.local import LocalGallery
 from visir.gallery.scan import ERROR, Scan
 from visir.types import Modality
 
+pytestmark = pytest.mark.slow
+
 COUNT = 4000
 INFRARED = Where(modality=Modality.INFRARED)
 

@@ -12,6 +12,8 @@ from visir.gallery.local import LocalGallery
 from visir.gallery.store import is_gallery, open_gallery
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 COUNT = 300
 PARTS = {
     "everything": (Where(), lambda e: True),

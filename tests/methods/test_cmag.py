@@ -12,6 +12,8 @@ from visir.methods.cmag import PRESETS, Cmag
 from visir.methods.tokenmatcher import TokenMatcher
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CPU = torch.device("cpu")
 OFF = {"cats": False, "dcam": False, "gsmem": False, "carc": False}

@@ -16,6 +16,8 @@ from visir.nets.weights import load_weights, start_from
 from visir.pretrain import pretrain
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 CONFIG = replace(
     PRESETS["tiny"], size=(16, 8), small_size=(8, 8), epochs=3, iterations=3, batch=6,

@@ -17,6 +17,8 @@ from visir.nets.regulation import alignment
 from visir.train import train
 from visir.types import Batch, InputError
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 FAST = {"size": (32, 16), "people": 2, "images": 2, "epochs": 2, "precision": "fp32"}
 STRIPS = {**FAST, "strips": 2}

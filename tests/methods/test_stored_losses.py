@@ -19,6 +19,8 @@ from PIL import Image
 from visir.methods import METHODS
 from visir.train import train
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-6  # relative; measured: see CONTRIBUTING.md
 CLUSTERS = {"visible_clusters": "4", "infrared_clusters": "8", "instances": "2"}
 SETTINGS = {

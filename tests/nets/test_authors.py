@@ -13,6 +13,8 @@ from visir.nets.weights import load_weights, save_weights, start_from
 from visir.train import train
 from visir.types import InputError
 
+pytestmark = pytest.mark.slow
+
 VIS, IR, SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
 
 

@@ -14,6 +14,8 @@ from visir.nets.pickles import read_checkpoint
 from visir.nets.weights import load_weights, start_from
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 
 def randomised(net):
     """A network all of whose tensors are unlike a fresh one's."""

@@ -14,6 +14,8 @@ from visir.sources.detector import load_detector
 from visir.sources.tracks import Box
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 av = pytest.importorskip("av")
 SIZE = (120, 240)
 RED, GREEN, GREY = (255, 60, 60), (60, 255, 60), (220, 220, 220)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import numpy as np
+import pytest
 import torch
 
 from visir.synth import render
@@ -13,6 +14,8 @@ from visir.synth.cameras import Shot, World, camera, moment
 from visir.synth.people import DYE, Material, person
 from visir.synth.write import contact_sheet
 from visir.types import Modality
+
+pytestmark = pytest.mark.slow
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 SIZE = (48, 24)

@@ -12,6 +12,8 @@ from visir.synth.render import render_shots
 from visir.synth.twin import Order, plan
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 
 

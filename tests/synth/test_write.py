@@ -13,6 +13,8 @@ from visir.synth import write
 from visir.synth.write import synthesise
 from visir.types import InputError, Modality
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"ids": 4, "images": 2, "size": "48x24", "progress": False, "workers": 1}
 
 

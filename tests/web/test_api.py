@@ -24,6 +24,8 @@ from visir.web.desk import Desk
 from visir.web.finder import REMEMBERED, Finder
 from visir.web.guard import Rules
 
+pytestmark = pytest.mark.slow
+
 
 def search(client, *crops: bytes, accept: str = "*/*", **asked):
     files = [("images", (f"{n}.png", crop)) for n, crop in enumerate(crops)]

@@ -21,6 +21,8 @@ from visir.web.desk import Desk
 from visir.web.finder import Finder
 from visir.web.guard import Rules
 
+pytestmark = pytest.mark.slow
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 TOKEN = "a-token-of-twenty-letters"
 PERSON = 17

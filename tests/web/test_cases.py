@@ -8,9 +8,12 @@ import json
 import re
 
 import numpy as np
+import pytest
 from bright import EACH, PEOPLE, BrightEmbedder
 from PIL import Image
 from test_api import actions, search
+
+pytestmark = pytest.mark.slow
 
 
 def keep(client, crop, images: bool = False, note: str = "") -> dict:

@@ -19,6 +19,8 @@ from test_parts import BAD
 from visir.web import guard
 from visir.web.guard import CSRF, TEXTS, UPLOADS
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-of-twenty-letters"
 HERE = {"origin": HOME, "sec-fetch-site": "same-origin"}
 TRAVERSAL = (

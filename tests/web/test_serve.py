@@ -21,6 +21,8 @@ from visir.gallery.local import LocalGallery
 from visir.types import InputError
 from visir.web import serve as serving
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-token-of-twenty-letters"
 
 
