@@ -16,13 +16,15 @@ export PYTHONDONTWRITEBYTECODE :=
 demo: venv
 	$(BIN)/visir demo --out runs/demo
 
+test check: export OMP_NUM_THREADS ?= 1
+
 test: lint
 	@command -v chromium > /dev/null || { echo "the search page is tested in Chromium; on Debian: apt-get install chromium"; exit 1; }
-	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest
+	MPLBACKEND=Agg $(BIN)/python -m pytest
 
 # The fast tests, for while one works; `make test` runs all.
 check: lint
-	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -m "not slow"
+	MPLBACKEND=Agg $(BIN)/python -m pytest -m "not slow"
 
 lint: venv
 	$(BIN)/ruff check .
