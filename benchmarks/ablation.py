@@ -21,12 +21,12 @@ import matplotlib as mpl
 import numpy as np
 from demo import spread
 
-from visir.data.manifest import open_benchmark
-from visir.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS
-from visir.embed import load
-from visir.evaluate import evaluate
+from visir.commands.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import load
+from visir.evaluation.evaluate import evaluate
 from visir.synth.write import synthesise
-from visir.train import train
+from visir.training.train import train
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "ablation.md", DOCS / "tables" / "ablation.png"

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from demo import spread
 
-from visir.data.manifest import open_benchmark
-from visir.demo import PROTOCOL, demo
-from visir.embed import load
-from visir.evaluate import evaluate, score_and_log
-from visir.pretrain import pretrain
-from visir.run import Run
-from visir.train import train
+from visir.commands.demo import PROTOCOL, demo
+from visir.core.run import Run
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import load
+from visir.evaluation.evaluate import evaluate, score_and_log
+from visir.training.pretrain import pretrain
+from visir.training.train import train
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "backbones.md"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from demo import spread
 
-from visir.calibrate import compared, look_around, measure
-from visir.data.manifest import open_benchmark
-from visir.demo import demo
-from visir.embed import load
-from visir.run import Run
+from visir.commands.demo import demo
+from visir.core.run import Run
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import load
+from visir.evaluation.calibrate import compared, look_around, measure
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "calibration.md"
 ALLOWED = 0.1

@@ -30,8 +30,8 @@ from visir.cluster import neighbors
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.labels import dbscan
 from visir.cluster.neighbors import nearest
-from visir.run import write_text
-from visir.types import FloatArray, IntArray
+from visir.core.run import write_text
+from visir.core.types import FloatArray, IntArray
 
 TABLE = Path(__file__).parents[1] / "docs" / "tables" / "clustering.md"
 SIZES = (5000, 11909, 22258)  # the last two: infrared and visible training images of SYSU-MM01

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from visir.data.galleries import Rows, official_counts, seeded_gallery
+from visir.core.run import write_text
+from visir.core.types import Benchmark, FloatArray, Modality, Protocol, Record, Trial
+from visir.data.protocols import Rows, official_counts, seeded_gallery
 from visir.data.sysu import INFRARED_CAMS, SAME_ROOM, VISIBLE_CAMS, modality_of
-from visir.evaluate import score_features
-from visir.run import write_text
-from visir.types import Benchmark, FloatArray, Modality, Protocol, Record, Trial
+from visir.evaluation.evaluate import score_features
 
 TABLE = Path(__file__).parents[1] / "docs" / "tables" / "evaluation.md"
 WIDTH = 768

@@ -24,18 +24,18 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from visir.config import load_yaml
-from visir.data.manifest import open_benchmark
-from visir.device import multiplies_bf16
-from visir.embed import embed_pixels, load
-from visir.evaluate import score_features
+from visir.core.config import load_yaml
+from visir.core.device import multiplies_bf16
+from visir.core.run import Run
+from visir.core.types import Benchmark, ByteArray, FloatArray, Modality
+from visir.data.registry import open_benchmark
+from visir.embedding.base import chunks_of_pixels, embed_by_modality
+from visir.embedding.onnx import PIXELS, OnnxEmbedder, graph_name
+from visir.embedding.pytorch import embed_pixels, load
+from visir.evaluation.evaluate import score_features
 from visir.export import export
 from visir.nets.build import build
 from visir.nets.weights import save_weights
-from visir.reading import chunks_of_pixels, embed_by_modality
-from visir.run import Run
-from visir.runtime import PIXELS, OnnxEmbedder, graph_name
-from visir.types import Benchmark, ByteArray, FloatArray, Modality
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "export.md"
 SIZE, BATCHES, ALONE = (288, 144), (1, 32), 16

@@ -25,17 +25,17 @@ import torch
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from visir.core.device import autocast
+from visir.core.types import Benchmark, Modality
 from visir.data.dataset import Part, TrainingSet, open_training_set
-from visir.data.draws import generator, key
-from visir.data.manifest import open_benchmark
+from visir.data.registry import open_benchmark
+from visir.data.rng import generator, key
 from visir.data.samplers import cluster_batches
 from visir.data.transforms import Augmentation, View
-from visir.device import autocast
-from visir.embed import embed_pixels
-from visir.evaluate import score_features
+from visir.embedding.pytorch import embed_pixels
+from visir.evaluation.evaluate import score_features
 from visir.nets.vit import Vit
 from visir.synth.write import synthesise
-from visir.types import Benchmark, Modality
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "fairness.md"
 PROTOCOL = "all-single-seeded"

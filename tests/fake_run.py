@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
-from visir.reading import chunks_of_pixels
-from visir.types import FloatArray, Modality, Record
+from visir.core.types import FloatArray, Modality, Record
+from visir.embedding.base import chunks_of_pixels
 
 SIZE = (48, 24)
 PROTOCOL = "SYSU-MM01 all-search single-shot, seeded gallery"

@@ -118,7 +118,7 @@ def test_every_method_is_documented(key: str) -> None:
 
 
 def test_every_setting_of_a_method_names_its_source() -> None:
-    from visir.config import dump_commented
+    from visir.core.config import dump_commented
 
     for key, method in METHODS.items():
         config = method.presets["tiny"]

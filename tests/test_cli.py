@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from visir import __version__, cli, verbs
-from visir.types import InputError
+from visir import __version__, cli
+from visir import commands as verbs
+from visir.core.types import InputError
 
 CALLS = [
-    ("demo", "visir.demo.demo", (Path("runs/demo"), 0), {"say": print}),
-    ("demo --out x --seed 3", "visir.demo.demo", (Path("x"), 3), {"say": print}),
+    ("demo", "visir.commands.demo.demo", (Path("runs/demo"), 0), {"say": print}),
+    ("demo --out x --seed 3", "visir.commands.demo.demo", (Path("x"), 3), {"say": print}),
     (
         "synth out --layout sysu --ids 24 --images 4 --size 144x72 --seed 1 --train-ids 9 "
         "--unpaired 0.25 --twin regdb --workers 2 --device cuda",
@@ -41,7 +42,7 @@ CALLS = [
     (
         "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
         "--device cpu --start s --layout regdb",
-        "visir.train.train",
+        "visir.training.train.train",
         ("adca", Path("d"), Path("runs/adca-d-2")),
         {
             "preset": "sysu",
@@ -108,7 +109,7 @@ def test_words_reach_the_use_case(
 def test_train_names_the_next_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    replace(monkeypatch, "visir.train.train")
+    replace(monkeypatch, "visir.training.train.train")
     cli.main(["train", "adca", "--data", "d"])
     assert "visir eval 'runs/a b'" in capsys.readouterr().out
 
@@ -127,8 +128,8 @@ def test_check_exits_with_1_where_there_are_problems(
 def test_eval_scores_every_run_and_merges(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    score = replace(monkeypatch, "visir.evaluate.evaluate_run")
-    merge = replace(monkeypatch, "visir.evaluate.merge")
+    score = replace(monkeypatch, "visir.evaluation.evaluate.evaluate_run")
+    merge = replace(monkeypatch, "visir.evaluation.evaluate.merge")
     assert cli.main(["eval", "r", "--device", "cpu"]) == 0
     assert score.calls == [((Path("r"), None, None, "cpu", False, None, None, "none", True), {})]
     assert not merge.calls
@@ -159,7 +160,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     benchmark = SimpleNamespace(protocols={"first": 1, "second": 2})
-    monkeypatch.setattr("visir.data.manifest.open_benchmark", lambda *args: benchmark)
+    monkeypatch.setattr("visir.data.registry.open_benchmark", lambda *args: benchmark)
     mean = SimpleNamespace(mAP=0.5, _asdict=lambda: {"mAP": 0.5})
     result = SimpleNamespace(protocol="the first", mean=mean)
     seen = []
@@ -168,7 +169,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
         seen.append((embedder, data, protocols))
         return SimpleNamespace(results={"first": result})
 
-    monkeypatch.setattr("visir.evaluate.evaluate", score)
+    monkeypatch.setattr("visir.evaluation.evaluate.evaluate", score)
     on_epoch = verbs.learning._score_every(2, tmp_path, Path("d"), None, 1)
     assert on_epoch(-1, None, "network") == 0.5
     plan = SimpleNamespace(stage="stage 1")
@@ -186,7 +187,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
 def test_config_prints_settings_that_read_back(capsys: pytest.CaptureFixture) -> None:
     import yaml
 
-    from visir.config import from_mapping
+    from visir.core.config import from_mapping
     from visir.methods.adca import PRESETS, Config
 
     assert cli.main(["config", "adca", "--preset", "regdb"]) == 0
@@ -257,12 +258,12 @@ def test_input_errors_have_no_traceback(
     [
         (
             ["train", "adca", "--data", "a b"],
-            "visir.train.train",
+            "visir.training.train.train",
             "visir: stopped; go on with: visir train adca --data 'a b' --resume",
         ),
         (
             ["train", "adca", "--data", "d", "--resume"],
-            "visir.train.train",
+            "visir.training.train.train",
             "visir: stopped; go on with: visir train adca --data d --resume",
         ),
         (

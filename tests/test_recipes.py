@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from visir.core.run import Run
 from visir.nets.build import build
 from visir.nets.foreign import to_transreid
-from visir.run import Run
 
 pytestmark = pytest.mark.slow
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visir.embed import Embedder, load
-    from visir.ranking import rank
-    from visir.types import Modality
+    from visir.core.types import Modality
+    from visir.embedding.pytorch import Embedder, load
+    from visir.evaluation.ranking import rank
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "Modality", "__version__", "load", "rank"]
 
 _WHERE = {
-    "Embedder": "visir.embed",
-    "Modality": "visir.types",
-    "load": "visir.embed",
-    "rank": "visir.ranking",
+    "Embedder": "visir.embedding.pytorch",
+    "Modality": "visir.core.types",
+    "load": "visir.embedding.pytorch",
+    "rank": "visir.evaluation.ranking",
 }
 
 

@@ -1,6 +1,6 @@
 """The command line: finds the verb, reads its words, and turns errors into one line.
 
-The verbs themselves are in `visir.verbs`.
+The verbs themselves are in `visir.commands`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from visir import __version__
-from visir.verbs import VERBS
+from visir.commands import VERBS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"visir {__version__}")
         return 0
-    from visir.types import InputError
+    from visir.core.types import InputError
 
     try:
         return _run(*_divided(argv)) or 0
@@ -61,8 +61,8 @@ def _divided(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 def _run(name: str, words: Sequence[str]) -> int | None:
     """Call the verb as the words ask for."""
-    from visir.config import did_you_mean
-    from visir.types import InputError
+    from visir.core.config import did_you_mean
+    from visir.core.types import InputError
 
     if name not in VERBS:
         raise InputError(f"unknown verb {name!r}; {did_you_mean(name, VERBS)}")
@@ -72,13 +72,17 @@ def _run(name: str, words: Sequence[str]) -> int | None:
 
     # tyro gives one-letter options two dashes
     words = ["-" + word if word == "-k" or word.startswith("-k=") else word for word in words]
-    return tyro.cli(verb, prog=f"visir {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    done = tyro.cli(verb, prog=f"visir {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    if done is not None and not isinstance(done, int):
+        print(done)
+        return 0
+    return done
 
 
 def _check_options(name: str, words: Sequence[str], known: Sequence[str]) -> None:
     """Refuse misspelt options with an offer, and repeated ones, of which tyro keeps the last."""
-    from visir.config import did_you_mean
-    from visir.types import InputError
+    from visir.core.config import did_you_mean
+    from visir.core.types import InputError
 
     given = [word.partition("=")[0] for word in words if word.startswith("--")]
     for option in given:

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing, agreeing_neighbours
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def clustered(count, centres, seed, noise=0.2):

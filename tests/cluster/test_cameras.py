@@ -20,7 +20,7 @@ from visir.cluster.cameras import (
 )
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.labels import pseudo_labels
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def unit(rows, columns, seed):

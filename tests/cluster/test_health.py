@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from visir.cluster.health import agreement, describe, diagnose, guarded, majority, steadied
 from visir.cluster.labels import pseudo_labels
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def healthy(people=10, images=8):

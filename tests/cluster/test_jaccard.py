@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.neighbors import nearest
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def features(count=150, groups=12, dim=16, noise=0.35, seed=0):

@@ -16,7 +16,7 @@ from visir.cluster import hdbscan as hdbscan_room
 from visir.cluster.hdbscan import hdbscan
 from visir.cluster.health import describe, purity
 from visir.cluster.labels import dbscan, infomap, pseudo_labels
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def points(seed, count=120):

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from visir.cluster import cells, neighbors
 from visir.cluster.neighbors import nearest
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 def features(count=700, groups=20, dim=48, noise=0.6, shift=0.0, seed=0):

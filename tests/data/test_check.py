@@ -3,8 +3,8 @@ import shutil
 
 import pytest
 
+from visir.core.types import InputError
 from visir.data.check import check, missing
-from visir.types import InputError
 
 
 @pytest.fixture

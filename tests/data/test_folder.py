@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from visir.data.manifest import open_benchmark
-from visir.types import InputError, Modality
+from visir.core.types import InputError, Modality
+from visir.data.registry import open_benchmark
 
 
 def label(root, text):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visir.core.types import InputError
 from visir.data.images import image_files, image_tree, parse_size, read_image, read_resized
-from visir.types import InputError
 
 
 def test_exif_rotation_is_applied(tmp_path):

@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
+from visir.core.types import InputError
 from visir.data import prepare as module
 from visir.data.prepare import prepare
-from visir.types import InputError
 
 
 def tree(root):

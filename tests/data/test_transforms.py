@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
-from visir.data.draws import key, uniforms
+from visir.data.rng import key, uniforms
 from visir.data.transforms import (
     ERASED,
     GRAY,

@@ -1,6 +1,6 @@
 import pytest
 
-from visir.gallery.local import LocalGallery
+from visir.gallery.sqlite import LocalGallery
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

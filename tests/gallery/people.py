@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from visir.gallery.entries import Entry, Model
-from visir.types import Modality
+from visir.core.types import Modality
+from visir.gallery.store import Model
+from visir.sources.crop import Entry
 
 WIDTH = 48
 MODEL = Model("a" * 64, "adca", WIDTH, (64, 32), True)

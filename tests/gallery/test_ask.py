@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 from fake_run import PixelEmbedder, draw_person
 
-import visir.embed
-from visir import cli, compare, index
-from visir.bulk import embed_many
-from visir.explain import occlusion_map
+import visir.embedding.pytorch
+from visir import cli
+from visir.core.types import InputError, Modality
+from visir.embedding.bulk import embed_many
+from visir.embedding.explain import occlusion_map
+from visir.evaluation.confidence import Calibration
+from visir.gallery import add as index
+from visir.gallery import compare
 from visir.gallery.ask import EVERYTHING, Wanted, ask, fused
-from visir.gallery.calibration import Calibration
-from visir.gallery.entries import Where, moment
-from visir.gallery.local import LocalGallery
-from visir.types import InputError, Modality
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Where, moment
 
 CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 
@@ -23,7 +25,7 @@ CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 @pytest.fixture
 def embedder(monkeypatch):
     fake = PixelEmbedder()
-    monkeypatch.setattr(visir.embed, "load", lambda path, device="cpu": fake)
+    monkeypatch.setattr(visir.embedding.pytorch, "load", lambda path, device="cpu": fake)
     monkeypatch.setattr(compare, "load", lambda path, device="cpu": fake)
     return fake
 

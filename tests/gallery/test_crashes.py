@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from people import MODEL, entries, vectors
 
-from visir.gallery.entries import Where
-from visir.gallery.local import LocalGallery
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Where
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,12 @@ import pytest
 from fake_run import PixelEmbedder, draw_person, make_run, make_sysu
 from PIL import Image
 
-import visir.embed
-from visir import gallery, sheet
-from visir.gallery import folder
-from visir.run import Run, sha256
-from visir.types import InputError, Modality
+import visir.embedding.pytorch
+from visir import gallery
+from visir.core.run import Run, sha256
+from visir.core.types import InputError, Modality
+from visir.data import locate as folder
+from visir.gallery import contact_sheet as sheet
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ def embedder(monkeypatch):
         fake.fingerprint = sha256(Run(path).weights)
         return fake
 
-    monkeypatch.setattr(visir.embed, "load", load)
+    monkeypatch.setattr(visir.embedding.pytorch, "load", load)
     return fake
 
 

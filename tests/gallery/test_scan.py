@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from people import MODEL, SIDES, entries, vectors
 
-from visir.gallery import scan as scan_module
-from visir.gallery.entries import Where
-from visir.gallery.kernels import bounds
-from visir.gallery.local import LocalGallery
-from visir.gallery.scan import ERROR, Scan
-from visir.types import Modality
+from visir.core.types import Modality
+from visir.gallery.scan import matrix as scan_module
+from visir.gallery.scan.kernels import bounds
+from visir.gallery.scan.matrix import ERROR, Scan
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Where
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_leads_leave_out_most_rows_and_never_a_good_one(settled, monkeypatch):
 
 
 def test_likely_cells_find_nearly_all(settled, monkeypatch):
-    monkeypatch.setattr("visir.gallery.local.LIKELY", 3)
+    monkeypatch.setattr("visir.gallery.sqlite.LIKELY", 3)
     settled.nearest(vectors(1)[0], 1)
     scan, read = settled.scan, []
     low = vectors(1, seed=8)[0] @ scan.basis

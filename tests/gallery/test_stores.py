@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from people import MODEL, SIDES, entries, vectors
 
-import visir.gallery.local
 import visir.gallery.postgres
-import visir.gallery.scan
-from visir.gallery.entries import Model, Where
-from visir.gallery.local import LocalGallery
-from visir.gallery.store import is_gallery, open_gallery
-from visir.types import InputError, Modality
+import visir.gallery.scan.matrix
+import visir.gallery.sqlite
+from visir.core.types import InputError, Modality
+from visir.gallery.open import is_gallery, open_gallery
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Model, Where
 
 pytestmark = pytest.mark.slow
 

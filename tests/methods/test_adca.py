@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from visir.cluster.associate import Association, AssociationName, Side
 from visir.cluster.memory import Memory
+from visir.core.types import Batch, Modality
 from visir.data.transforms import View
 from visir.methods.adca import PRESETS, Adca, associate
 from visir.nets.features import Features
-from visir.types import Batch, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CONFIG = replace(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from visir.core.types import InputError, Modality
 from visir.methods import tokenmatcher
-from visir.methods.cmag import PRESETS, Cmag
+from visir.methods.cmag.method import PRESETS, Cmag
 from visir.methods.tokenmatcher import TokenMatcher
-from visir.types import InputError, Modality
 
 pytestmark = pytest.mark.slow
 

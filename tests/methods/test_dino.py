@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from visir import cli
+from visir.core.types import InputError, Modality
 from visir.methods.dino import PRESETS, Dino
 from visir.nets.build import build
 from visir.nets.foreign import to_transreid
 from visir.nets.pickles import read_checkpoint
 from visir.nets.weights import load_weights, start_from
-from visir.pretrain import pretrain
-from visir.types import InputError, Modality
+from visir.training.pretrain import pretrain
 
 pytestmark = pytest.mark.slow
 

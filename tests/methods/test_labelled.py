@@ -8,14 +8,15 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
+from visir.core.types import Batch, InputError
 from visir.data.dataset import Part
 from visir.data.transforms import Augmentation, View
-from visir.losses import hetero_centre_triplet
-from visir.methods import METHODS, agw, caj, hct, labelled, mra
+from visir.methods import METHODS, agw, caj, hct, labelled
+from visir.methods.losses import hetero_centre_triplet
+from visir.methods.mra import method as mra
+from visir.methods.mra.regulation import alignment
 from visir.nets.features import Features
-from visir.nets.regulation import alignment
-from visir.train import train
-from visir.types import Batch, InputError
+from visir.training.train import train
 
 pytestmark = pytest.mark.slow
 

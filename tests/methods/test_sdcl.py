@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing
 from visir.cluster.memory import Memory
+from visir.core.types import InputError, Modality
 from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves, neighbour_loss
 from visir.nets.features import Features
-from visir.types import InputError, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CONFIG = replace(

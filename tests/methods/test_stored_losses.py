@@ -18,7 +18,7 @@ from doubled import doubled
 from PIL import Image
 
 from visir.methods import METHODS
-from visir.train import train
+from visir.training.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from visir.cluster.agreement import agreeing_neighbours
 from visir.cluster.associate import Association, sharers
 from visir.cluster.cameras import camera_filter
-from visir.cluster.lists import Lists, neighbour_loss
 from visir.cluster.memory import Memory, Read, loss_of, released
-from visir.losses import diversity
+from visir.cluster.neighbour_loss import Lists, neighbour_loss
+from visir.core.types import InputError, Modality
+from visir.methods.losses import diversity
 from visir.methods.tokenmatcher import PRESETS, TokenMatcher, VitBaseline
-from visir.methods.tokenmatcher import cameras as cameras_module
+from visir.methods.tokenmatcher import camera_stage as cameras_module
 from visir.methods.tokenmatcher import method as method_module
 from visir.nets.features import Features
-from visir.types import InputError, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CPU = torch.device("cpu")

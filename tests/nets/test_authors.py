@@ -6,12 +6,12 @@ from torch import nn
 from torchvision.models import resnet50
 
 from visir.cli import main
+from visir.core.types import InputError
+from visir.methods.mra.regulation import Regulation
 from visir.nets.foreign import describe
-from visir.nets.regulation import Regulation
 from visir.nets.two_stream import TwoStream
 from visir.nets.weights import load_weights, save_weights, start_from
-from visir.train import train
-from visir.types import InputError
+from visir.training.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -7,12 +7,12 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from visir.embed import load
+from visir.core.types import InputError, Modality
+from visir.embedding.pytorch import load
 from visir.nets.build import build
 from visir.nets.foreign import describe
 from visir.nets.pickles import read_checkpoint
 from visir.nets.weights import load_weights, start_from
-from visir.types import InputError, Modality
 
 pytestmark = pytest.mark.slow
 

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
+from visir.core.types import InputError
 from visir.nets.build import build
 from visir.nets.two_stream import SIZES, TwoStream, generalised_mean
 from visir.nets.weights import load_weights, save_weights, start_from
-from visir.types import InputError
 
 
 def images(count=4, size=(64, 32)):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from visir.core.types import InputError
 from visir.nets.build import build
 from visir.nets.two_stream import TwoStream, generalised_mean
 from visir.nets.weights import load_weights, save_weights
-from visir.types import InputError
 
 
 def images(count=4, size=(64, 32)):

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from visir.core.types import InputError
 from visir.nets.features import Features
 from visir.nets.vit import IBN, SIZES, Stem, Vit
 from visir.nets.weights import load_weights, save_weights, start_from
-from visir.types import InputError
 
 
 def images(count=4, size=(32, 16)):

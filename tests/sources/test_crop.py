@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visir.core.types import InputError, Modality
 from visir.data.images import decode
-from visir.gallery.folder import placed
+from visir.data.locate import placed
 from visir.sources.crop import Broken, Crop, opened, timestamp
-from visir.types import InputError, Modality
 
 MOMENT = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 

@@ -6,9 +6,9 @@ import tarfile
 import pytest
 from PIL import Image
 
+from visir.core.types import InputError, Modality
 from visir.sources.crop import PLAIN, Settings
 from visir.sources.plan import Part, crops, parts
-from visir.types import InputError, Modality
 
 
 def picture(path):

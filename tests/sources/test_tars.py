@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visir.core.types import InputError, Modality
 from visir.sources import tars
 from visir.sources.crop import PLAIN, Broken, Settings
-from visir.types import InputError, Modality
 
 COLOURS = {"a": "red", "b": "lime", "c": "blue"}
 

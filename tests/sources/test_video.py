@@ -8,11 +8,11 @@ import torch
 from scipy import ndimage
 from torchvision.models import detection
 
+from visir.core.types import InputError, Modality
 from visir.sources import video
 from visir.sources.crop import PLAIN, Broken, Settings
 from visir.sources.detector import load_detector
 from visir.sources.tracks import Box
-from visir.types import InputError, Modality
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from visir.core.types import Modality
 from visir.synth import render
 from visir.synth.body import build
 from visir.synth.cameras import Shot, World, camera, moment
 from visir.synth.people import DYE, Material, person
 from visir.synth.write import contact_sheet
-from visir.types import Modality
 
 pytestmark = pytest.mark.slow
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from visir.core.types import InputError, Modality
 from visir.data.check import check
-from visir.data.manifest import open_benchmark
+from visir.data.registry import open_benchmark
 from visir.synth import write
 from visir.synth.write import synthesise
-from visir.types import InputError, Modality
 
 pytestmark = pytest.mark.slow
 

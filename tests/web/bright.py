@@ -17,12 +17,12 @@ import uvicorn
 from fake_run import SIZE, draw_person
 from PIL import Image
 
+from visir.core.types import FloatArray, Modality
 from visir.data.images import read_resized, resized
-from visir.gallery.calibration import Calibration
-from visir.gallery.entries import Entry
-from visir.gallery.local import LocalGallery
-from visir.gallery.store import model_of
-from visir.types import FloatArray, Modality
+from visir.evaluation.confidence import Calibration
+from visir.gallery.open import model_of
+from visir.gallery.sqlite import LocalGallery
+from visir.sources.crop import Entry
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # which HTTP package it would like best

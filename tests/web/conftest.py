@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from bright import CALIBRATION, EACH, HOME, PEOPLE, BrightEmbedder, TestClient, drawn, fill
 
-from visir.gallery.local import LocalGallery
+from visir.gallery.sqlite import LocalGallery
 from visir.web.app import create_app
-from visir.web.bench import Bench
-from visir.web.desk import Desk
-from visir.web.finder import Finder
-from visir.web.guard import Rules
+from visir.web.case_store import Desk
+from visir.web.middleware import Rules
+from visir.web.service import Finder
+from visir.web.state import Bench
 
 
 @pytest.fixture(scope="session")

@@ -13,16 +13,17 @@ import pytest
 from bright import BEGIN, EACH, HOME, PEOPLE, BrightEmbedder, TestClient
 from PIL import Image
 
-from visir.gallery.entries import Entry, Where
-from visir.gallery.local import LocalGallery
-from visir.gallery.store import model_of
-from visir.types import InputError, Modality
+from visir.core.types import InputError, Modality
+from visir.gallery.open import model_of
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Where
+from visir.sources.crop import Entry
 from visir.web import audit
 from visir.web.app import create_app, expire
-from visir.web.bench import Bench
-from visir.web.desk import Desk
-from visir.web.finder import REMEMBERED, Finder
-from visir.web.guard import Rules
+from visir.web.case_store import Desk
+from visir.web.middleware import Rules
+from visir.web.service import REMEMBERED, Finder
+from visir.web.state import Bench
 
 pytestmark = pytest.mark.slow
 
@@ -176,7 +177,7 @@ def test_old_searches_are_forgotten(serve) -> None:
 
 
 def search_asked():
-    from visir.web.kinds import Asked
+    from visir.web.schemas import Asked
 
     return Asked(k=1)
 

@@ -13,13 +13,13 @@ import pytest
 from bright import CALIBRATION, BrightEmbedder, drawn, fill, listening
 from playwright.sync_api import Page, sync_playwright
 
-from visir.gallery.entries import Where
+from visir.gallery.store import Where
 from visir.web import audit
 from visir.web.app import create_app
-from visir.web.bench import Bench
-from visir.web.desk import Desk
-from visir.web.finder import Finder
-from visir.web.guard import Rules
+from visir.web.case_store import Desk
+from visir.web.middleware import Rules
+from visir.web.service import Finder
+from visir.web.state import Bench
 
 pytestmark = pytest.mark.slow
 

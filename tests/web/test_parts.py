@@ -14,17 +14,17 @@ import pytest
 from fake_run import draw_person
 from PIL import Image
 
-from visir.gallery.local import LocalGallery
-from visir.types import InputError, Modality
+from visir.core.types import InputError, Modality
+from visir.gallery.sqlite import LocalGallery
 from visir.web import audit
 from visir.web.audit import Audit
 from visir.web.bars import bars, over_time
-from visir.web.desk import Desk, with_hits
-from visir.web.guard import Rules, is_loopback
-from visir.web.kinds import Asked, Case, Item, Kept, Search
+from visir.web.case_store import Desk, with_hits
 from visir.web.markup import many, moment, score, size
+from visir.web.middleware import Rules, is_loopback
 from visir.web.pictures import encoded, layer, opened, pixelated
 from visir.web.queries import MISSES_WEIGH, refined
+from visir.web.schemas import Asked, Case, Item, Kept, Search
 from visir.web.uploads import read_upload
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

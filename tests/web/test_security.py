@@ -16,8 +16,8 @@ from bright import HOME, PEOPLE
 from PIL import Image
 from test_parts import BAD
 
-from visir.web import guard
-from visir.web.guard import CSRF, TEXTS, UPLOADS
+from visir.web import middleware as guard
+from visir.web.middleware import CSRF, TEXTS, UPLOADS
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,13 @@ import pytest
 from bright import CALIBRATION, EACH, PEOPLE, BrightEmbedder, listening
 from PIL import Image
 
-import visir.embed
-from visir import cli, client
-from visir.client import Client
-from visir.gallery.local import LocalGallery
-from visir.types import InputError
+import visir.embedding.pytorch
+from visir import cli
+from visir.core.types import InputError
+from visir.gallery.sqlite import LocalGallery
+from visir.web import client
 from visir.web import serve as serving
+from visir.web.client import Client
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ TOKEN = "a-token-of-twenty-letters"
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder whose embedder knows clothes by their brightness."""
-    monkeypatch.setattr(visir.embed, "load", lambda run, device: BrightEmbedder())
+    monkeypatch.setattr(visir.embedding.pytorch, "load", lambda run, device: BrightEmbedder())
     (tmp_path / "run").mkdir()
     CALIBRATION.save(tmp_path / "run")
     return tmp_path / "run"
@@ -121,7 +122,7 @@ def test_the_desk_is_the_owner_s_alone(serve, tmp_path: Path) -> None:
 
 
 def test_the_verb_takes_what_the_function_takes(monkeypatch) -> None:
-    from visir.verbs import serving as verbs
+    from visir.commands import serving as verbs
 
     given = []
     monkeypatch.setattr(serving, "serve", lambda *a, **k: given.append(a))

@@ -19,7 +19,7 @@ from visir.cluster.neighbors import (
     estimator,
     in_chunks,
 )
-from visir.types import FloatArray, IntArray
+from visir.core.types import FloatArray, IntArray
 
 _ROWS = 1024  # queries compared at once
 

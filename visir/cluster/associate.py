@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from visir.cluster.memory import prototypes
 from visir.cluster.neighbors import nearest, nearest_across
-from visir.types import FloatArray, IntArray
+from visir.core.types import FloatArray, IntArray
 
 AssociationName = Literal["count", "greedy", "ranking", "mutual", "balanced", "unbalanced"]
 

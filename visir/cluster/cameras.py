@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.cluster.labels import pseudo_labels
-from visir.types import FloatArray, InputError, IntArray
+from visir.core.types import FloatArray, InputError, IntArray
 
 Conflicts = Literal["drop_decays", "keep_decays"]
 

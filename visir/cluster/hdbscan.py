@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from visir.types import IntArray
+from visir.core.types import IntArray
 
 _FAR = 1.0  # distance of two images whose pair is not stored
 _CLOSEST = 1e-6  # equal images are this far apart, so that densities stay finite

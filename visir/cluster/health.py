@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from scipy import sparse
 
-from visir.types import InputError, IntArray
+from visir.core.types import InputError, IntArray
 
 Adapt = Literal["nothing", "eps", "momentum"]
 

@@ -22,7 +22,7 @@ from visir.cluster.neighbors import (
     in_chunks,
     nearest,
 )
-from visir.types import FloatArray, InputError, IntArray
+from visir.core.types import FloatArray, InputError, IntArray
 
 Array = TypeVar("Array", Int32Array, FloatArray)
 Rows = tuple[Int32Array, Int32Array, FloatArray]  # entries of each row; their columns; their values

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from visir.cluster.hdbscan import hdbscan
 from visir.cluster.jaccard import jaccard_graph
-from visir.types import InputError, IntArray
+from visir.core.types import InputError, IntArray
 
 Algorithm = Literal["dbscan", "hdbscan", "infomap"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from visir.types import IntArray
+from visir.core.types import IntArray
 
 Rule = Literal["momentum", "mean", "hard"]
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from visir.cluster.cells import overlapping_cells
-from visir.device import multiplies_bf16
-from visir.types import FloatArray, InputError, IntArray
+from visir.core.device import multiplies_bf16
+from visir.core.types import FloatArray, InputError, IntArray
 
 Int32Array = npt.NDArray[np.int32]
 DoubleArray = npt.NDArray[np.float64]

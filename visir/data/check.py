@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from visir.core.run import quiet
+from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data import folder, regdb
-from visir.data.galleries import published_counts
 from visir.data.images import image_tree, read_image
-from visir.data.lists import identity_folders, read_ids
-from visir.data.manifest import DATASETS, SYNTHETIC, layout_of, resolve
-from visir.run import quiet
-from visir.types import Benchmark, InputError, Modality, Record
+from visir.data.index_files import identity_folders, read_ids
+from visir.data.protocols import published_counts
+from visir.data.registry import DATASETS, SYNTHETIC, layout_of, resolve
 
 TINY = 16
 """A side shorter than this many pixels is reported."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.images import image_tree
-from visir.types import Benchmark, InputError, Modality, Record
 
 
 def load(root: Path) -> Benchmark:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from visir.data.draws import key
+from visir.core.run import quiet, sweep
+from visir.core.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
 from visir.data.images import read_resized
+from visir.data.rng import key
 from visir.data.transforms import Augmentation, augment
-from visir.run import quiet, sweep
-from visir.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
 
 
 class Part(NamedTuple):

@@ -13,9 +13,9 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from visir.data.galleries import two_directions
+from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.images import image_tree
-from visir.types import Benchmark, InputError, Modality, Record
+from visir.data.protocols import two_directions
 
 LABELS = "labels.csv"
 FOLDER_NAMES = {

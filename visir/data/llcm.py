@@ -11,10 +11,10 @@ import re
 from functools import partial
 from pathlib import Path
 
-from visir.data.galleries import TRIALS, Rows, seeded_gallery, two_directions
+from visir.core.types import Benchmark, Exclusion, InputError, IntArray, Modality, Record
 from visir.data.images import image_files
-from visir.data.lists import identity_folders, read_ids, read_list
-from visir.types import Benchmark, Exclusion, InputError, IntArray, Modality, Record
+from visir.data.index_files import identity_folders, read_ids, read_list
+from visir.data.protocols import TRIALS, Rows, seeded_gallery, two_directions
 
 CAMS = tuple(range(1, 10))
 SHORT = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}

@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from visir.core.run import quiet, sweep
+from visir.core.types import InputError, Modality
 from visir.data import regdb, sysu
-from visir.data.lists import read_list
-from visir.data.manifest import resolve
-from visir.run import quiet, sweep
-from visir.types import InputError, Modality
+from visir.data.index_files import read_list
+from visir.data.registry import resolve
 
 _TOPS = {Modality.INFRARED: "ir_modify", Modality.VISIBLE: "rgb_modify"}
 _QUERIES = 4
@@ -118,7 +118,7 @@ def _first_of_each(pids: Iterable[int | None]) -> list[int]:
 def _copy(source: Path, target: Path) -> None:
     """Copy one file, whole or not at all.
 
-    Unlike `visir.run.atomic_write` it does not wait for the disk file by file (there are tens of
+    Unlike `core.run.atomic_write` it does not wait for the disk file by file (there are tens of
     thousands); after a power cut a file of the wrong size is copied again.
     """
     temporary = target.with_name(f".{target.name}.part")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from visir.data.galleries import two_directions
-from visir.data.lists import read_list
-from visir.types import Benchmark, InputError, Modality, Record
+from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.data.index_files import read_list
+from visir.data.protocols import two_directions
 
 SPLITS = 10
 CAMS = {Modality.VISIBLE: 1, Modality.INFRARED: 2}

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from visir.core.types import BoolArray, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
-from visir.data.draws import generator
+from visir.data.rng import generator
 from visir.data.transforms import Augmentation, View
-from visir.types import BoolArray, IntArray, Modality
 
 
 def cluster_batches(

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from visir.data.galleries import (
+from visir.core.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
+from visir.data.images import image_files
+from visir.data.index_files import identity_folders, read_ids
+from visir.data.protocols import (
     MULTI_SHOTS,
     TRIALS,
     Pick,
@@ -23,9 +26,6 @@ from visir.data.galleries import (
     require_shared_identity,
     seeded_gallery,
 )
-from visir.data.images import image_files
-from visir.data.lists import identity_folders, read_ids
-from visir.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
 
 VISIBLE_CAMS = (1, 2, 4, 5)
 INFRARED_CAMS = (3, 6)

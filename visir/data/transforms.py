@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.data.draws import key, uniforms
-from visir.types import BoolArray, IntArray
+from visir.core.types import BoolArray, IntArray
+from visir.data.rng import key, uniforms
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

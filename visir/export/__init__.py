@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from visir import __version__
-from visir.data.manifest import open_benchmark, open_own
-from visir.embed import Embedder, load
-from visir.evaluate import score_features
+from visir.core.run import atomic_write, sha256, write_json
+from visir.core.types import Benchmark, FloatArray, InputError, Modality, Record
+from visir.data.registry import open_benchmark, open_own
+from visir.embedding.onnx import MANIFEST, Manifest, OnnxEmbedder, graph_name
+from visir.embedding.pytorch import Embedder, load
+from visir.evaluation.evaluate import score_features
+from visir.evaluation.results import Evaluation
 from visir.export.graphs import OPSET, graph_of, quantised
-from visir.results import Evaluation
-from visir.run import atomic_write, sha256, write_json
-from visir.runtime import MANIFEST, Manifest, OnnxEmbedder, graph_name
 from visir.synth.write import synthesise
-from visir.types import Benchmark, FloatArray, InputError, Modality, Record
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -103,7 +103,7 @@ def export(
     """Write a trained network as ONNX graphs, and compare them with PyTorch.
 
     Args:
-        run: a run folder, or a weights file, as `visir.embed.load` takes them.
+        run: a run folder, or a weights file, as `visir.embedding.pytorch.load` takes them.
         out: folder to write, new or an earlier export; it is replaced as a whole or left alone.
         data: a data set whose test images are compared; its training images calibrate int8, and
             test images with identities say what int8 costs. None renders synthetic people.

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from visir.core.types import Modality
 from visir.data.transforms import normalise
+from visir.embedding.base import chunks_of_pixels
+from visir.embedding.onnx import DESCRIPTORS, PIXELS
 from visir.nets.build import Network
-from visir.reading import chunks_of_pixels
-from visir.runtime import DESCRIPTORS, PIXELS
-from visir.types import Modality
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,7 +39,7 @@ class _Alike(NamedTuple):
 
 
 class _Graph(nn.Module):
-    """What `visir.embed.embed_pixels` does with images of one modality, as one module."""
+    """What `pytorch.embed_pixels` does with images of one modality, as one module."""
 
     def __init__(self, net: Network, modality: Modality, flip: bool) -> None:
         super().__init__()

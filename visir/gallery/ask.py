@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from visir.core.types import FloatArray, InputError, Modality
 from visir.data.images import read_image
-from visir.gallery.calibration import Calibration
-from visir.gallery.entries import Mode, Store, Stored, Where, require_fitting
-from visir.gallery.folder import modality_by_colour, modality_named
+from visir.data.locate import modality_by_colour, modality_named
+from visir.embedding.base import Embeds
+from visir.evaluation.confidence import Calibration
+from visir.evaluation.rerank import RERANKERS
+from visir.gallery.open import model_of, open_gallery
 from visir.gallery.results import Hit, RankedList, SearchResult, calibrated
-from visir.gallery.store import model_of, open_gallery
-from visir.reading import Embeds
-from visir.rerank import RERANKERS
-from visir.types import FloatArray, InputError, Modality
+from visir.gallery.store import Mode, Store, Stored, Where, require_fitting
 
 Rerank = Literal["none", "k-reciprocal", "random-walk"]
 EVERYTHING = Where()
@@ -97,7 +97,7 @@ def ask_run(
     Raises:
         InputError: as `ask`, or the run or the gallery cannot be opened.
     """
-    from visir.embed import load  # late: PyTorch takes its time
+    from visir.embedding.pytorch import load  # late: PyTorch takes its time
 
     embedder = load(run, device)
     store = open_gallery(gallery)

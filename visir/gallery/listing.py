@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from visir.gallery.entries import Store, Stored
+from visir.gallery.store import Store, Stored
 
 
 def listing(items: Sequence[Stored]) -> str:

@@ -15,9 +15,9 @@ from typing import Any, LiteralString
 
 import numpy as np
 
-from visir.gallery.entries import (
+from visir.core.types import FloatArray, InputError, Modality
+from visir.gallery.store import (
     FORMAT,
-    Entry,
     Mode,
     Model,
     Nearest,
@@ -29,7 +29,7 @@ from visir.gallery.entries import (
     require_format,
     require_units,
 )
-from visir.types import FloatArray, InputError, Modality
+from visir.sources.crop import Entry
 
 WIDEST_INDEX = 4000  # pgvector's limit for half precision
 NARROW = 20_000  # images of a part that are looked at one and all

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from visir.gallery.calibration import Calibration
-from visir.run import atomic_write, write_json
-from visir.sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
-from visir.types import Modality
+from visir.core.run import atomic_write, write_json
+from visir.core.types import Modality
+from visir.evaluation.confidence import Calibration
+from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
 
 if TYPE_CHECKING:
     from PIL import Image

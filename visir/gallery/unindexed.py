@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visir.core.run import Run, atomic_write
+from visir.core.types import FloatArray, InputError, Modality
 from visir.data.images import read_image
-from visir.gallery.calibration import Calibration
-from visir.gallery.folder import Item, gallery_items, modality_by_colour, modality_named
+from visir.data.locate import Item, gallery_items, modality_by_colour, modality_named
+from visir.evaluation.confidence import Calibration
+from visir.evaluation.ranking import rank
 from visir.gallery.results import Hit, RankedList, SearchResult, calibrated, write
-from visir.ranking import rank
-from visir.run import Run, atomic_write
-from visir.types import FloatArray, InputError, Modality
 
 if TYPE_CHECKING:
-    from visir.embed import Embedder
+    from visir.embedding.pytorch import Embedder
 
 
 def search(
@@ -65,9 +65,9 @@ def search(
         [Path(image) for image in images], items, modality_named(modality, "modality")
     )
     _require_candidates(gallery, items, queries, same_modality)
-    from visir import embed
+    from visir.embedding import pytorch
 
-    embedder = embed.load(run, device=device)
+    embedder = pytorch.load(run, device=device)
     features = _gallery_features(run, gallery, items, embedder, progress)
     found: dict[int, RankedList] = {}
     for side in Modality:

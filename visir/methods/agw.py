@@ -8,7 +8,7 @@ batch-norm bottleneck the identities.
 |---|---|
 | two-stream network, non-local attention | `visir.nets.two_stream.TwoStream`, `NonLocal` |
 | generalised-mean pooling | `visir.nets.two_stream.generalised_mean` |
-| weighted regularised triplet loss | `visir.losses.weighted_triplet` |
+| weighted regularised triplet loss | `visir.methods.losses.weighted_triplet` |
 | identity loss | `Agw.loss` |
 
 Deviations: the softmax of the triplets is shifted by its own largest distance (script: for other
@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
-from visir.losses import batch_hard, squared_difference, weighted_triplet
 from visir.methods import labelled
+from visir.methods.losses import batch_hard, squared_difference, weighted_triplet
 from visir.nets.features import Features
 from visir.nets.two_stream import TwoStream, Width
-from visir.types import Batch
 
 Triplets = Literal["weighted", "hard", "squared"]
 

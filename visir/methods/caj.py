@@ -8,7 +8,7 @@ CAJ+ (Ye, Wu, Chen, Shen; TPAMI 2023) lets the views of an image agree on their 
 | paper | function |
 |---|---|
 | channel exchange, adaptive greyscale, erasing | `visir.data.transforms.augment` |
-| enhanced squared difference loss | `visir.losses.squared_difference` |
+| enhanced squared difference loss | `visir.methods.losses.squared_difference` |
 | joint learning of the three views | `Caj.loss` |
 | co-refinement of CAJ+ | `Caj._refine` |
 
@@ -28,12 +28,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
 from visir.data.transforms import Augmentation, View
 from visir.methods import agw, labelled
 from visir.methods.contract import Plan
 from visir.nets.features import Features
-from visir.types import Batch
 
 Refine = Literal["off", "weak", "strong", "both"]
 

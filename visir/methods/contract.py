@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from visir.core.types import Batch, InputError, IntArray
 from visir.data.dataset import Part, TrainingSet
 from visir.nets.build import Features, Network
-from visir.types import Batch, InputError, IntArray
 
 
 @dataclass(frozen=True)

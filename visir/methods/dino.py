@@ -29,14 +29,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.types import Batch, InputError, Modality
 from visir.data.dataset import TrainingSet
-from visir.data.draws import key, uniforms
+from visir.data.rng import key, uniforms
 from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Plan
 from visir.nets.features import Features
 from visir.nets.foreign import grid_of
 from visir.nets.vit import Block, Vit
-from visir.types import Batch, InputError, Modality
 
 _FREEZE_LAST = 1  # epochs in which the last layer of the head does not learn
 

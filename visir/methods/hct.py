@@ -8,7 +8,7 @@ classifier of its own. Not images but centres, of an identity in a modality, are
 |---|---|
 | shared layers | `visir.nets.two_stream.TwoStream(share_net=2)` |
 | strips and their pooling | `in_strips`, `generalised_mean` in `visir.nets.two_stream` |
-| hetero-centre triplet loss | `visir.losses.hetero_centre_triplet` |
+| hetero-centre triplet loss | `visir.methods.losses.hetero_centre_triplet` |
 | identity loss with smoothed labels | `Hct.loss` |
 
 Deviations: centres are found by label, so the order of a batch does not matter (script: it does);
@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
-from visir.losses import hetero_centre_triplet
 from visir.methods import labelled
+from visir.methods.losses import hetero_centre_triplet
 from visir.nets.features import Features
 from visir.nets.two_stream import STRIP_DIM, TwoStream, require_strips
-from visir.types import Batch
 
 
 @dataclass(frozen=True)

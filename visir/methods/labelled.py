@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
-from visir.data.draws import generator
+from visir.data.rng import generator
 from visir.data.samplers import identity_batches
 from visir.data.transforms import Augmentation, View
 from visir.methods.contract import Plan
 from visir.nets.build import ResNetName
 from visir.nets.features import Features
 from visir.nets.two_stream import TwoStream
-from visir.types import Batch, InputError, IntArray, Modality
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ from visir.cluster.cameras import centred
 from visir.cluster.health import Adapt
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes
-from visir.cluster.survey import batches_by_cluster, cluster_training, embed_training, join
+from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
+from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Plan
 from visir.nets.build import Features, build
-from visir.types import Batch, InputError, IntArray, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 DEPTHS = ("deep", "shallow")

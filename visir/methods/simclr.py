@@ -9,7 +9,7 @@ holds for infrared ones too; saved weights hold that stem twice, as every two-st
 
 | equation | function |
 |---|---|
-| NT-Xent, Eq. 1 | `visir.losses.nt_xent`, once per modality |
+| NT-Xent, Eq. 1 | `visir.methods.losses.nt_xent`, once per modality |
 
 Deviations: no projection head, so that what is trained is what clustering compares; views by
 crop, erasing and channels instead of colour jitter and blur; Adam instead of LARS, for small
@@ -25,13 +25,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from visir.core.types import Batch, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.samplers import pairs_of_views
-from visir.losses import nt_xent
 from visir.methods.contract import Plan
+from visir.methods.losses import nt_xent
 from visir.nets.features import Features
 from visir.nets.vit import Vit
-from visir.types import Batch, Modality
 
 
 @dataclass(frozen=True)

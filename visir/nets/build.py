@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-from visir.config import did_you_mean
+from visir.core.config import did_you_mean
+from visir.core.types import InputError
 from visir.nets import two_stream
 from visir.nets.features import Features as Features
 from visir.nets.two_stream import TwoStream, Width, require_strips
 from visir.nets.vit import Vit
-from visir.types import InputError
 
 ResNetName = Literal["resnet50", "resnet18", "resnet-micro"]
 NetworkName = Literal[ResNetName, "micro", "small", "base"]

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from visir.core.types import InputError
 from visir.nets.build import Network
 from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
-from visir.types import InputError
 
 SAME = "give the network the file's own size, class_tokens, share_net, non_local and strips"
 """The mend where a file's tensors do not fit a network."""

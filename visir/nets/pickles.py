@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from visir.types import InputError
+from visir.core.types import InputError
 
 _WRAPPERS = ("state_dict", "model", "net", "teacher")
 _PREFIXES = ("module.", "backbone.")

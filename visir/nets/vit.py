@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
-from visir.types import InputError
 
 
 class VitSize(NamedTuple):

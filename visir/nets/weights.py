@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
+from visir.core.run import atomic_write
+from visir.core.types import InputError
 from visir.nets.build import Network, build
 from visir.nets.foreign import SAME, describe, translate
 from visir.nets.pickles import read_checkpoint
 from visir.nets.vit import Vit
-from visir.run import atomic_write
-from visir.types import InputError
 
 
 def save_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:

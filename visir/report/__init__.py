@@ -1,4 +1,4 @@
-"""One self-contained page that shows what a run has learnt: pictures and plots before numbers."""
+"""One self-contained page that shows what a run has learnt: pictures and plots before tables."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from visir.report import looks, numbers
+from visir.core.run import Run, write_text
+from visir.report import ranked_lists, tables
 from visir.report.clusters import clusters
-from visir.report.material import gather
-from visir.report.pictures import Pictures
-from visir.run import Run, write_text
+from visir.report.images import Pictures
+from visir.report.inputs import gather
 
 
 def write_report(run: Path, device: str = "cpu") -> Path:
@@ -32,16 +32,16 @@ def write_report(run: Path, device: str = "cpu") -> Path:
     height, width = material.size
     pictures = Pictures(width / height)
     parts = [
-        numbers.header(material),
-        looks.data(material, pictures),
-        looks.ranked_lists(material, pictures),
-        looks.failures(material, pictures),
-        looks.embedding_map(material),
-        numbers.results(material),
-        numbers.accuracy(material),
+        tables.header(material),
+        ranked_lists.data(material, pictures),
+        ranked_lists.ranked_lists(material, pictures),
+        ranked_lists.failures(material, pictures),
+        ranked_lists.embedding_map(material),
+        tables.results(material),
+        tables.accuracy(material),
         clusters(material),
-        numbers.losses(material),
-        numbers.settings(material, f"visir report {shlex.quote(str(run))}"),
+        tables.losses(material),
+        tables.settings(material, f"visir report {shlex.quote(str(run))}"),
     ]
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     page = template.substitute(

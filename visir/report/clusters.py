@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from visir.cluster.health import kind
 from visir.report import figures
+from visir.report.inputs import Line, Material, points, stages
 from visir.report.markup import note, plot, plots, section
-from visir.report.material import Line, Material, points, stages
 
 _UNSEEN = "The labels were read for this plot alone, never in training."
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visir.types import FloatArray, Modality
+from visir.core.types import FloatArray, Modality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

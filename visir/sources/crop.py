@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from visir.core.types import ByteArray, InputError, Modality
 from visir.data.images import read_image
-from visir.types import ByteArray, InputError, Modality
 
 _EXIF_IFD, _TAKEN, _ZONE = 0x8769, 0x9003, 0x9011  # DateTimeOriginal, OffsetTimeOriginal
 _STAMP = re.compile(
@@ -34,6 +34,21 @@ class Crop(NamedTuple):
     modality: Modality
     time: float | None = None
     tags: tuple[str, ...] = ()
+
+
+class Entry(NamedTuple):
+    """An image to be kept: where it came from and what is known of it.
+
+    source: a path or another name, unique in a gallery; time: seconds since 1970, UTC; None where
+    nobody knows; thumbnail: a small JPEG.
+    """
+
+    source: str
+    camera: str
+    modality: Modality
+    time: float | None = None
+    tags: tuple[str, ...] = ()
+    thumbnail: bytes | None = None
 
 
 class Broken(NamedTuple):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import detection
 
-from visir.device import resolve_device
+from visir.core.device import resolve_device
+from visir.core.types import ByteArray, InputError
 from visir.sources.tracks import Box
-from visir.types import ByteArray, InputError
 
 Detector = Callable[[ByteArray], list[Box]]
 """Turns a (H, W, 3) uint8 RGB picture into the people on it."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from visir.gallery.folder import gallery_items
+from visir.core.types import Modality
+from visir.data.locate import gallery_items
 from visir.sources.crop import Crop, Settings, timestamp
-from visir.types import Modality
 
 
 class Listed(NamedTuple):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from visir.core.types import InputError
 from visir.sources import folders, tars, video
 from visir.sources.crop import Broken, Crop, Settings
-from visir.types import InputError
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector

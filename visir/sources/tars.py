@@ -21,10 +21,10 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from visir.core.types import InputError, Modality
 from visir.data.images import IMAGE_SUFFIXES, decode
-from visir.gallery.folder import placed
+from visir.data.locate import placed
 from visir.sources.crop import Broken, Crop, Settings, exif_time, timestamp
-from visir.types import InputError, Modality
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MAX_BYTES = 2**28  # more than the largest picture that is read takes without compression

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from visir.gallery.folder import modality_by_colour, placed
+from visir.core.types import ByteArray, InputError, Modality
+from visir.data.locate import modality_by_colour, placed
 from visir.sources.crop import Broken, Crop, Settings, timestamp
 from visir.sources.tracks import Box, picks, tracks
-from visir.types import ByteArray, InputError, Modality
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector

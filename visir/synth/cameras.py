@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from visir.core.types import FloatArray, Modality
 from visir.synth.people import CAMERA, IMAGE
-from visir.types import FloatArray, Modality
 
 Sensor = Literal["visible", "near", "thermal"]
 

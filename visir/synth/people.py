@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from visir.types import FloatArray
+from visir.core.types import FloatArray
 
 PERSON, CAMERA, IMAGE, SCENE, PLAN = range(1, 6)  # what a random stream is for
 

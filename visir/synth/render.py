@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visir.core.types import ByteArray
 from visir.synth.body import Solids, build
 from visir.synth.cameras import Camera, Shot, World, camera, moment
 from visir.synth.patterns import Spots, dyes, folds, worn_over
 from visir.synth.people import person
 from visir.synth.sensors import Surface, expose
-from visir.types import ByteArray
 
 _EMPTY = torch.iinfo(torch.int32).max
 _INDEX_MASK = 63  # the lowest bits of a depth hold the number of its solid

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from visir.core.types import FloatArray
 from visir.synth.people import DYE, SCENE
-from visir.types import FloatArray
 
 FLOOR = 0.55  # row of the panorama where wall meets floor, share of its height
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visir.core.types import ByteArray
 from visir.synth.cameras import Camera, World
 from visir.synth.scenes import FLOOR, panorama
-from visir.types import ByteArray
 
 _NEAR, _WARM = 3, 4  # channels of a dye
 

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from visir.core.device import resolve_device
+from visir.core.run import quiet, sweep, write_json, write_text
+from visir.core.types import InputError, Modality
 from visir.data.images import parse_size
-from visir.data.manifest import SYNTHETIC
-from visir.device import resolve_device
-from visir.run import quiet, sweep, write_json, write_text
+from visir.data.registry import SYNTHETIC
 from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
+from visir.synth.layouts import Order, Plan, as_parameters, plan
 from visir.synth.render import render_shots
-from visir.synth.twin import Order, Plan, as_parameters, plan
-from visir.types import InputError, Modality
 
 MARKER = SYNTHETIC
 _SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144"}

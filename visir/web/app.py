@@ -18,11 +18,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from visir import __version__
-from visir.types import InputError
-from visir.web import api, casework, pages
-from visir.web.bench import Bench, Who
-from visir.web.guard import UPLOADS, Guard, Refusal
+from visir.core.types import InputError
+from visir.web import pages, routes_api, routes_cases
 from visir.web.markup import FOLDER
+from visir.web.middleware import UPLOADS, Guard, Refusal
+from visir.web.state import Bench, Who
 
 HOUR = 3600.0
 FOR_PROGRAMS = ("/api/", "/openapi.json")  # where errors are JSON
@@ -43,8 +43,8 @@ def create_app(bench: Bench) -> ASGIApp:
     # What is sent stays in memory: a part above this length would go to a temporary file.
     MultiPartParser.spool_max_size = UPLOADS
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # not every byte out of place
-    app.include_router(api.router)
-    app.include_router(casework.router)
+    app.include_router(routes_api.router)
+    app.include_router(routes_cases.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     app.include_router(pages.router)
     app.add_exception_handler(InputError, _input_error)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from visir.gallery.entries import Stats, Store, Where
+from visir.gallery.store import Stats, Store, Where
 
 BINS = 48
 

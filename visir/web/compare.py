@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from visir.types import FloatArray, InputError, Modality
-from visir.web.finder import Finder, Look, item_of
-from visir.web.kinds import Compared, Comparison, Item, Pair
+from visir.core.types import FloatArray, InputError, Modality
 from visir.web.pictures import opened
+from visir.web.schemas import Compared, Comparison, Item, Pair
+from visir.web.service import Finder, Look, item_of
 from visir.web.uploads import Upload
 
 GRID = (8, 4)
@@ -54,7 +54,7 @@ def _maps(
     finder: Finder, looks: Sequence[Look], pictures: Sequence[Image.Image | None]
 ) -> list[FloatArray | None]:
     """For each image, how its parts matter for being like the other."""
-    from visir.explain import occlusion_map
+    from visir.embedding.explain import occlusion_map
 
     found = []
     for own, other, picture in zip(looks, reversed(looks), pictures, strict=True):

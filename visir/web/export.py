@@ -6,9 +6,9 @@ import base64
 from dataclasses import replace
 
 from visir.web.audit import Stamp
-from visir.web.kinds import Case
 from visir.web.markup import FOLDER, render
 from visir.web.pictures import as_text, encoded, opened
+from visir.web.schemas import Case
 
 
 def exported(case: Case, by: str, stamp: Stamp) -> str:

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from visir.gallery.entries import Where
-from visir.web import api, casework
+from visir.gallery.store import Where
+from visir.web import routes_api, routes_cases
 from visir.web.bars import bars, over_time
-from visir.web.bench import OnBench
-from visir.web.desk import MOST_KEPT
-from visir.web.finder import item_of
-from visir.web.kinds import Id, Line
+from visir.web.case_store import MOST_KEPT
+from visir.web.schemas import Id, Line
+from visir.web.service import item_of
+from visir.web.state import OnBench
 
 PAGE = 48  # images on a page of the gallery
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -31,13 +31,13 @@ def search(bench: OnBench, item: Annotated[list[Id], Query(max_length=8)] = []) 
 @router.get("/cases")
 def cases(bench: OnBench) -> HTMLResponse:
     """All cases."""
-    return bench.page("cases.html", cases=casework.list_cases(bench))
+    return bench.page("cases.html", cases=routes_cases.list_cases(bench))
 
 
 @router.get("/cases/{number}")
-def case(bench: OnBench, number: casework.CaseId) -> HTMLResponse:
+def case(bench: OnBench, number: routes_cases.CaseId) -> HTMLResponse:
     """One case."""
-    return bench.page("case.html", case=casework.get_case(bench, number), most=MOST_KEPT)
+    return bench.page("case.html", case=routes_cases.get_case(bench, number), most=MOST_KEPT)
 
 
 @router.get("/gallery")
@@ -52,7 +52,7 @@ def gallery(
     found = bench.store.select(part, PAGE + 1, after)
     return bench.page(
         "gallery.html",
-        gallery=api.gallery(bench),
+        gallery=routes_api.gallery(bench),
         by_camera=bars(stats.by_camera),
         by_modality=bars(stats.by_modality),
         by_time=over_time(bench.store, stats),
@@ -64,9 +64,9 @@ def gallery(
 
 
 @router.get("/items/{item}")
-def item(bench: OnBench, item: api.ItemId) -> HTMLResponse:
+def item(bench: OnBench, item: routes_api.ItemId) -> HTMLResponse:
     """One image of the gallery."""
-    return bench.page("item.html", item=api.get_item(bench, item))
+    return bench.page("item.html", item=routes_api.get_item(bench, item))
 
 
 @router.get("/audit")
@@ -74,7 +74,7 @@ def audit(
     bench: OnBench, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
 ) -> HTMLResponse:
     """The audit log."""
-    return bench.page("audit.html", log=api.audit(bench, before))
+    return bench.page("audit.html", log=routes_api.audit(bench, before))
 
 
 @router.get("/login", response_model=None)

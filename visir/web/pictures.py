@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from visir.types import FloatArray
+from visir.core.types import FloatArray
 
 LARGEST = 256  # pixels of the longer side
 QUALITY = 88  # JPEG
@@ -50,8 +50,8 @@ def pixelated(picture: Image.Image) -> Image.Image:
 
 
 def layer(drops: FloatArray) -> bytes:
-    """A PNG of `visir.explain.overlay`, as high as two times its width."""
-    from visir.explain import overlay
+    """A PNG of `visir.embedding.explain.overlay`, as high as two times its width."""
+    from visir.embedding.explain import overlay
 
     buffer = io.BytesIO()
     overlay(drops, LAYER).save(buffer, "PNG")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from visir.types import FloatArray, InputError
+from visir.core.types import FloatArray, InputError
 
 MISSES_WEIGH = 0.25
 

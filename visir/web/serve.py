@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.gallery.calibration import Calibration
-from visir.gallery.entries import Store
-from visir.gallery.local import LocalGallery
-from visir.gallery.store import open_gallery
-from visir.reading import Embeds
-from visir.types import InputError
+from visir.core.types import InputError
+from visir.embedding.base import Embeds
+from visir.evaluation.confidence import Calibration
+from visir.gallery.open import open_gallery
+from visir.gallery.sqlite import LocalGallery
+from visir.gallery.store import Store
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -57,10 +57,10 @@ def serve(
     """
     _require_packages()
     from visir.web.app import create_app
-    from visir.web.bench import Bench
-    from visir.web.desk import Desk
-    from visir.web.finder import Finder
-    from visir.web.guard import Rules, is_loopback
+    from visir.web.case_store import Desk
+    from visir.web.middleware import Rules, is_loopback
+    from visir.web.service import Finder
+    from visir.web.state import Bench
 
     if retention is not None and retention <= 0:
         raise InputError(f"retention: {retention} days keep nothing; give more than 0")
@@ -107,10 +107,10 @@ def _require_packages() -> None:
 
 def _embedder(run: Path, runtime: str, device: str) -> Embeds:
     if runtime == "onnx":
-        from visir.runtime import load as load_export
+        from visir.embedding.onnx import load as load_export
 
         return load_export(run)
-    from visir.embed import load
+    from visir.embedding.pytorch import load
 
     return load(run, device)
 

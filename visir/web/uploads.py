@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from visir.core.types import ByteArray, InputError, Modality
 from visir.data.images import decode, resized
-from visir.gallery.folder import modality_by_colour
-from visir.types import ByteArray, InputError, Modality
+from visir.data.locate import modality_by_colour
 from visir.web.pictures import shrunk
 
 MOST_IMAGES = 8

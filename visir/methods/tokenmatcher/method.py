@@ -9,8 +9,8 @@ may have two, and both modalities learn from memories that hold both.
 | paper | function |
 |---|---|
 | N class tokens, Sec. 3.2 | `visir.nets.vit.Vit` with `class_tokens` |
-| self-diverse constraint, after DC-Former | `visir.losses.diversity` |
-| diverse-token neighbour learning | `agreeing_neighbours`, `visir.cluster.lists` |
+| self-diverse constraint, after DC-Former | `visir.methods.losses.diversity` |
+| diverse-token neighbour learning | `agreeing_neighbours`, `visir.cluster.neighbour_loss` |
 | labels inside the cameras, filter | `visir.cluster.cameras.camera_filter` |
 | matching with at most λ sharers, Alg. 1 | `visir.cluster.associate.greedy` |
 | mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.sharers` |
@@ -34,16 +34,16 @@ from visir.cluster.agreement import agreeing_neighbours
 from visir.cluster.associate import Association, Side, greedy, sharers
 from visir.cluster.cameras import camera_filter, centred
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.lists import Lists, neighbour_loss
 from visir.cluster.memory import Memory, Read, loss_of, prototypes, released
-from visir.cluster.survey import batches_by_cluster, cluster_training, embed_training, join
+from visir.cluster.neighbour_loss import Lists, neighbour_loss
+from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
-from visir.losses import diversity
+from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Plan
-from visir.methods.tokenmatcher.cameras import CameraStage, schedule
+from visir.methods.losses import diversity
+from visir.methods.tokenmatcher.camera_stage import CameraStage, schedule
 from visir.methods.tokenmatcher.settings import PRESETS, Config, require_sound
 from visir.nets.build import Features, build
-from visir.types import Batch, IntArray, Modality
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 # What becomes of the neighbours (N, N) within a modality, from their features (N, D).

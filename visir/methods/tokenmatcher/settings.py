@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from visir.cluster.health import Adapt
-from visir.types import InputError
+from visir.core.types import InputError
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,62 @@
+"""The demo, small: it prints what it promises, and a stopped one goes on where it was."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from visir.commands import demo as module
+from visir.commands.demo import demo
+from visir.core.run import Run
+from visir.methods import METHODS
+
+pytestmark = pytest.mark.slow
+
+SMALLER = {
+    "simclr": {"size": (32, 16), "epochs": 2, "iterations": 2, "batch": 8},
+    "cmag": {
+        "size": (32, 16), "stage_epochs": (1, 1), "iterations": 2, "visible_clusters": 2,
+        "infrared_clusters": 2, "instances": 2, "k1": 4, "k2": 2, "eps": 0.7, "min_samples": 2,
+        "carc_eps": (0.7,), "gsmem_start": 4, "gsmem_size": 16,
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    for name, value in {"TRAIN_IDS": 6, "TEST_IDS": 5, "IMAGES": 2, "SIZE": "32x16",
+                        "EVERY": 1}.items():  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    for name, values in SMALLER.items():
+        presets = METHODS[name].presets
+        monkeypatch.setitem(presets, "tiny", replace(presets["tiny"], **values))
+
+
+def test_a_stopped_demo_goes_on_and_shows_everything(tmp_path, monkeypatch):
+    out, said, searching = tmp_path / "a demo", [], []
+
+    def stop(*_):
+        searching.append(True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("visir.commands.demo._search", stop)
+        demo(out)
+    trained = Run(out).weights.read_bytes()
+    report = demo(out, say=said.append)
+    assert searching and Run(out).weights.read_bytes() == trained
+
+    assert report == out / "report.html" and "<html" in report.read_text("utf-8")
+    assert (out / "search" / "search.png").stat().st_size > 0
+    labels = [line["label"] for line in Run(out).read_metrics() if line["kind"] == "scores"]
+    assert labels == ["random start", "backbone", "stage 1", "stage 2"]
+    text = "\n".join(said)
+    for row in ("random start", "before (backbone)", "after training", "chance"):
+        assert sum(line.strip().startswith(row) for line in text.splitlines()) == 1
+    assert str(report) in text
+    scores = json.loads(Run(out).scores.read_text())["protocols"][module.PROTOCOL]
+    assert f"{scores['mean']['mAP']:.1%}" in text
+    commands = [line.strip() for line in text.split("Next, try:")[1].splitlines() if line.strip()]
+    assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
+    assert f"--start '{out / 'backbone' / 'pretrained.pth'}'" in commands[1]
+    assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]

@@ -1,0 +1,122 @@
+"""What a cosine is worth: on made-up features whose truth is known."""
+
+import numpy as np
+import pytest
+
+from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.evaluation import calibrate as module
+from visir.evaluation.calibrate import Table, calibrate, measure
+from visir.evaluation.confidence import Calibration
+
+pytestmark = pytest.mark.slow
+
+PEOPLE, IMAGES, WIDTH = 40, 6, 24
+
+
+def made(people=PEOPLE, seed=0, noise=0.6):
+    """Unit features of both modalities, and who is on each."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(people, WIDTH))
+    sides = {}
+    for modality in Modality:
+        pids = np.repeat(np.arange(people), IMAGES)
+        rows = centres[pids] + noise * rng.normal(size=(len(pids), WIDTH))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        sides[modality] = rows.astype(np.float32)
+    return sides, pids
+
+
+def tables(people=PEOPLE, seed=0, noise=0.6):
+    sides, pids = made(people, seed, noise)
+    found = []
+    for side in Modality:
+        sim = sides[side] @ sides[side.other].T
+        best = np.stack([sim[:, pids == person].max(axis=1) for person in range(people)], axis=1)
+        found.append(Table(best, np.full(people, IMAGES), pids))
+    return found
+
+
+def rates(curve, threshold, seed):
+    """False alarms and finds of new people in galleries of half of them, in a plain loop."""
+    calibration = Calibration(*curve, threshold, 0, 0, "labels", 0, 0, "")
+    rng = np.random.default_rng(seed)
+    alarms, finds = [], []
+    for table in tables(seed=seed):
+        for query in range(0, len(table.own), 3):
+            there = rng.choice(PEOPLE, PEOPLE // 2, replace=False)
+            scores = table.best[query, there]
+            sure = calibration.confidence(scores.max(), IMAGES * len(there))
+            own, best = table.own[query], there[scores.argmax()]
+            if own in there:
+                finds.append(sure >= threshold and best == own)
+            else:
+                alarms.append(sure >= threshold)
+    return np.mean(alarms), np.mean(finds)
+
+
+def test_the_threshold_lets_the_share_asked_for_pass_on_new_people():
+    curve, threshold, (alarms, found) = measure(tables(), 0.1)
+    assert curve[0] > 0 and curve[1] < 0
+    assert 0.03 < alarms < 0.2 and found > 0.6
+    new_alarms, new_found = rates(curve, threshold, seed=5)
+    assert 0.02 < new_alarms < 0.25 and new_found > 0.5
+    sterner = measure(tables(), 0.01)[1]
+    assert sterner > threshold
+
+
+def test_confidence_is_how_often_best_hits_are_right():
+    curve, _, _ = measure(tables(noise=0.9), 0.1)
+    looks = module.look_around(tables(noise=0.9), np.arange(PEOPLE), np.random.default_rng(3))
+    sure = curve.confidence(looks.scores, looks.images)
+    assert looks.there.mean() == 0.5
+    for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 1.0)):
+        inside = (sure >= low) & (sure < high)
+        assert abs(looks.right[inside].mean() - sure[inside].mean()) < 0.12
+
+
+class Fake:
+    fingerprint = "f" * 64
+
+    def __init__(self, features):
+        self.features = features
+
+    def embed_records(self, records, progress=False):
+        return np.stack([self.features[record.path] for record in records])
+
+
+def benchmark(labelled, people=PEOPLE):
+    sides, pids = made(people, noise=0.35)
+    records, features = [], {}
+    for modality, rows in sides.items():
+        for row, vector in enumerate(rows):
+            path = f"{modality.value}/{row}"
+            records.append(Record(path, int(pids[row]) if labelled else None, 0, modality))
+            features[path] = vector
+    return Benchmark("made", ".", tuple(records), ()), Fake(features)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_runs_are_calibrated_with_labels_and_without(tmp_path, monkeypatch, labelled):
+    data, fake = benchmark(labelled)
+    monkeypatch.setattr(module, "load", lambda run, device: fake)
+    monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
+    monkeypatch.setattr(module, "_K1", 5)
+    found = calibrate(tmp_path, tmp_path)
+    assert found.identities == ("labels" if labelled else "clusters")
+    assert found.people > 0.7 * PEOPLE and found.images == 2 * PEOPLE * IMAGES
+    assert Calibration.of(tmp_path, fake.fingerprint) == found
+    same = calibrate(tmp_path, tmp_path, labels=False)
+    assert same.identities == "clusters"
+    if not labelled:
+        assert same == found  # nothing is left to chance
+
+
+def test_too_little_to_measure_is_refused(tmp_path, monkeypatch):
+    data, fake = benchmark(True, people=5)
+    monkeypatch.setattr(module, "load", lambda run, device: fake)
+    monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
+    with pytest.raises(InputError, match="only 5 people are known in both modalities"):
+        calibrate(tmp_path, tmp_path)
+    with pytest.raises(InputError, match="false_alarms: 0 is no share"):
+        calibrate(tmp_path, tmp_path, false_alarms=0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,140 @@
+"""Re-ranking against slow implementations of the formulas, and where it shows."""
+
+import numpy as np
+import pytest
+
+from visir.core.types import Exclusion, InputError
+from visir.data.registry import open_benchmark
+from visir.evaluation.evaluate import evaluate, merge, score_features
+from visir.evaluation.ranking import score
+from visir.evaluation.rerank import k_reciprocal, random_walk
+
+NOTHING = Exclusion()
+
+
+def features(queries=14, gallery=30, people=7, seed=0):
+    """Unit rows around a few people, and who they are."""
+    rng = np.random.default_rng(seed)
+    pids = rng.integers(0, people, queries + gallery)
+    rows = rng.normal(size=(people, 12))[pids] + 0.6 * rng.normal(size=(len(pids), 12))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return rows[:queries], rows[queries:], pids[:queries], pids[queries:]
+
+
+def reciprocal(rank, i, k):
+    return {int(j) for j in rank[i, : k + 1] if i in rank[j, : k + 1]}
+
+
+def k_reciprocal_slowly(query, gallery, k1, k2, weight, expand=True):
+    """One image after the other, in float64, with all distances in memory."""
+    whole = np.concatenate([query, gallery]).astype(np.float64)
+    apart = ((whole[:, None] - whole[None]) ** 2).sum(axis=2)
+    apart = apart / apart.max(axis=1, keepdims=True)
+    rank = np.argsort(apart, axis=1, kind="stable")
+    codes = np.zeros_like(apart)
+    for i in range(len(whole)):
+        own = reciprocal(rank, i, k1)
+        larger = set(own)
+        for candidate in own if expand else ():
+            theirs = reciprocal(rank, candidate, round(k1 / 2))
+            if len(theirs & own) > 2 / 3 * len(theirs):
+                larger |= theirs
+        members = sorted(larger)
+        codes[i, members] = np.exp(-apart[i, members])
+        codes[i] /= codes[i].sum()
+    codes = np.stack([codes[rank[i, :k2]].mean(axis=0) for i in range(len(whole))])
+    found = np.zeros((len(query), len(gallery)))
+    for i in range(len(query)):
+        for j in range(len(gallery)):
+            shared = np.minimum(codes[i], codes[len(query) + j]).sum()
+            jaccard = 1 - shared / (2 - shared)
+            found[i, j] = (1 - weight) * jaccard + weight * apart[i, len(query) + j]
+    return found
+
+
+@pytest.mark.parametrize("lengths", [1.0, 3.0])
+@pytest.mark.parametrize(("k1", "k2", "weight"), [(20, 6, 0.3), (6, 1, 0.3), (8, 3, 0.0)])
+def test_k_reciprocal_is_the_formula(k1, k2, weight, lengths):
+    query, gallery, *_ = features()
+    query, gallery = query * lengths, gallery * np.float32(lengths)
+    gallery[::2] *= 1.1
+    expected = k_reciprocal_slowly(query, gallery, k1, k2, weight)
+    found = k_reciprocal(query, gallery, k1, k2, weight)
+    assert found.dtype == np.float32
+    assert np.abs(-found - expected).max() < 1e-5
+    broken = k_reciprocal_slowly(query, gallery, k1, k2, weight, expand=False)
+    assert np.abs(-found - broken).max() > 1e-3
+
+
+def test_blocks_do_not_show(monkeypatch):
+    query, gallery, *_ = features()
+    whole = k_reciprocal(query, gallery)
+    monkeypatch.setattr("visir.evaluation.rerank._BLOCK", 5 * 44)
+    assert np.allclose(k_reciprocal(query, gallery), whole, atol=1e-6)
+
+
+def random_walk_slowly(query, gallery, stay, diagonal=0.0):
+    own = gallery.astype(np.float64) @ gallery.T
+    np.fill_diagonal(own, diagonal)
+    steps = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    limit = (1 - stay) * np.linalg.inv(np.eye(len(gallery)) - stay * steps)
+    return query.astype(np.float64) @ gallery.T @ limit.T
+
+
+@pytest.mark.parametrize("stay", [0.5, 0.95])
+def test_the_random_walk_is_the_formula(stay):
+    query, gallery, *_ = features()
+    found = random_walk(query, gallery, stay)
+    expected = random_walk_slowly(query, gallery, stay)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-5
+    assert np.abs(found - random_walk_slowly(query, gallery, stay, diagonal=1.0)).max() > 1e-3
+
+
+def test_people_in_groups_are_found_better():
+    found = []
+    for seed in range(5):
+        query, gallery, own, theirs = features(20, 60, 7, seed)
+        rules = (own, theirs, np.zeros(20), np.ones(60))
+        plain, better = (
+            score(sim, *rules, exclusion=NOTHING, unique_identities=False).mAP
+            for sim in (query @ gallery.T, k_reciprocal(query, gallery))
+        )
+        found.append(better - plain)
+    assert np.mean(found) > 0.02
+
+
+@pytest.mark.parametrize("rerank", [k_reciprocal, random_walk])
+def test_what_cannot_be_ranked_is_refused(rerank):
+    query, gallery, *_ = features()
+    with pytest.raises(InputError, match="no query or no gallery"):
+        rerank(query[:0], gallery)
+    gallery[3, 2] = np.nan
+    with pytest.raises(InputError, match="not a finite number"):
+        rerank(query, gallery)
+
+
+def test_a_small_gallery_is_ranked_too():
+    query, gallery, *_ = features()
+    found = k_reciprocal(query[:1], gallery[:3])
+    assert np.abs(-found - k_reciprocal_slowly(query[:1], gallery[:3], 20, 6, 0.3)).max() < 1e-5
+
+
+@pytest.mark.parametrize("rerank", ["k-reciprocal", "random-walk"])
+def test_scores_say_what_they_went_through(rerank, people):
+    benchmark = open_benchmark(people)
+    rng = np.random.default_rng(0)
+    pids = np.array([record.pid for record in benchmark.test])
+    rows = rng.normal(size=(pids.max() + 1, 16))[pids] + rng.normal(size=(len(pids), 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    keys = ["all-single-seeded"]
+    plain, again = (score_features(rows, benchmark, keys, how) for how in ("none", rerank))
+    assert again.results[keys[0]].mean.mAP != plain.results[keys[0]].mean.mAP
+    assert f"re-ranking: {rerank}." in again.table() and "re-ranking: none." in plain.table()
+    assert again.as_json()["re_ranking"] == merge([again, again]).re_ranking == rerank
+    with pytest.raises(InputError, match="scored differently"):
+        merge([plain, again])
+    with pytest.raises(InputError, match="k-reciprocal"):
+        score_features(rows, benchmark, keys, "k-reciprocl")
+    with pytest.raises(InputError, match="k-reciprocal"):
+        evaluate(None, benchmark, keys, rerank="k-reciprocl")  # before anything is embedded

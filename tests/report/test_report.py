@@ -1,0 +1,199 @@
+import base64
+import io
+import json
+import re
+
+import pytest
+from fake_run import PROTOCOL, SIZE, PixelEmbedder, draw_person, make_run, make_sysu
+from PIL import Image
+
+import visir.embedding.pytorch
+from visir.core.run import Run
+from visir.core.types import InputError
+from visir.report import ranked_lists as looks
+from visir.report import write_report
+from visir.report.inputs import evenly, gather
+
+pytestmark = pytest.mark.slow
+
+SECTIONS = (
+    *("data", "ranked", "failures", "map", "results"),
+    *("accuracy", "clusters", "losses", "settings"),
+)
+
+
+UNKNOWN_ONCE = ("warnings", "none_precision", "agreement_visible", "agreement_infrared")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embedder():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(visir.embedding.pytorch, "load", lambda path, device="cpu": PixelEmbedder())
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    return make_run(root / "a run", make_sysu(root / "data"))
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    path = write_report(run)
+    assert path == run / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def section(page, name):
+    found = re.search(rf'<section id="{name}">.*?</section>', page, re.DOTALL)
+    assert found, f"section {name} is missing"
+    return found[0]
+
+
+def test_every_section_is_there_and_nothing_comes_from_elsewhere(page, run):
+    for name in SECTIONS:
+        assert section(page, name)
+    assert not re.search(r"https?:|<script|<link|@import|\$\{?[a-z]", page)
+    assert all(link.startswith("#") for link in re.findall(r'(?:href|src)="([^"]*)"', page))
+    assert f"visir report &#x27;{run}&#x27;" in section(page, "settings")
+    assert "eps: 0.5" in section(page, "settings")
+
+
+def test_pictures_are_stored_once_and_can_be_decoded(page):
+    rules = re.findall(r"\.p(\d+)\{background-image:url\(data:image/jpeg;base64,([^)]*)\)\}", page)
+    shown = set(re.findall(r'class="pic p(\d+)', page))
+    assert {number for number, _ in rules} == shown
+    assert len({code for _, code in rules}) == len(rules) > 20
+    for _, code in rules:
+        with Image.open(io.BytesIO(base64.b64decode(code, validate=True))) as picture:
+            picture.load()
+            assert picture.size == (112 * SIZE[1] // SIZE[0], 112)
+
+
+def test_plots_take_the_colours_of_the_page(page):
+    for name, least in (("clusters", 6), ("losses", 1), ("accuracy", 1), ("map", 1)):
+        drawings = re.findall(r"<svg.*?</svg>", section(page, name), re.DOTALL)
+        assert len(drawings) >= least
+        for drawing in drawings:
+            assert ("currentColor" in drawing) or name == "map"
+            assert "#010203" not in drawing
+    names = re.findall(r' id="([^"]*)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(names)
+    for words in ("epochs trained (0: the start)", "accuracy (%)", "mAP by chance"):
+        assert words in section(page, "accuracy")
+
+
+def test_warnings_stand_once_with_their_epochs(page):
+    listed = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", section(page, "clusters"))
+    assert [when for when, _ in listed] == ["epochs 3–5, 8", "epoch 5"]
+    # The numbers of the last epoch it was said of.
+    assert listed[0][1] == "Infrared: 20% of the images are outliers: raise eps, lower k1"
+    assert "&lt;look&gt; at k1" in listed[1][1]
+    assert "Numbers are those of the last epoch named." in section(page, "clusters")
+
+
+def test_a_run_that_did_not_look_is_not_called_faultless(tmp_path, run):
+    data = Run(run).config.read_text().split("data: ")[1].splitlines()[0]
+    for name, rule, said in (
+        ("older", lambda line: [line.pop(key, None) for key in UNKNOWN_ONCE], False),
+        ("good", lambda line: "warnings" in line and line["warnings"].clear(), True),
+    ):
+        again = make_run(tmp_path / name, data)
+        lines = Run(again).read_metrics()
+        for line in lines:
+            rule(line)
+        (again / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        part = section(write_report(again).read_text(), "clusters")
+        assert ("There was none." in part) == ("<h3>Warnings</h3>" in part) == said
+        assert ("none said" in part) == ("Settled" in part) == said
+        assert "none due" in part
+
+
+def test_numbers_stand_with_their_protocol_and_come_from_the_features(page, run):
+    material = gather(Run(run), "cpu")
+    for result in material.evaluation.results.values():
+        assert result.protocol in section(page, "results")
+        assert f"<td>{100 * result.mean.mAP:.1f}" in section(page, "results")
+    head = page[page.index("<header>") : page.index("</header>")]
+    for words in (PROTOCOL, "chance", "random start", "warm-up", "after training", "× chance"):
+        assert words in head
+    assert "No test image was seen in training." in head
+
+
+def test_ranked_lists_follow_the_protocol(run):
+    material = gather(Run(run), "cpu")
+    for number in range(len(material.precision)):
+        ranked = material.ranked(number)
+        cams = {record.cam for record in ranked.gallery}
+        assert cams == ({1, 4, 5} if ranked.query.cam == 3 else {1, 2, 4, 5})
+        assert list(ranked.scores) == sorted(ranked.scores, reverse=True)
+        right = [record.pid == ranked.query.pid for record in ranked.gallery]
+        places = [place for place, good in enumerate(right, start=1) if good]
+        precision = sum(n / place for n, place in enumerate(places, start=1)) / len(places)
+        assert ranked.precision == pytest.approx(precision, abs=1e-6)
+        assert ranked.match() == places[0] - 1
+
+
+def test_failures_are_the_lowest_precisions_worst_first(page, run):
+    shown = re.findall(r"average precision ([\d.]+) %", section(page, "failures"))
+    lowest = sorted(100 * gather(Run(run), "cpu").precision)[: looks.FAILURES]
+    assert [float(value) for value in shown] == pytest.approx(lowest, abs=0.051)
+    assert 'class="pic' in section(page, "failures")
+
+
+def test_an_unlabelled_folder_is_shown_without_scores(tmp_path):
+    root = tmp_path / "crops"
+    for view in range(6):
+        draw_person(root / "visible" / "door" / f"{view}.png", view, False, view)
+        draw_person(root / "infrared" / "gate" / f"{view}.png", view, True, view)
+    page = write_report(make_run(tmp_path / "run", root, scored=False)).read_text()
+    for name in ("results", "failures", "accuracy"):
+        assert "No test image carries an identity label" in section(page, name)
+    ranked = section(page, "ranked")
+    assert "Who is on the images is unknown" in ranked
+    assert not re.search(r"✓|✗|hit\"|miss\"", ranked)
+    assert "door" in section(page, "data")
+    assert "<svg" in section(page, "map")
+
+
+def test_images_trained_on_and_tested_on_are_called_so(tmp_path):
+    root = tmp_path / "crops"
+    rows = ["path,pid"]
+    for pid in range(3):
+        for modality in ("visible", "infrared"):
+            draw_person(root / modality / f"{pid}.png", pid, modality == "infrared", pid)
+            rows.append(f"{modality}/{pid}.png,{pid}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    page = write_report(make_run(tmp_path / "run", root)).read_text()
+    assert "Test images were trained on too" in page
+    assert "No test image was seen in training" not in page
+    assert "A map needs at least" in section(page, "map")
+
+
+def test_a_run_without_metrics_has_a_report(tmp_path, run):
+    data = Run(run).config.read_text().split("data: ")[1].splitlines()[0]
+    fresh = make_run(tmp_path / "run", data)
+    (fresh / "metrics.jsonl").unlink()
+    page = write_report(fresh).read_text()
+    assert "This run logged no clusters." in section(page, "clusters")
+    assert "This run has logged no epoch yet." in section(page, "losses")
+    assert "No epoch was scored while training." in section(page, "accuracy")
+    assert "took no part" not in page
+
+
+def test_missing_settings_or_data(tmp_path):
+    with pytest.raises(InputError, match=r"config\.yaml"):
+        write_report(tmp_path)
+    run = make_run(tmp_path / "run", tmp_path / "gone")
+    with pytest.raises(InputError, match=r"config\.yaml.*gone.*mend the field"):
+        write_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_evenly_spread_numbers():
+    assert evenly(10, 4).tolist() == [0, 3, 6, 9]
+    assert evenly(3, 8).tolist() == [0, 1, 2]
+    assert evenly(1, 5).tolist() == [0]
+    assert evenly(0, 5).tolist() == []

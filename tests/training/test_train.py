@@ -1,0 +1,296 @@
+"""The training loop: no label gets in, a stopped run goes on to the same weights, clear errors."""
+
+import dataclasses
+import errno
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from visir.core.run import Run
+from visir.core.types import InputError
+from visir.data.registry import open_benchmark
+from visir.methods import METHODS
+from visir.synth.write import synthesise
+from visir.training.train import train
+
+pytestmark = pytest.mark.slow
+
+FAST = {
+    "adca": {
+        "size": "32,16", "stage_epochs": "2,2", "iterations": "2", "visible_clusters": "2",
+        "infrared_clusters": "2", "instances": "2", "k1": "4", "k2": "2", "eps": "0.7",
+        "min_samples": "2",
+        "precision": "fp32",
+    },
+    "sdcl": {
+        "size": "32,16", "epochs": "4", "switch": "2", "iterations": "2", "iterations_after": "2",
+        "cross_from": "1", "clusters": "2", "instances": "2", "k1": "4", "k1_after": "4", "k2": "2",
+        "eps": "0.7", "min_samples": "2", "ranked": "4", "smoothing": "2", "precision": "fp32",
+    },
+    "simclr": {
+        "size": "32,16", "epochs": "3", "iterations": "2", "batch": "6", "precision": "fp32",
+    },
+    "dino": {
+        "size": "32,16", "small_size": "16,8", "epochs": "3", "iterations": "2", "batch": "6",
+        "small_crops": "2", "outputs": "32", "hidden": "16", "bottleneck": "8",
+        "precision": "fp32",
+    },
+}  # fmt: skip
+FAST["tokenmatcher"] = {
+    **FAST["adca"], "camera_epochs": "2,1", "camera_iterations": "2", "camera_clusters": "2",
+    "camera_eps": "0.7", "stage_epochs": "1,2",
+}  # fmt: skip
+FAST["vit-baseline"] = {**FAST["adca"]}
+FAST["cmag"] = {**FAST["adca"], "carc_eps": "0.7", "gsmem_start": "4", "gsmem_size": "16"}
+LABELLED = {
+    name: {"size": "32,16", "epochs": "3", "people": "3", "images": "2", "precision": "fp32"}
+    for name in ("agw", "caj", "hct", "mra")
+}
+FAST |= LABELLED | {name: {**LABELLED[name], "strips": "2"} for name in ("hct", "mra")}
+STOPS = [(method, epoch) for method in FAST for epoch in (0, 1)]
+STOPS += [("tokenmatcher", 3), ("tokenmatcher", 10), ("tokenmatcher", 11), ("cmag", 2)]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    root = tmp_path_factory.mktemp("people") / "set"
+    synthesise(root, ids=10, train_ids=6, images=2, size="32x16", workers=1, progress=False)
+    return root
+
+
+def run(people, out, method="adca", **keywords):
+    return train(
+        method, people, out, settings=FAST[method] if not keywords.get("resume") else None,
+        progress=False, **keywords,
+    )  # fmt: skip
+
+
+def weights(run):
+    return load_file(run.weights)
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(people, tmp_path_factory):
+    return {name: run(people, tmp_path_factory.mktemp(name) / "run", name) for name in FAST}
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_a_run_writes_everything_it_promises(method, undisturbed):
+    done = undisturbed[method]
+    for path in (done.config, done.metrics, done.checkpoint, done.weights):
+        assert path.stat().st_size > 0
+    epochs = [line for line in done.read_metrics() if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == list(range(len(epochs)))
+    # A camera that tells nobody apart is not trained.
+    assert all(line["loss"] > 0 for line in epochs if not line["stage"].startswith("camera"))
+    assert list((done.folder / "tensorboard").glob("events*"))
+
+
+def test_plans_show_clusters_and_true_purity(undisturbed):
+    plans = [line for line in undisturbed["adca"].read_metrics() if line["kind"] == "plan"]
+    assert [line["stage"] for line in plans] == ["stage 1"] * 2 + ["stage 2"] * 2
+    for line in plans:
+        assert line["clusters_visible"] >= 2
+        assert 0 < line["purity_infrared"] <= 1
+    assert "pairs_matched" in plans[-1]
+
+
+@pytest.mark.parametrize("method", FAST)
+def test_equal_seeds_give_equal_weights_and_others_do_not(method, people, undisturbed, tmp_path):
+    first = weights(undisturbed[method])
+    assert same(first, weights(run(people, tmp_path / "again", method)))
+    assert not same(first, weights(run(people, tmp_path / "other", method, seed=1)))
+
+
+@pytest.mark.parametrize(("method", "stop_after"), STOPS)
+def test_a_stopped_run_resumes_to_the_same_weights(
+    method, stop_after, people, undisturbed, tmp_path
+):
+    def stop(epoch, _plan, _embedder):
+        if epoch == stop_after + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(people, tmp_path / "run", method, on_epoch=stop)
+    resumed = run(people, tmp_path / "run", method, resume=True)
+    assert same(weights(undisturbed[method]), weights(resumed))
+    kept = [
+        [line["loss"] for line in done.read_metrics() if line["kind"] == "epoch"]
+        for done in (undisturbed[method], resumed)
+    ]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("method", sorted(set(FAST) - set(LABELLED)))
+def test_no_label_reaches_training(method, people, undisturbed, tmp_path, monkeypatch):
+    """With every identity unknown the run gives bit-equal weights."""
+
+    def blinded(*arguments):
+        benchmark = open_benchmark(*arguments)
+        unknown = tuple(record._replace(pid=None) for record in benchmark.train)
+        return dataclasses.replace(benchmark, train=unknown)
+
+    monkeypatch.setattr("visir.training.train.open_benchmark", blinded)
+    blind = run(people, tmp_path / "run", method)
+    lines = blind.read_metrics()
+    assert not any("purity_visible" in line for line in lines)
+    assert losses(lines) == losses(undisturbed[method].read_metrics())
+    assert same(weights(undisturbed[method]), weights(blind))
+
+
+def losses(lines):
+    return [line["loss"] for line in lines if line["kind"] == "epoch"]
+
+
+def test_a_folder_of_unlabelled_crops_trains(people, tmp_path):
+    for modality, cams in (("visible", (1, 2)), ("infrared", (3,))):
+        for cam in cams:
+            shutil.copytree(people / f"cam{cam}", tmp_path / "crops" / modality / f"door {cam}")
+    done = run(tmp_path / "crops", tmp_path / "run")
+    assert len(losses(done.read_metrics())) == 4
+
+
+def test_a_small_preset_is_said_where_people_are_real(people, tmp_path, capsys):
+    real = tmp_path / "real"
+    shutil.copytree(people, real)
+    (real / "visir-synth.json").unlink()
+    for data, said in ((people, False), (real, True)):
+        train("simclr", data, tmp_path / f"run-{said}", settings=FAST["simclr"])
+        assert ("preset: tiny" in capsys.readouterr().err) is said
+
+
+def test_adca_starts_from_another_runs_weights(people, undisturbed, tmp_path):
+    seen = {}
+
+    def look(epoch, _plan, embedder):
+        seen.setdefault(epoch, {k: v.clone() for k, v in embedder.net.state_dict().items()})
+
+    start = undisturbed["simclr"]
+    run(people, tmp_path / "run", start=start.folder, on_epoch=look)
+    assert same(weights(start), seen[-1])
+    assert not same(seen[-1], seen[3])
+
+
+def test_a_run_is_resumed_without_the_one_it_started_from(people, undisturbed, tmp_path):
+    start = shutil.copytree(undisturbed["simclr"].folder, tmp_path / "start")
+
+    def stop(epoch, _plan, _embedder):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(people, tmp_path / "run", start=start, on_epoch=stop)
+    shutil.rmtree(start)
+    assert len(losses(run(people, tmp_path / "run", resume=True).read_metrics())) == 4
+
+
+def test_a_resumed_run_keeps_its_settings(people, undisturbed):
+    done = undisturbed["simclr"]
+    same_again = {"settings": FAST["simclr"], "resume": True, "progress": False}
+    assert train("simclr", people, done.folder, **same_again).folder == done.folder
+    with pytest.raises(InputError, match="other settings than epochs=9"):
+        train("simclr", people, done.folder, **(same_again | {"settings": {"epochs": "9"}}))
+    with pytest.raises(InputError, match="method is simclr, not adca"):
+        train("adca", people, done.folder, **(same_again | {"settings": {}}))
+
+
+def test_weights_are_never_older_than_the_checkpoint(people, tmp_path, monkeypatch):
+    """Stopped between the two files of the last epoch, the run still ends with its weights."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    whole = run(people, tmp_path / "whole", "simclr")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("visir.training.train.save_weights", stop)
+        run(people, tmp_path / "run", "simclr")
+    assert not Run(tmp_path / "run").checkpoint.exists()
+    assert same(weights(whole), weights(run(people, tmp_path / "run", "simclr")))
+
+
+def test_identities_may_have_any_numbers(people, tmp_path, monkeypatch):
+    def renumbered(*arguments):
+        benchmark = open_benchmark(*arguments)
+        train = tuple(r._replace(pid=10**17 + r.pid) for r in benchmark.train)
+        return dataclasses.replace(benchmark, train=train)
+
+    monkeypatch.setattr("visir.training.train.open_benchmark", renumbered)
+    lines = run(people, tmp_path / "run").read_metrics()
+    assert all(line["purity_visible"] > 0 for line in lines if line["kind"] == "plan")
+
+
+@pytest.mark.parametrize("method", [name for name in FAST if name not in ("dino", "simclr")])
+def test_training_images_of_one_modality_are_refused(method, people, tmp_path):
+    shutil.copytree(people, tmp_path / "set")
+    known = [(people / "exp" / f"{name}_id.txt").read_text() for name in ("train", "val")]
+    for pid in ",".join(known).replace("\n", "").split(","):
+        for cam in (3, 6):
+            shutil.rmtree(tmp_path / "set" / f"cam{cam}" / f"{int(pid):04d}", ignore_errors=True)
+    with pytest.raises(InputError, match="at least two infrared images, found 0"):
+        run(tmp_path / "set", tmp_path / "run", method)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_too_small_for_the_pixels_is_said(people, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("visir.data.dataset.os.posix_fallocate", full)
+    with pytest.raises(InputError, match=r"no room for the decoded images.*No space left"):
+        run(people, tmp_path / "run")
+    assert list((tmp_path / "run" / "cache").iterdir()) == []
+
+
+def test_every_method_is_tried_here():
+    assert set(FAST) == set(METHODS)
+    asking = {key for key, method in METHODS.items() if hasattr(method, "learns_from_labels")}
+    assert asking == set(LABELLED)
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(people, undisturbed):
+    done = undisturbed["simclr"]
+    before = done.metrics.read_text()
+    with pytest.raises(InputError, match="--resume"):
+        run(people, done.folder, "simclr")
+    assert done.metrics.read_text() == before
+
+
+def test_clear_errors(people, undisturbed, tmp_path):
+    with pytest.raises(InputError, match="no run to resume"):
+        run(people, tmp_path / "none", resume=True)
+    with pytest.raises(InputError, match="did you mean 'adca'"):
+        train("adcaa", people, tmp_path / "a", progress=False)
+    with pytest.raises(InputError, match="did you mean 'tiny'"):
+        train("adca", people, tmp_path / "a", preset="tinny", progress=False)
+    with pytest.raises(InputError, match="did you mean 'eps'"):
+        train("adca", people, tmp_path / "a", settings={"epps": "1"}, progress=False)
+    with pytest.raises(InputError, match="visible_clusters must be at least 1"):
+        train("adca", people, tmp_path / "a", settings={"visible_clusters": "0"}, progress=False)
+    with pytest.raises(InputError, match="pos_embed"):
+        train(
+            "simclr", people, tmp_path / "b", settings={"size": "48,24"},
+            start=undisturbed["simclr"].folder, progress=False,
+        )  # fmt: skip
+    assert not (tmp_path / "a").exists()
+
+
+def test_collapsed_clustering_says_what_to_do(people, tmp_path):
+    settings = {**FAST["adca"], "eps": "0.01", "min_samples": "50"}
+    with pytest.raises(InputError, match=r"0 cluster.*eps"):
+        train("adca", people, tmp_path / "run", settings=settings, progress=False)
+    assert run(people, tmp_path / "run").weights.exists()  # no epoch was whole: begun anew
+
+
+def test_metrics_cut_short_by_a_kill_are_read(tmp_path):
+    log = Run(tmp_path)
+    log.log({"kind": "epoch", "epoch": 0})
+    with log.metrics.open("a") as file:
+        file.write(json.dumps({"kind": "epoch"})[:7])
+    assert log.read_metrics() == [{"kind": "epoch", "epoch": 0}]

@@ -1,0 +1,46 @@
+"""Where and how numbers are computed: the device and bf16 autocast."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from visir.core.types import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu" or "cuda[:n]" into a device.
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is unknown; use cpu, cuda or cuda:<number>") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {name!r}: no usable GPU was found; use --device cpu")
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Autocast to bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
+    enabled = product_dtype(device, precision) is torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def product_dtype(device: torch.device, precision: str) -> torch.dtype:
+    """Of products: bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
+    halved = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
+    return torch.bfloat16 if halved else torch.float32
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has units for bf16 products, which are then faster than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet
+    return known is not None and bool(known())

@@ -1,0 +1,122 @@
+"""The images of a folder: what is known of each without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from visir.core.types import InputError, Modality, Record
+from visir.data.folder import FOLDER_NAMES, modality_folders
+from visir.data.images import image_tree
+from visir.data.registry import detect, open_benchmark
+
+MODALITY_OF_FOLDER = {name: kind for kind, names in FOLDER_NAMES.items() for name in names}
+# JPEG stores colour coarsely, so a grey picture comes back with channels a few levels apart.
+GREY_TOLERANCE = 6.0
+
+
+class Item(NamedTuple):
+    """A gallery image. ``subset``: nobody is in two, and each numbers people its own way."""
+
+    record: Record
+    camera: str
+    subset: str
+
+
+def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
+    """All images of a gallery folder with modality and camera, sorted by path.
+
+    Args:
+        root: a data set in a known layout, or a folder of images in any nesting.
+        modality: of the images below no folder named after one (visible, rgb, infrared, ...).
+
+    Raises:
+        InputError: there is no image, or the modality of one is not known.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: is not a folder; give the folder that holds the gallery")
+    layout = _layout(root)
+    items = _crops(root, modality) if layout is None else _data_set(root, layout)
+    if not items:
+        raise InputError(f"{root}: holds no image; give a folder with images in it")
+    return items
+
+
+def _layout(root: Path) -> str | None:
+    """The layout a data set is in; None for a folder of crops, of one modality maybe."""
+    try:
+        layout = detect(root)
+        if layout == "folder":
+            modality_folders(root)
+    except InputError:
+        return None
+    return layout
+
+
+def _data_set(root: Path, layout: str) -> list[Item]:
+    benchmark = open_benchmark(root, layout)
+    found: dict[Path, Item] = {}
+    for subset, records in (("train", benchmark.train), ("test", benchmark.test)):
+        for record in records:
+            camera = benchmark.cameras.get(record.cam, f"camera {record.cam}")
+            people = "all" if layout == "folder" else subset
+            found.setdefault(record.path, Item(record, camera, people))
+    return [found[path] for path in sorted(found)]
+
+
+def _crops(root: Path, fallback: Modality | None) -> list[Item]:
+    """Images in any nesting; the camera is the folder below the modality's, else the first."""
+    found = []
+    for path in image_tree(root):
+        said, camera = placed(path.relative_to(root).parent.parts)
+        modality = said or fallback
+        if modality is None:
+            raise InputError(
+                f"{path}: no folder name says its modality; sort the gallery into "
+                f"{root.name}/visible and {root.name}/infrared, or give the gallery's modality"
+            )
+        found.append((path, modality, camera or modality.value))
+    numbers = {name: row for row, name in enumerate(sorted({camera for _, _, camera in found}))}
+    return [
+        Item(Record(path, None, numbers[camera], modality), camera, "gallery")
+        for path, modality, camera in found
+    ]
+
+
+def placed(folders: Sequence[str]) -> tuple[Modality | None, str | None]:
+    """Modality and camera as the names of the folders an image lies in say them.
+
+    The first folder named after a modality counts; the camera is the folder below it, or the first
+    of all where none is named so.
+    """
+    kinds = [MODALITY_OF_FOLDER.get(name.lower()) for name in folders]
+    at = next((place for place, kind in enumerate(kinds) if kind is not None), None)
+    below = folders if at is None else folders[at + 1 :]
+    return None if at is None else kinds[at], below[0] if below else None
+
+
+def modality_by_colour(picture: Image.Image) -> Modality:
+    """Infrared where the three channels agree nearly everywhere, visible otherwise."""
+    pixels = np.asarray(picture, dtype=np.int16)
+    spread = pixels.max(axis=-1) - pixels.min(axis=-1)
+    grey = float(np.percentile(spread, 95)) <= GREY_TOLERANCE
+    return Modality.INFRARED if grey else Modality.VISIBLE
+
+
+def modality_named(name: str | None, field: str) -> Modality | None:
+    """The modality a user names.
+
+    Raises:
+        InputError: none is called that.
+    """
+    if name is None:
+        return None
+    try:
+        return Modality(name)
+    except ValueError:
+        raise InputError(f"{field}: {name!r} is unknown; use visible or infrared") from None

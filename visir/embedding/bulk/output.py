@@ -1,0 +1,202 @@
+"""What lies in an output folder: the manifest, and a shard for each part of the work.
+
+A shard is one .npz file that stands for itself, without pickles: `vectors` (N, D) float32; `about`,
+UTF-8 JSON of the model, the crops and what was skipped; `thumbnails`, JPEG files one after another;
+`ends` (N,) int64, where each of them ends.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visir.core.run import atomic_write, write_text
+from visir.core.types import FloatArray, InputError, Modality
+from visir.embedding.bulk.claims import claim
+from visir.sources.crop import Broken, Entry
+from visir.sources.plan import Part
+
+MANIFEST = "manifest.json"
+_AGAIN = "give the same again, or another --out"
+
+
+class Manifest(NamedTuple):
+    """What was asked for, in values JSON has, and how the work was divided.
+
+    model: its fingerprint; inputs: as they were named, sorted; settings: how they are read.
+    """
+
+    model: str
+    inputs: list[str]
+    settings: dict[str, Any]
+    shard_size: int
+    parts: Sequence[Part] = ()
+
+
+class Summary(NamedTuple):
+    """What lies in a finished output folder."""
+
+    shards: int
+    embedded: int
+    skipped: tuple[Broken, ...]
+
+
+def agreed(
+    out: Path, asked: Manifest, divide: Callable[[], Iterable[Part]], patience: float
+) -> Manifest:
+    """The folder's manifest, made by the first worker that comes.
+
+    Args:
+        out: the output folder.
+        asked: what this worker is to do, not divided yet.
+        divide: divides it.
+        patience: as for `visir.embedding.bulk.claims.claim`.
+
+    Raises:
+        InputError: the folder was begun with something else, or what `divide` raises.
+    """
+    path = out / MANIFEST
+    while not path.exists():
+        with claim(claim_path(out, "manifest"), patience) as mine:
+            if mine and not path.exists():
+                made = asked._replace(parts=tuple(divide()))
+                if not path.exists():  # another's, if this process was asleep for long
+                    write_text(path, json.dumps(made._asdict()))
+        if not mine:
+            time.sleep(0.2)
+    manifest = read_manifest(out)
+    _require_same(path, manifest, asked)
+    return manifest
+
+
+def is_output(path: Path) -> bool:
+    """Whether a folder is one that `visir embed` wrote."""
+    return (path / MANIFEST).is_file() and (path / "shards").is_dir()
+
+
+def read_manifest(out: Path) -> Manifest:
+    """What `visir embed` was asked for in this folder.
+
+    Raises:
+        InputError: there is no manifest, or something else under its name.
+    """
+    path = Path(out) / MANIFEST
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**{**said, "parts": tuple(Part(*part) for part in said["parts"])})
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a folder `visir embed` wrote") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: not a manifest of `visir embed` ({error}); give another folder"
+        ) from error
+
+
+def shard_path(out: Path, number: int) -> Path:
+    """The shard of a part."""
+    return out / "shards" / f"{number:06d}.npz"
+
+
+def claim_path(out: Path, name: str) -> Path:
+    """The claim on a shard, or on the manifest."""
+    return out / "claims" / f"{name}.json"
+
+
+def write_shard(
+    path: Path,
+    model: str,
+    entries: Sequence[Entry],
+    vectors_ND: FloatArray,
+    skipped: Sequence[Broken],
+) -> None:
+    """Write a shard, whole or not at all."""
+    thumbnails = [entry.thumbnail or b"" for entry in entries]
+    about = {
+        "model": model,
+        "crops": [[e.source, e.camera, e.modality.value, e.time, e.tags] for e in entries],
+        "skipped": skipped,
+    }
+    with atomic_write(path) as file:
+        np.savez(
+            file,
+            vectors=vectors_ND,
+            about=np.frombuffer(json.dumps(about).encode(), np.uint8),
+            thumbnails=np.frombuffer(b"".join(thumbnails), np.uint8),
+            ends=np.cumsum([len(jpeg) for jpeg in thumbnails], dtype=np.int64),
+        )
+
+
+def read_shards(out: Path) -> Iterator[tuple[list[Entry], FloatArray]]:
+    """What was embedded, shard by shard, always in the same order; empty shards are passed over.
+
+    Yields:
+        N entries and their (N, D) float32 vectors.
+
+    Raises:
+        InputError: a shard is missing, damaged, or of another model.
+    """
+    for about, (vectors_ND, thumbnails, ends_N) in _shards(
+        Path(out), "vectors", "thumbnails", "ends"
+    ):
+        ends, jpegs = [0, *ends_N.tolist()], thumbnails.tobytes()
+        entries = [
+            Entry(source, camera, Modality(modality), time, tuple(tags), jpegs[start:end])
+            for (source, camera, modality, time, tags), (start, end) in zip(
+                about["crops"], pairwise(ends), strict=True
+            )
+        ]
+        if entries:
+            yield entries, vectors_ND
+
+
+def summary(out: Path) -> Summary:
+    """Counts of a finished folder; raises as `read_shards`."""
+    abouts = [about for about, _ in _shards(Path(out))]
+    skipped = tuple(Broken(*each) for about in abouts for each in about["skipped"])
+    return Summary(len(abouts), sum(len(about["crops"]) for about in abouts), skipped)
+
+
+def _shards(out: Path, *names: str) -> Iterator[tuple[dict[str, Any], list[Any]]]:
+    """Each shard's description, and its arrays of these names."""
+    manifest = read_manifest(out)
+    paths = [shard_path(out, number) for number in range(len(manifest.parts))]
+    missing = sum(not path.exists() for path in paths)
+    if missing:
+        raise InputError(
+            f"{out}: {missing} of {len(paths)} shards are not there yet; run the same "
+            "`visir embed` again to finish them"
+        )
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                about = json.loads(stored["about"].tobytes())
+                if about["model"] != manifest.model:
+                    raise ValueError("of another model")
+                arrays = [stored[name] for name in names]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: damaged ({error}); remove it and run the same `visir embed` again"
+            ) from error
+        yield about, arrays
+
+
+def _require_same(path: Path, begun: Manifest, asked: Manifest) -> None:
+    if begun.model != asked.model:
+        raise InputError(
+            f"{path}: was begun with another model ({begun.model[:12]}, this one is "
+            f"{asked.model[:12]}); {_AGAIN}"
+        )
+    for name in sorted({*begun.inputs} ^ {*asked.inputs}):
+        side = "with" if name in begun.inputs else "without"
+        raise InputError(f"{path}: was begun {side} input {name}; {_AGAIN}")
+    asks = {**asked.settings, "shard_size": asked.shard_size}
+    for name, value in {**begun.settings, "shard_size": begun.shard_size}.items():
+        if asks.get(name) != value:
+            raise InputError(f"{path}: was begun with {name} {value}, now {asks[name]}; {_AGAIN}")

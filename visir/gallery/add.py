@@ -1,0 +1,88 @@
+"""Fill a gallery: from images, or from what `visir embed` made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from visir.core.types import FloatArray, InputError
+from visir.embedding.base import Embeds
+from visir.embedding.bulk import embedded, is_output, read_manifest, read_shards
+from visir.gallery.open import model_of
+from visir.gallery.store import Store, require_fitting
+from visir.sources.crop import PLAIN, Broken, Entry, Settings
+
+
+class Added(NamedTuple):
+    """What came of adding. there: images that were in the gallery before."""
+
+    added: int
+    there: int
+    skipped: tuple[Broken, ...]
+
+
+def add(
+    store: Store,
+    embedder: Embeds,
+    inputs: Sequence[Path],
+    settings: Settings = PLAIN,
+    *,
+    skip_broken: bool = False,
+    device: str = "cpu",
+    progress: bool = False,
+) -> Added:
+    """Add images to a gallery; those that are in it are neither read nor embedded again.
+
+    Every few hundred images are on disk before the next are begun, so the same call goes on where a
+    former one was stopped.
+
+    Args:
+        store: the gallery.
+        embedder: whose vectors it holds, or is to hold.
+        inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
+        settings: how inputs are read.
+        skip_broken: pass over what cannot be read, and count it.
+        device: where the detector of a video runs.
+        progress: show a progress bar.
+
+    Raises:
+        InputError: another model's gallery or vectors, or something that cannot be read.
+    """
+    model = model_of(embedder)
+    require_fitting(store.model(), model, store.name)
+    added, there, skipped = 0, 0, list[Broken]()
+    made = [path for path in inputs if is_output(Path(path))]
+    rest = [Path(path).absolute() for path in inputs if path not in made]
+    for entries, vectors_ND in _read(made, model.fingerprint):
+        ids = store.add(model, entries, vectors_ND)
+        added += sum(item is not None for item in ids)
+        there += sum(item is None for item in ids)
+
+    def known(sources: Sequence[str]) -> set[str]:
+        nonlocal there
+        found = store.known(sources)
+        there += len(found)
+        return found
+
+    if rest:
+        for entries, vectors_ND, broken in embedded(
+            embedder, rest, settings, known=known, skip_broken=skip_broken, device=device,
+            progress=progress,
+        ):  # fmt: skip
+            skipped += broken
+            if entries:
+                added += sum(item is not None for item in store.add(model, entries, vectors_ND))
+    store.settle()
+    return Added(added, there, tuple(skipped))
+
+
+def _read(made: Sequence[Path], fingerprint: str) -> Iterator[tuple[list[Entry], FloatArray]]:
+    for path in made:
+        other = read_manifest(Path(path)).model
+        if other != fingerprint:
+            raise InputError(
+                f"{path}: was embedded by another model ({other[:12]}, this one is "
+                f"{fingerprint[:12]}); embed the images with this one"
+            )
+        yield from read_shards(Path(path))

@@ -1,0 +1,77 @@
+"""Products of a query with rows of half precision, at the speed memory is read."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from visir.core.types import FloatArray, IntArray
+
+HalfArray = npt.NDArray[np.float16]
+_PART = 8192  # rows a thread takes at a time
+
+
+def bounds(
+    matrix_ND: HalfArray, rows_M: IntArray, query_D: FloatArray, left_N: FloatArray, share: float
+) -> FloatArray:
+    """(M,) products of chosen rows with a query, plus `share` times what is left of each row.
+
+    Args:
+        matrix_ND: (N, D) rows.
+        rows_M: (M,) which.
+        query_D: (D,).
+        left_N: (N,) lengths of what the rows' numbers leave out.
+        share: length of what the query's numbers leave out.
+    """
+    out = np.empty(len(rows_M), np.float32)
+    bits = matrix_ND.view(np.uint16)
+    query_D = np.ascontiguousarray(query_D, np.float32)
+
+    def part(start: int) -> None:
+        _bounds(bits, rows_M[start : start + _PART], query_D, left_N, np.float32(share),
+                out[start : start + _PART])  # fmt: skip
+
+    starts = range(0, len(rows_M), _PART)
+    if len(starts) < 2:
+        for start in starts:
+            part(start)
+    else:
+        list(_pool().map(part, starts))
+    return out
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
+
+
+@intrinsic
+def _value(typing: Any, bits: Any) -> Any:  # noqa: ANN401 - numba's own protocol
+    """A half-precision number as float32; numba itself knows none on CPUs."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _bounds(
+    bits_ND: npt.NDArray[np.uint16], rows_M: IntArray, query_D: FloatArray, left_N: FloatArray,
+    share: np.float32, out_M: FloatArray,
+) -> None:  # fmt: skip
+    for i in range(len(rows_M)):
+        row = rows_M[i]
+        total = np.float32(0)
+        for d in range(len(query_D)):
+            total += _value(bits_ND[row, d]) * query_D[d]  # type: ignore[call-arg]
+        out_M[i] = total + share * left_N[row]

@@ -1,0 +1,216 @@
+"""The vectors of a gallery, laid out to be scanned: half precision, memory-mapped, rebuildable.
+
+Every row lies there whole, and once more as its **lead**: its coordinates along the few directions
+that most of all vectors' length is in. A query's cosine with a row is at most the product of their
+leads plus the product of what the leads leave out of each (Cauchy and Schwarz). So the leads tell
+which rows can be among the best, and those alone are read whole: the answer is exact, at the cost
+of reading a fraction. The rows lie sorted by cells of like leads of one modality, for those who
+would rather look into the likely cells alone.
+
+Nothing here is the truth: whoever finds the folder missing or damaged makes it anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from visir.core.run import write_json
+from visir.core.types import FloatArray, IntArray, Modality
+from visir.gallery.scan.ivf import Cells, make_cells
+from visir.gallery.scan.kernels import HalfArray, bounds
+
+FORMAT = 1
+DEAD = 0
+KIND = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
+COLUMNS = {"ids": np.int64, "times": np.float64, "cameras": np.int32, "kinds": np.int8}
+BESIDE = {"full": np.float16, "lead": np.float16, "left": np.float32}
+SMALL = 20_000  # rows below which a lead is not worth its while
+# Of a product of unit rows: 2^-11 by rounding to half precision, the rest by summing in float32.
+ERROR = 6e-4
+_BLOCK = 512
+_CHUNK = 16_384
+_SAMPLE = 16_384
+
+
+class Rows(NamedTuple):
+    """What is appended: ids, times (NaN where unknown), camera numbers, kinds, unit vectors."""
+
+    ids: IntArray
+    times: npt.NDArray[np.float64]
+    cameras: npt.NDArray[np.int32]
+    kinds: npt.NDArray[np.int8]
+    vectors: FloatArray
+
+
+class Scan:
+    """A folder of memory-mapped arrays, and `state.json`, which says how much of them counts."""
+
+    def __init__(self, folder: Path, width: int) -> None:
+        self.folder, self.width = folder, width
+        self.state: dict[str, Any] = {}
+        self.columns: dict[str, npt.NDArray[Any]] = {}
+        self.look()
+
+    def look(self) -> None:
+        """Take notice of what other processes have changed."""
+        state = self._read_state()
+        if state == self.state:
+            return
+        self.state = state
+        self.columns = {name: self._mapped(name) for name in COLUMNS}
+        self.full: HalfArray = self._mapped("full")
+        self.basis: FloatArray | None = None
+        self.cells: Cells | None = None
+        self.whole = np.zeros(state["rows"], np.float32)  # a whole row leaves nothing out
+        if state["lead"]:
+            self.basis = np.load(self._file("basis.npy"))
+            self.lead: HalfArray = self._mapped("lead")
+            self.left: FloatArray = self._mapped("left")
+            self.cells = Cells.load(self._file("cells.npz"))
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the folder for oneself, having taken notice of what others changed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.look()
+            yield
+
+    def append(self, new: Rows) -> None:
+        """Add rows behind the others; while holding the folder."""
+        rows = self.state["rows"]
+        for name, kind in COLUMNS.items():
+            self._write(name, getattr(new, name).astype(kind), rows)
+        self._write("full", new.vectors.astype(np.float16), rows)
+        if self.basis is not None:
+            for name, values in _leading(new.vectors, self.basis).items():
+                self._write(name, values, rows)
+        self._commit(rows=rows + len(new.ids), last=int(new.ids[-1]))
+
+    def drop(self, ids: IntArray, upto: int) -> None:
+        """Wipe rows out; `upto`: the last removal heard of. While holding the folder."""
+        gone = np.flatnonzero(np.isin(self.columns["ids"], ids))
+        lead = ("lead",) if self.state["lead"] else ()
+        for name in ("times", "cameras", "kinds", "full", *lead) if len(gone) else ():
+            stored = self._mapped(name, "r+")
+            stored[gone] = 0
+            stored.base.flush()  # type: ignore[union-attr]
+        self._commit(dead=self.state["dead"] + len(gone), removed=upto)
+
+    def worn(self) -> bool:
+        """Whether sorting anew is worth its while: it has grown by half, or a third is gone."""
+        rows, settled = self.state["rows"], self.state["sorted"]
+        alive = rows - self.state["dead"]
+        grown, emptied = rows - settled > settled / 2, self.state["dead"] > rows / 3
+        return bool(alive >= SMALL and (grown or emptied))
+
+    def settle(self) -> None:
+        """Lay everything out anew, sorted by cells, the dead left out; while holding the folder."""
+        alive = np.flatnonzero(self.columns["kinds"] != DEAD)
+        rng = np.random.default_rng(self.state["generation"])
+        sample = np.sort(rng.choice(alive, min(len(alive), _SAMPLE), replace=False))
+        basis = _directions(self.full[sample].astype(np.float32))
+        parts = (self.full[alive[i : i + _CHUNK]] for i in range(0, len(alive), _CHUNK))
+        lead = np.concatenate([(x.astype(np.float32) @ basis).astype(np.float16) for x in parts])
+        order, cells = make_cells(lead, self.columns["kinds"][alive], rng)
+        before, old = dict(self.state), {name: self.columns[name] for name in COLUMNS}
+        full = self.full
+        self.state = {**before, "generation": before["generation"] + 1, "lead": basis.shape[1]}
+        np.save(self._file("basis.npy"), basis)
+        cells.save(self._file("cells.npz"))
+        for start in range(0, len(order), _CHUNK):
+            taken = alive[order[start : start + _CHUNK]]
+            for name in COLUMNS:
+                self._write(name, old[name][taken], start)
+            self._write("full", full[taken], start)
+            for name, values in _leading(full[taken].astype(np.float32), basis).items():
+                self._write(name, values, start)
+        self._commit(rows=len(order), sorted=len(order), dead=0)
+        for stray in self.folder.glob(f"{before['generation']}.*"):
+            stray.unlink()
+
+    def best(self, query_D: FloatArray, k: int, rows_M: IntArray) -> tuple[IntArray, FloatArray]:
+        """Ids of the rows that can be among the k best of some, k or more, with their products."""
+        if self.basis is not None and len(rows_M) > 2 * k:
+            low = query_D @ self.basis
+            share = float(np.linalg.norm(query_D - self.basis @ low))
+            most = bounds(self.lead, rows_M, low, self.left, share)
+            first = rows_M[_promising(most, 2 * k)]
+            scores = bounds(self.full, first, query_D, self.whole, 0)
+            rows_M = rows_M[most >= np.sort(scores)[-k] - 2 * ERROR]
+        scores = bounds(self.full, rows_M, query_D, self.whole, 0)
+        if len(scores) > k:
+            kept = scores >= np.partition(scores, -k)[-k] - 2 * ERROR
+            rows_M, scores = rows_M[kept], scores[kept]
+        return self.columns["ids"][rows_M], scores
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{self.state['generation']}.{name}"
+
+    def _mapped(self, name: str, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
+        widths = {"full": (self.width,), "lead": (self.state["lead"],)}
+        shape = (self.state["rows"], *widths.get(name, ()))
+        kind = (COLUMNS | BESIDE)[name]
+        if not shape[0]:
+            return np.empty(shape, kind)
+        return np.memmap(self._file(name), kind, mode, shape=shape)
+
+    def _write(self, name: str, values: npt.NDArray[Any], start: int) -> None:
+        """Put rows at their place; what a killed process left behind the end is overwritten."""
+        file = self._file(name)
+        with file.open("r+b" if file.exists() else "w+b") as handle:
+            handle.seek(start * values[:1].nbytes)
+            handle.write(np.ascontiguousarray(values).tobytes())
+            handle.flush()
+            os.fsync(handle.fileno())  # before the state says that it counts
+
+    def _commit(self, **changes: int) -> None:
+        write_json(self.folder / "state.json", {**self.state, **changes})
+        self.state = {}
+        self.look()
+
+    def _read_state(self) -> dict[str, Any]:
+        file = self.folder / "state.json"
+        fresh = {"format": FORMAT, "width": self.width, "generation": 0, "rows": 0, "sorted": 0,
+                 "dead": 0, "lead": 0, "last": 0, "removed": 0}  # fmt: skip
+        try:
+            state: dict[str, Any] = json.loads(file.read_text())
+        except (OSError, ValueError):
+            return fresh
+        return state if state.keys() == fresh.keys() and state["format"] == FORMAT else fresh
+
+
+def _leading(vectors_ND: FloatArray, basis_DL: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """Leads, and the length of what they leave out, rounded up."""
+    lead_NL = vectors_ND @ basis_DL
+    left_N = np.linalg.norm(vectors_ND - lead_NL @ basis_DL.T, axis=1)
+    return {"lead": lead_NL.astype(np.float16), "left": np.nextafter(left_N, np.float32(2))}
+
+
+def _directions(sample_MD: FloatArray) -> FloatArray:
+    """(D, L) orthonormal directions that hold 98 % of the sample's squared length, up to half."""
+    energy, directions = np.linalg.eigh(sample_MD.T @ sample_MD)
+    share = energy[::-1].cumsum() / energy.sum()
+    wanted = 32 * -(-(int(np.searchsorted(share, 0.98)) + 1) // 32)
+    width = sample_MD.shape[1]
+    return np.ascontiguousarray(directions[:, ::-1][:, : min(wanted, max(width // 2, 1))])
+
+
+def _promising(most_M: FloatArray, count: int) -> IntArray:
+    """Places of `count` high values: of blocks' highest, where there are blocks enough."""
+    if len(most_M) <= _BLOCK * count:
+        return np.argpartition(most_M, -count)[-count:]
+    starts = np.arange(0, len(most_M), _BLOCK)
+    tops = np.maximum.reduceat(most_M, starts)
+    chosen = starts[np.argpartition(tops, -count)[-count:]]
+    return np.array([start + most_M[start : start + _BLOCK].argmax() for start in chosen])

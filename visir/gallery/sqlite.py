@@ -1,0 +1,382 @@
+"""A gallery in a folder: SQLite holds the truth, a scan beside it makes it quick."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
+from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
+from visir.gallery.sqlite_tables import SCHEMA, SELECT, condition, stored
+from visir.gallery.store import (
+    FORMAT,
+    Mode,
+    Model,
+    Nearest,
+    Stats,
+    Store,
+    Stored,
+    Where,
+    require_fitting,
+    require_format,
+    require_units,
+)
+from visir.sources.crop import Entry
+
+DATABASE = "gallery.sqlite"
+# Rows that "auto" still looks at one and all: about a fiftieth of a second on two cores.
+EXACT_UP_TO = 2_000_000
+LIKELY = 32  # rows that a look at likely cells reads, times the root of their number
+_CHUNK = 16_384
+
+
+class LocalGallery(Store):
+    """A gallery folder, open. Several threads and processes may use it at once.
+
+    Args:
+        folder: made where it is not there and `create` allows it.
+        create: whether a new gallery may begin here.
+
+    Raises:
+        InputError: there is no gallery, or its file is damaged or of another version.
+    """
+
+    def __init__(self, folder: Path, create: bool = False) -> None:
+        self.folder, self.name = folder, str(folder)
+        self.lock = threading.RLock()
+        file = folder / DATABASE
+        if not file.is_file() and not create:
+            raise InputError(f"{folder}: holds no gallery; make one with `visir index add`")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(
+                file, timeout=60, check_same_thread=False, isolation_level=None
+            )
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"{file}: is no gallery that can be opened ({error}); restore the file from a "
+                "backup, or make a new gallery"
+            ) from error
+        self.scan: Scan | None = None
+        self.seen = -1
+
+    def _prepare(self) -> None:
+        self.db.execute("PRAGMA page_size = 16384")
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        self.db.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        with self._changing():
+            known = self.db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
+            if known is None:
+                for statement in filter(str.strip, SCHEMA.split(";")):
+                    self.db.execute(statement)
+                self._set("format", FORMAT)
+                self._set("version", "0")
+        require_format(self.setting("format"), self.name)
+
+    def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
+        """As `Store.add`."""
+        vectors_ND = require_units(vectors_ND, len(entries), model.width, self.name)
+        with self.lock, self._changing():
+            require_fitting(self.model(), model, self.name)
+            if self.model() is None:
+                self._set("model", json.dumps(model._asdict()))
+            last = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
+            following = (last.fetchone()[0] or 0) + 1
+            ids: list[int | None] = []
+            taken = self.known([entry.source for entry in entries])
+            for entry in entries:
+                new = entry.source not in taken
+                taken.add(entry.source)
+                ids.append(following if new else None)
+                following += new
+            kept = [row for row, found in enumerate(ids) if found is not None]
+            if kept:
+                self._insert([ids[row] for row in kept], [entries[row] for row in kept])
+                blobs = ((ids[row], vectors_ND[row].tobytes()) for row in kept)
+                self.db.executemany("INSERT INTO vectors VALUES (?, ?)", blobs)
+                self._changed()
+        return ids
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """As `Store.remove`."""
+        with self.lock, self._changing():
+            there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
+            gone = [(item,) for item in there]
+            for table in ("vectors", "thumbnails", "tags", "items"):
+                self.db.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
+            self.db.executemany("INSERT INTO removed (id) VALUES (?)", gone)
+            if gone:
+                self._changed()
+        self._wipe()
+        return len(there)
+
+    def select(self, where: Where, limit: int | None = None, after: int = 0) -> list[Stored]:
+        """As `Store.select`."""
+        part, values = condition(where)
+        with self.lock:
+            rows = self.db.execute(
+                f"{SELECT} WHERE items.id > ? AND {part} ORDER BY items.id LIMIT ?",
+                [after, *values, -1 if limit is None else limit],
+            ).fetchall()
+        return [stored(row) for row in rows]
+
+    def get(self, ids: Sequence[int]) -> dict[int, Stored]:
+        """As `Store.get`."""
+        with self.lock:
+            rows = [
+                self.db.execute(f"{SELECT} WHERE items.id = ?", [int(item)]).fetchone()
+                for item in ids
+            ]
+        return {row[0]: stored(row) for row in rows if row is not None}
+
+    def known(self, sources: Sequence[str]) -> set[str]:
+        """As `Store.known`."""
+        found: set[str] = set()
+        for start in range(0, len(sources), 500):
+            part = sources[start : start + 500]
+            marks = ", ".join("?" * len(part))
+            with self.lock:
+                rows = self.db.execute(f"SELECT source FROM items WHERE source IN ({marks})", part)
+                found.update(row[0] for row in rows)
+        return found
+
+    def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
+        """As `Store.vectors`."""
+        model = self.model()
+        found = np.zeros((len(ids), model.width if model else 0), np.float32)
+        with self.lock:
+            for row, item in enumerate(ids):
+                kept = self.db.execute("SELECT vector FROM vectors WHERE id = ?", [int(item)])
+                blob = kept.fetchone()
+                if blob is not None:
+                    found[row] = np.frombuffer(blob[0], np.float32)
+        return found
+
+    def thumbnail(self, item: int) -> bytes | None:
+        """As `Store.thumbnail`."""
+        with self.lock:
+            kept = self.db.execute("SELECT jpeg FROM thumbnails WHERE id = ?", [item]).fetchone()
+        return None if kept is None else bytes(kept[0])
+
+    def count(self, where: Where | None = None) -> int:
+        """As `Store.count`."""
+        part, values = condition(where or Where())
+        with self.lock:
+            query = f"SELECT count(*) FROM items WHERE {part}"
+            return int(self.db.execute(query, values).fetchone()[0])
+
+    def nearest(
+        self, query_D: FloatArray, k: int, where: Where | None = None, mode: Mode = "auto"
+    ) -> Nearest:
+        """As `Store.nearest`."""
+        where = where or Where()
+        query_D = np.ascontiguousarray(query_D, np.float32)
+        with self.lock:
+            scan = self._scanned()
+            if scan is None:
+                return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
+            rows = self._rows(scan, query_D, k, where, mode)
+            ids, _ = scan.best(query_D, k, rows)
+            scores = self.vectors(ids).astype(np.float64) @ query_D.astype(np.float64)
+        order = np.lexsort((ids, -scores))[:k]
+        return Nearest(ids[order], scores[order].astype(np.float32))
+
+    def keep_for(self, days: float | None) -> None:
+        """As `Store.keep_for`."""
+        with self.lock, self._changing():
+            self._set("retention", json.dumps(days))
+
+    def settle(self) -> None:
+        """As `Store.settle`."""
+        with self.lock:
+            scan = self._scanned()
+            if scan is not None and scan.worn():
+                with scan.changing():
+                    scan.settle()
+
+    def version(self) -> int:
+        """As `Store.version`."""
+        return int(self.setting("version") or 0)
+
+    def stats(self) -> Stats:
+        """As `Store.stats`."""
+        with self.lock:
+            cameras = self.db.execute(
+                "SELECT name, count(*) FROM items JOIN cameras ON cameras.id = camera "
+                "GROUP BY name ORDER BY name"
+            ).fetchall()
+            kinds = self.db.execute("SELECT modality, count(*) FROM items GROUP BY modality")
+            modalities = dict(kinds.fetchall())
+            span = self.db.execute("SELECT min(time), max(time) FROM items").fetchone()
+        files = (file for file in self.folder.rglob("*") if file.is_file())
+        return Stats(
+            images=sum(modalities.values()),
+            by_camera=dict(cameras),
+            by_modality=modalities,
+            earliest=span[0],
+            latest=span[1],
+            bytes_on_disk=sum(file.stat().st_size for file in files),
+            version=self.version(),
+            retention=self.retention(),
+            engine="SQLite and a scanned matrix",
+        )
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        with self.lock:
+            self.db.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction: all or nothing, on disk when it ends."""
+        with self.lock:
+            self.db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.db.execute("ROLLBACK")
+                raise
+            self.db.execute("COMMIT")
+
+    def _insert(self, ids: Sequence[int | None], entries: Sequence[Entry]) -> None:
+        numbers = {}
+        for name in dict.fromkeys(entry.camera for entry in entries):
+            self.db.execute("INSERT OR IGNORE INTO cameras (name) VALUES (?)", [name])
+            kept = self.db.execute("SELECT id FROM cameras WHERE name = ?", [name])
+            numbers[name] = kept.fetchone()[0]
+        now = time.time()
+        self.db.executemany(
+            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    item,
+                    e.source,
+                    numbers[e.camera],
+                    e.modality.value,
+                    e.time,
+                    json.dumps(e.tags),
+                    now,
+                )
+                for item, e in zip(ids, entries, strict=True)
+            ),
+        )
+        both = list(zip(ids, entries, strict=True))
+        pictures = ((item, entry.thumbnail) for item, entry in both if entry.thumbnail)
+        self.db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
+        tags = ((tag, item) for item, entry in both for tag in dict.fromkeys(entry.tags))
+        self.db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
+
+    def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Where, mode: Mode) -> IntArray:
+        """The rows to look at: all of the part asked for, or the likely ones of it."""
+        kind = None if where.modality is None else KIND[where.modality]
+        wanted = self._wanted(scan, where)
+        many = int(np.count_nonzero(wanted))
+        if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
+            return np.flatnonzero(wanted)
+        enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
+        if many <= 8 * enough:  # a narrow part is quicker looked at whole
+            return np.flatnonzero(wanted)
+        share = many / max(len(wanted) - scan.state["dead"], 1)
+        assert scan.basis is not None  # cells come with it
+        rows = scan.cells.likely(query_D @ scan.basis, kind, int(enough / share))
+        late = np.arange(scan.state["sorted"], scan.state["rows"])
+        rows = np.concatenate([rows, late])
+        return rows[wanted[rows]]
+
+    def _wanted(self, scan: Scan, where: Where) -> BoolArray:
+        """(N,) the rows that are there and belong to the part asked for."""
+        columns = scan.columns
+        if where.modality is None:
+            wanted = columns["kinds"] != DEAD
+        else:
+            wanted = columns["kinds"] == KIND[where.modality]
+        if where.cameras:
+            names = ", ".join("?" * len(where.cameras))
+            query = f"SELECT id FROM cameras WHERE name IN ({names})"
+            numbers = [row[0] for row in self.db.execute(query, where.cameras)]
+            wanted &= np.isin(columns["cameras"], numbers)
+        if where.since is not None:
+            wanted &= columns["times"] >= where.since  # NaN is not
+        if where.until is not None:
+            wanted &= columns["times"] <= where.until
+        if where.tags or where.before is not None:
+            part, values = condition(Where(tags=where.tags, before=where.before))
+            query = f"SELECT items.id FROM items WHERE {part}"
+            ids = np.array([row[0] for row in self.db.execute(query, values)], np.int64)
+            wanted &= np.isin(columns["ids"], ids)
+        return np.asarray(wanted, np.bool_)
+
+    def _scanned(self) -> Scan | None:
+        """The scan, with all that was added and removed; None while there is nothing."""
+        model = self.model()
+        if model is None:
+            return None
+        if self.scan is None:
+            self.scan = self._opened(model.width)
+        now = self.version()
+        if now != self.seen:
+            with self.scan.changing():
+                self._catch_up(self.scan)
+            self.seen = now
+        return self.scan
+
+    def _opened(self, width: int) -> Scan:
+        folder = self.folder / "scan"
+        try:
+            scan = Scan(folder, width)
+        except (OSError, ValueError, KeyError):  # damaged; all of it can be made anew
+            shutil.rmtree(folder)
+            scan = Scan(folder, width)
+        return scan
+
+    def _catch_up(self, scan: Scan) -> None:
+        gone = self.db.execute(
+            "SELECT seq, id FROM removed WHERE seq > ? ORDER BY seq", [scan.state["removed"]]
+        ).fetchall()
+        if gone:
+            scan.drop(np.array([item for _, item in gone], np.int64), gone[-1][0])
+        added = self.db.execute(
+            "SELECT items.id, time, camera, modality, vector FROM items JOIN vectors USING (id) "
+            "WHERE items.id > ? ORDER BY items.id",
+            [scan.state["last"]],
+        )
+        while rows := added.fetchmany(_CHUNK):
+            ids, times, cameras, modalities, blobs = zip(*rows, strict=True)
+            vectors = np.frombuffer(b"".join(blobs), np.float32).reshape(len(ids), -1)
+            scan.append(
+                Rows(
+                    np.array(ids),
+                    np.array(times, np.float64),
+                    np.array(cameras, np.int32),
+                    np.array([KIND[Modality(name)] for name in modalities], np.int8),
+                    vectors,
+                )
+            )
+
+    def _wipe(self) -> None:
+        """Overwrite what was removed in the scan and in the journal too."""
+        with self.lock:
+            self._scanned()
+            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _changed(self) -> None:
+        self._set("version", str(self.version() + 1))
+
+    def setting(self, key: str) -> str | None:
+        """As `Store.setting`."""
+        with self.lock:
+            row = self.db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return None if row is None else str(row[0])
+
+    def _set(self, key: str, value: str) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])

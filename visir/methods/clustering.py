@@ -1,0 +1,123 @@
+"""What clustering methods do before every epoch: embed all images, cluster, draw by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visir.cluster.health import Adapt, guarded, steadied
+from visir.core.types import InputError, IntArray, Modality
+from visir.data.dataset import Part, TrainingSet
+from visir.data.rng import generator
+from visir.data.samplers import cluster_batches
+from visir.data.transforms import Augmentation, View
+from visir.embedding.pytorch import embed_pixels
+from visir.nets.build import Network
+
+Cluster = Callable[[Modality, Tensor, float], IntArray]
+
+
+def embed_training(
+    net: Network, data: TrainingSet, device: torch.device, precision: str
+) -> dict[Modality, Tensor]:
+    """Unit descriptors of all images: (N, D) of each modality, in the order of `data.rows`."""
+    net.eval()
+    return {
+        modality: embed_pixels(
+            net, data.pixels, modality, device, precision, rows=data.rows(modality)
+        )
+        for modality in Modality
+    }
+
+
+def cluster_training(
+    features: Mapping[Modality, Tensor],
+    cluster: Cluster,
+    eps: float,
+    momentum: float,
+    adapt: Adapt,
+) -> tuple[dict[Modality, IntArray], float, list[str]]:
+    """Pseudo-labels of each modality by itself, watched over.
+
+    Args:
+        features: what to cluster, (N, D) of each modality.
+        cluster: the labels, -1 for outliers, of a modality's features at a radius.
+        eps: the radius.
+        momentum: of the memories to be made of the clusters.
+        adapt: which of the two gives way where clustering fails.
+
+    Returns:
+        The labels, the momentum to use, and what had to give way, a line each.
+
+    Raises:
+        InputError: a modality's images do not fall into at least two clusters.
+    """
+    labels: dict[Modality, IntArray] = {}
+    warnings: list[str] = []
+    for modality, of in features.items():
+        labels[modality], warning = _clustered(modality, of, cluster, eps, adapt == "eps")
+        warnings += warning
+    if adapt == "momentum":
+        momentum, warning = steadied(momentum, list(labels.values()))
+        warnings += warning
+    return labels, momentum, warnings
+
+
+def _clustered(
+    modality: Modality, features: Tensor, cluster: Cluster, eps: float, adapt: bool
+) -> tuple[IntArray, list[str]]:
+    try:
+        labels, _, said = guarded(partial(cluster, modality, features), eps, adapt)
+    except InputError as error:
+        raise InputError(f"the {modality.value} images: {error}") from error
+    return labels, [f"{modality.value}: {line}" for line in said]
+
+
+def join(data: TrainingSet, labels: Mapping[Modality, IntArray]) -> IntArray:
+    """Labels of all training rows from those of each modality."""
+    joined = np.empty(len(data.infrared), np.int64)
+    for modality, of in labels.items():
+        joined[data.rows(modality)] = of
+    return joined
+
+
+def batches_by_cluster(
+    data: TrainingSet, labels: IntArray, clusters: Mapping[Modality, int], instances: int,
+    steps: int, seed: int, epoch: int, jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Iterator[list[Part]]:  # fmt: skip
+    """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
+
+    Visible images come twice, as they are and with one channel in place of all three, which brings
+    them towards infrared; infrared ones come in grey.
+
+    Args:
+        data: the training set.
+        labels: (rows,) pseudo-labels of all training rows, -1 for outliers, which are left out.
+        clusters: how many of each modality meet in a batch.
+        instances: images of each cluster.
+        steps: how many batches.
+        seed: of the run.
+        epoch: each one has its own draws.
+        jitter: of the colours in the plain, the exchanged and the grey view.
+    """
+    streams = {
+        modality: cluster_batches(
+            np.where(data.infrared == (modality is Modality.INFRARED), labels, -1),
+            data.cams,
+            count,
+            instances,
+            generator(seed, epoch, modality is Modality.INFRARED),
+        )
+        for modality, count in clusters.items()
+    }
+    for _ in range(steps):
+        vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
+        yield [
+            Part(vis, labels[vis], Augmentation(View.PLAIN, jitter[0])),
+            Part(vis, labels[vis], Augmentation(View.EXCHANGE, jitter[1])),
+            Part(ir, labels[ir], Augmentation(View.GRAY, jitter[2])),
+        ]

@@ -1,0 +1,66 @@
+"""A backbone of one's own from unlabelled crops, written as TransReID-SSL writes its own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from visir.core.run import atomic_write
+from visir.core.types import InputError
+from visir.data.registry import fitting_layout
+from visir.nets.foreign import to_transreid
+from visir.training.train import OnEpoch, train
+
+
+def pretrain(
+    data: Path,
+    out: Path,
+    method: Literal["dino", "simclr"] = "dino",
+    preset: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    seed: int = 0,
+    layout: str | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a vision transformer with ICS stem on images alone.
+
+    Args:
+        data: a folder of crops in any arrangement, or a data set visir knows.
+        out: the run folder to write.
+        method: "dino", as TransReID-SSL's, or "simclr", which learns more in few minutes.
+        preset: of the method's settings to begin with.
+        settings: some of them replaced.
+        seed: of all random draws.
+        layout: of the data; where None and nothing in the folder tells, every image below it is
+            taken.
+        device: "cpu", "cuda", "cuda:<n>" or "auto".
+        resume: go on with the run in `out`.
+        on_epoch: as for `visir.training.train.train`.
+        progress: show a bar and one line an epoch on standard error.
+
+    Returns:
+        `pretrained.pth` in the run folder: the backbone (DINO's teacher), for `--start` of every
+        method with a transformer, and for TransReID-SSL itself.
+
+    Raises:
+        InputError: unusable settings or data, or a run folder in the way.
+    """
+    if (settings or {}).get("class_tokens", "1") != "1":
+        raise InputError("--set: class_tokens: a backbone has one; leave the setting out")
+    layout = layout or fitting_layout(data) or "crops"
+    run = train(method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
+                device=device, resume=resume, on_epoch=on_epoch, progress=progress)  # fmt: skip
+    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    made = to_transreid(state["method"]["teacher"] if method == "dino" else state["model"])
+    buffer = io.BytesIO()
+    torch.save({"teacher": {f"backbone.{name}": value for name, value in made.items()}}, buffer)
+    with atomic_write(run.pretrained) as file:
+        file.write(buffer.getbuffer())
+    return run.pretrained

@@ -1,0 +1,125 @@
+"""What is shown and logged of a training, epoch by epoch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from visir.cluster.health import describe, diagnose, kind
+from visir.core.run import Run
+from visir.core.types import Benchmark, IntArray, Modality
+from visir.data.dataset import TrainingSet
+from visir.methods.contract import Plan
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class Progress:
+    """Numbers of the pseudo-labels, one line an epoch, metrics and TensorBoard.
+
+    True identities, where there are any, serve nothing but what is shown here.
+
+    Args:
+        run: where metrics go.
+        benchmark: what is trained on.
+        data: its training images, without labels.
+        epochs: of the whole training.
+        show: write to standard error.
+    """
+
+    def __init__(
+        self, run: Run, benchmark: Benchmark, data: TrainingSet, epochs: int, show: bool
+    ) -> None:
+        self.run, self.data, self.epochs, self.show = run, data, epochs, show
+        self.truth = _truth(benchmark)
+        self.before: IntArray | None = None
+        self.said: set[str] = set()
+        self.board = _board(run)
+
+    def log(self, epoch: int, plan: Plan, log: dict[str, Any]) -> None:
+        """Write down an epoch, and show its line and what is newly wrong with its labels."""
+        about = {"epoch": epoch, "stage": plan.stage}
+        clusters, warnings = self._look(plan)
+        if clusters or plan.log or warnings:
+            self.run.log(
+                {"kind": "plan", **about, **clusters, **plan.log, "warnings": list(warnings)}
+            )
+        self.run.log({"kind": "epoch", **about, **log})
+        for name, value in {**clusters, **plan.log, **log, **log["losses"]}.items():
+            if isinstance(value, (int, float)):
+                self.board.add_scalar(name, value, epoch + 1)
+        self.board.flush()
+        self._warn(warnings)
+        if self.show:
+            tqdm.write(_line(epoch, self.epochs, plan, clusters, log), file=sys.stderr)
+
+    def state(self) -> Tensor | None:
+        """The last epoch's labels, which the next one's are compared with."""
+        return None if self.before is None else torch.from_numpy(self.before)
+
+    def load_state(self, state: Tensor | None) -> None:
+        """Take back what `state` gave."""
+        self.before = None if state is None else state.cpu().numpy()
+
+    def _look(self, plan: Plan) -> tuple[dict[str, float], list[str]]:
+        """Numbers and faults of a plan's pseudo-labels."""
+        if plan.labels is None:
+            return {}, list(plan.warnings)
+        labels, before = self._by_modality(plan.labels), None
+        if self.before is not None:
+            before = self._by_modality(self.before)
+        truth = None if self.truth is None else self._by_modality(self.truth)
+        self.before = plan.labels
+        return (
+            describe(labels, plan.partners, truth, before),
+            [*plan.warnings, *diagnose(labels, before)],
+        )
+
+    def _by_modality(self, of_rows: IntArray) -> dict[str, IntArray]:
+        return {modality.value: of_rows[self.data.rows(modality)] for modality in Modality}
+
+    def _warn(self, warnings: list[str]) -> None:
+        """Say each kind of fault once a run; numbers in it change from epoch to epoch."""
+        for line in warnings:
+            if self.show and kind(line) not in self.said:
+                tqdm.write(f"warning: {line}", file=sys.stderr)
+            self.said.add(kind(line))
+
+
+def _truth(benchmark: Benchmark) -> IntArray | None:
+    """True identities, numbered from 0, for display alone; None unless every image has one."""
+    pids = [record.pid for record in benchmark.train]
+    return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
+
+
+def _line(
+    epoch: int, epochs: int, plan: Plan, clusters: Mapping[str, float], log: Mapping[str, Any]
+) -> str:
+    words = [f"{plan.stage}  epoch {epoch + 1:>3}/{epochs}  loss {log['loss']:.3f}"]
+    if clusters:
+        words.append(f"clusters {clusters['clusters_visible']}+{clusters['clusters_infrared']}")
+        words.append(
+            f"outliers {clusters['outliers_visible']:.0%}+{clusters['outliers_infrared']:.0%}"
+        )
+    if "purity_visible" in clusters:
+        words.append(
+            f"true purity {clusters['purity_visible']:.0%}+{clusters['purity_infrared']:.0%}"
+        )
+    if "pairs_matched" in clusters:
+        right = f" ({clusters['pairs_correct']:.0%} right)" if "pairs_correct" in clusters else ""
+        words.append(f"pairs {clusters['pairs_matched']}{right}")
+    words.append(f"{log['views_per_second']:.0f} views/s")
+    return "  ".join(words)
+
+
+def _board(run: Run) -> SummaryWriter:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.folder / "tensorboard"))

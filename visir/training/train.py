@@ -1,0 +1,390 @@
+"""The one training loop, for every method.
+
+An epoch is the unit of everything: it is planned, trained, scored, logged and saved as a whole.
+All randomness is drawn from (seed, epoch, step, row), so a run that was stopped anywhere goes on
+from its last whole epoch to the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from visir.core.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
+from visir.core.device import autocast, resolve_device
+from visir.core.run import Run, atomic_write, quiet, sweep, write_text
+from visir.core.types import Batch, Benchmark, InputError, Modality
+from visir.data.check import missing
+from visir.data.dataset import TrainingSet, open_training_set, shared_identities
+from visir.data.registry import open_benchmark
+from visir.data.rng import key
+from visir.embedding.pytorch import Embedder
+from visir.methods import METHODS
+from visir.methods.contract import Method, Plan, require_usable
+from visir.nets.weights import cached_imagenet, save_weights, start_from
+from visir.training.progress import Progress
+
+OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
+TINY = "preset: tiny, for a first look on a CPU; --preset sysu or regdb has the published settings"
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What config.yaml holds: everything a run is determined by."""
+
+    method: str
+    preset: str
+    seed: int
+    data: str
+    layout: str | None
+    split: int
+    start: str | None
+    settings: Any
+
+
+def train(
+    method: str,
+    data: Path,
+    out: Path,
+    preset: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    seed: int = 0,
+    split: int = 1,
+    layout: str | None = None,
+    start: Path | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+    on_epoch: OnEpoch | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a method on a data set, or on a folder of unlabelled crops.
+
+    Args:
+        method: a key of `visir.methods.METHODS`.
+        data: the data set's folder.
+        out: the run folder to write.
+        preset: the method's settings to begin with.
+        settings: some of them replaced, `{"eps": "0.5"}`.
+        seed: of all random draws.
+        split: which of the data set's fixed splits (RegDB: 1 to 10).
+        layout: "sysu", "regdb", "llcm" or "folder"; found out where None.
+        start: a run folder or weights file to take the network's weights from; "imagenet" takes
+            torchvision's file for a ResNet from its cache.
+        device: "cpu", "cuda", "cuda:<n>" or "auto".
+        resume: go on with the run in `out`; every other argument but `device` is then read there,
+            and a `method` or `settings` that differ are refused.
+        on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one; may
+            return the network's score.
+        progress: show a bar and one line an epoch on standard error.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: unusable settings or data, or a run folder in the way.
+    """
+    run = Run(out)
+    setting = (
+        _stored_setting(run, method, settings or {})
+        if resume
+        else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
+    )
+    place = resolve_device(device)
+    benchmark = _open(setting)
+    sweep(run.folder, below=False)  # further down nothing need be ours
+    config = setting.settings
+    torch.manual_seed(key(setting.seed))
+    training = _training_set(setting, benchmark, run, progress)
+    learner = METHODS[setting.method](config, training, place, setting.seed)
+    if setting.start and not (resume and run.checkpoint.exists()):
+        _start(learner, Path(setting.start), progress)
+    if not resume:
+        _keep(run, setting, benchmark, progress)
+    _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
+    return run
+
+
+def _keep(run: Run, setting: _Setting, benchmark: Benchmark, progress: bool) -> None:
+    """Write what determines the run, and say where it is a first look at real people."""
+    write_text(run.config, dump_yaml(to_mapping(setting)))
+    if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
+        tqdm.write(TINY, file=sys.stderr)
+
+
+def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: bool) -> TrainingSet:
+    """The images, and who is on them for those methods alone that learn from it."""
+    labelled = getattr(METHODS[setting.method], "learns_from_labels", False)
+    identities = shared_identities(benchmark.train) if labelled else None
+    size = setting.settings.size
+    training = open_training_set(benchmark.train, size, run.folder / "cache", progress)
+    return training._replace(identities=identities)
+
+
+def _start(method: Method, path: Path, progress: bool) -> None:
+    if path == Path("imagenet") and not path.exists():
+        path = cached_imagenet(method.model)
+    loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
+    if progress:
+        tqdm.write(f"start: {path}: {loaded}", file=sys.stderr)
+
+
+class _Loop:
+    """The state of a running training: model, optimiser, epoch."""
+
+    def __init__(
+        self,
+        run: Run,
+        setting: _Setting,
+        benchmark: Benchmark,
+        data: TrainingSet,
+        method: Method,
+        device: torch.device,
+        on_epoch: OnEpoch | None,
+        progress: bool,
+    ) -> None:
+        self.run, self.setting, self.config = run, setting, setting.settings
+        self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
+        self.on_epoch = on_epoch
+        self.progress = Progress(run, benchmark, data, method.epochs, progress)
+        self.optimizer = method.optimizer()
+        self.best = (-math.inf, -1)  # score and epoch of the stage's best, where one is kept
+        self.about = {
+            "net": {**method.model.described, "image_size": list(self.config.size)},
+            "method": setting.method,
+            "dataset": benchmark.name,
+            "split": benchmark.split,
+            "precision": self.config.precision,
+        }
+
+    def go(self, resume: bool) -> None:
+        """Train from the last whole epoch to the end."""
+        first = self._load() if resume else 0
+        self._forget_from(first)
+        if first == 0:
+            self._report(-1, None)
+        for epoch in range(first, self.method.epochs):
+            # Drop path is the only draw torch makes by itself; tie it to the epoch.
+            torch.manual_seed(key(self.setting.seed, epoch))
+            began = time.perf_counter()
+            told = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
+            plan = self.method.plan(epoch)
+            plan = replace(plan, warnings=(*told, *plan.warnings))
+            if plan.fresh_optimizer:
+                self.optimizer = self.method.optimizer()
+            log = self._epoch(epoch, plan)
+            log["seconds"] = round(time.perf_counter() - began, 3)
+            self.progress.log(epoch, plan, log)
+            self._report(epoch, plan)
+            self._save(epoch)
+
+    def _epoch(self, epoch: int, plan: Plan) -> dict[str, Any]:
+        """Train on every batch of the plan; mean losses and the speed of it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.lr * group.get("lr_scale", 1.0)
+        sums: dict[str, float] = {}
+        views, began = 0, time.perf_counter()
+        self.method.model.train()
+        bar = tqdm(
+            enumerate(plan.batches),
+            f"{plan.stage}, epoch {epoch + 1}/{self.method.epochs}",
+            plan.steps,
+            unit="batch",
+            leave=False,
+            disable=quiet(self.progress.show),
+        )
+        for step, parts in bar:
+            stream = key(self.setting.seed, epoch, step)
+            batch = self.data.batch(parts, stream, self.config.pad, self.device)
+            terms = self._step(batch, f"epoch {epoch + 1}, batch {step + 1}")
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value / plan.steps
+            views += len(batch.rows)
+        return {
+            "loss": round(sum(sums.values()), 5),
+            "losses": {name: round(value, 5) for name, value in sums.items()},
+            "lr": plan.lr,
+            "views_per_second": round(views / (time.perf_counter() - began), 1),
+        }
+
+    def _step(self, batch: Batch, where: str) -> dict[str, float]:
+        with autocast(self.device, self.config.precision):
+            outputs = self.method.model(batch.images, batch.infrared)
+        terms = self.method.loss(batch, outputs)
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise InputError(
+                f"{self.run.folder}: the loss is no longer a number in {where}; lower lr "
+                "(--set lr=...) or try --set precision=fp32; the last whole epoch is saved"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        self.optimizer.step()
+        self.method.after_step(batch, outputs)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _report(self, epoch: int, plan: Plan | None) -> None:
+        """Let the caller look; keep the best-scored epoch of a stage if the settings ask for it."""
+        score = None
+        if self.on_epoch is not None:
+            embedder = Embedder(self.method.model, self.about, str(self.device))
+            score = self.on_epoch(epoch, plan, embedder)
+        if plan is None or not self._by_test or epoch >= max(self.method.stage_starts, default=0):
+            return
+        if score is None:
+            raise InputError(
+                "stage_start=test-best needs the score of every epoch; add --eval-every 1, or set "
+                "stage_start=last"
+            )
+        if score > self.best[0]:
+            self.best = (score, epoch)
+            save_weights(self.run.stage_best, self.method.model, self.about)
+
+    @property
+    def _by_test(self) -> bool:
+        return getattr(self.config, "stage_start", "last") == "test-best"
+
+    def _begin_stage(self, epoch: int) -> tuple[str, ...]:
+        """Go back to the best-scored epoch of the stage before, if the settings ask for it."""
+        if not self._by_test or not epoch:
+            return ()
+        start_from(self.method.model, self.run.stage_best)
+        score, chosen = self.best
+        self.best = (-math.inf, -1)
+        return (f"this stage starts from epoch {chosen + 1}, chosen by its score of {score:.1%} on "
+                "the test identities",)  # fmt: skip
+
+    def _save(self, epoch: int) -> None:
+        # The weights first: a kill between the two trains this epoch again, and writes both.
+        save_weights(self.run.weights, self.method.model, self.about)
+        state = {
+            "epoch": epoch,
+            "model": self.method.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state(),
+            "labels": self.progress.state(),
+            "best": self.best,
+        }
+        buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
+        torch.save(state, buffer)
+        with atomic_write(self.run.checkpoint) as file:
+            file.write(buffer.getbuffer())
+
+    def _load(self) -> int:
+        """Take the state of the last whole epoch; the number of the next one."""
+        if not self.run.checkpoint.exists():
+            return 0
+        state = torch.load(self.run.checkpoint, map_location=self.device, weights_only=True)
+        self.method.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.method.load_state(state["method"])
+        except RuntimeError as error:  # torch's word for tensors of another shape
+            reason = str(error).splitlines()[-1].strip()
+            raise InputError(
+                f"{self.run.checkpoint}: does not fit the training set any more ({reason}); give "
+                "back the images and labels it began with, or train anew under another --out"
+            ) from error
+        self.progress.load_state(state.get("labels"))
+        self.best = state.get("best", self.best)
+        return int(state["epoch"]) + 1
+
+    def _forget_from(self, epoch: int) -> None:
+        """Drop metrics of an epoch that was cut short; it is trained again."""
+        first = epoch or -1  # -1 is the look before the first epoch; what lies before is not ours
+        kept = [line for line in self.run.read_metrics() if line["epoch"] < first]
+        write_text(self.run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _new_setting(
+    run: Run, method: str, preset: str, settings: Mapping[str, str], seed: int, data: Path,
+    layout: str | None, split: int, start: Path | None,
+) -> _Setting:  # fmt: skip
+    if run.checkpoint.exists():
+        raise InputError(
+            f"{run.folder}: holds a run already; go on with --resume or name another --out"
+        )
+    config = apply(find_preset(method, preset), settings)
+    require_usable(config)
+    return _Setting(
+        method=method,
+        preset=preset,
+        seed=seed,
+        data=str(data),
+        layout=layout,
+        split=split,
+        start=None if start is None else str(start),
+        settings=config,
+    )
+
+
+def find_preset(method: str, preset: str) -> Any:  # noqa: ANN401 - each method has a Config of its own
+    """A method's settings by name.
+
+    Raises:
+        InputError: no such method or preset; the nearest name is offered.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is unknown; {did_you_mean(method, METHODS)}")
+    presets = METHODS[method].presets
+    if preset not in presets:
+        raise InputError(
+            f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, presets)}"
+        )
+    return presets[preset]
+
+
+def _read_setting(run: Run) -> _Setting:
+    if not run.config.exists():
+        raise InputError(f"{run.config}: no such file; there is no run to resume in {run.folder}")
+    stored = load_yaml(run.config)
+    method, preset = stored.get("method", ""), stored.get("preset", "")
+    kind = type(find_preset(str(method), str(preset)))
+    config = from_mapping(kind, stored.pop("settings", {}), f"{run.config}: settings")
+    return from_mapping(_Setting, {**stored, "settings": config}, str(run.config))
+
+
+def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Setting:
+    """The run's own settings; nobody is to believe that others took hold."""
+    setting = _read_setting(run)
+    if method != setting.method:
+        raise InputError(f"{run.config}: the run's method is {setting.method}, not {method}")
+    if apply(setting.settings, settings) != setting.settings:
+        raise InputError(
+            f"{run.config}: the run to resume has other settings than "
+            f"{', '.join(f'{key}={value}' for key, value in settings.items())}; leave them out, "
+            "or begin another run"
+        )
+    return setting
+
+
+def _open(setting: _Setting) -> Benchmark:
+    """The data set, if it can be trained on; what is missing of it is warned of."""
+    data, layout = Path(setting.data), setting.layout
+    both = not getattr(METHODS[setting.method], "one_modality_will_do", False)
+    benchmark = open_benchmark(data, layout, setting.split)
+    for modality in Modality:
+        count = sum(record.modality is modality for record in benchmark.train)
+        if count < 2 and both:
+            raise InputError(
+                f"{benchmark.root}: training needs at least two {modality.value} images, found "
+                f"{count}; add images of that modality"
+            )
+    _warn_of_missing(data, layout)
+    return benchmark
+
+
+def _warn_of_missing(data: Path, layout: str | None) -> None:
+    """Nobody is to train on an incomplete copy of a public data set without noticing."""
+    for line in missing(data, layout):
+        short = line if len(line) <= 120 else f"{line[:110]} ..."
+        tqdm.write(f"warning: {data}: {short} (`visir check` shows all)", file=sys.stderr)

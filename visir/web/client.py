@@ -1,0 +1,214 @@
+"""A Python client of `visir serve`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+from visir.core.types import InputError
+
+if TYPE_CHECKING:
+    import httpx
+    from PIL.Image import Image
+
+    from visir.web.schemas import Comparison, Found, GalleryFacts, Item
+
+    Sent = Path | str | bytes | Image  # a file, its bytes, or a picture
+
+T = TypeVar("T")
+Side = Literal["auto", "visible", "infrared"]
+
+
+class Client:
+    """A connection to a server; use it in a `with` block, or close it.
+
+    Args:
+        url: where the server is, as http://127.0.0.1:8000.
+        token: what the server asks for; None where it asks for none.
+        operator: your name, for the server's audit log.
+        timeout: seconds to wait for an answer.
+
+    Raises:
+        InputError: httpx is not installed; or, of every method, the server cannot be reached or
+            refuses, with the sentence it gives.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, operator: str = "", timeout: float = 60
+    ) -> None:
+        try:
+            import httpx
+        except ImportError:
+            raise InputError(
+                'httpx is not installed; install it with pip install "visir[serve]"'
+            ) from None
+        headers = {"X-Visir-Operator": quote(operator)}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+
+    def __enter__(self) -> Client:
+        """Begin a `with` block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def search(
+        self,
+        images: Sequence[Sent],
+        *,
+        modality: Side = "auto",
+        within: Literal["other", "any", "visible", "infrared"] = "other",
+        cameras: Sequence[str] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tags: Sequence[str] = (),
+        k: int = 24,
+        min_score: float | None = None,
+    ) -> Found:
+        """Search for the person on one to eight images.
+
+        Args:
+            images: files, their bytes, or pictures, all of one person.
+            modality: of the images; "auto" judges each by its colours.
+            within: which gallery images; "other" those the query's modality is not.
+            cameras: only these; all where empty.
+            since: only images from then on; without a zone it is the server's.
+            until: only images up to then.
+            tags: only images with all of these.
+            k: hits at most, up to 200.
+            min_score: the least score of a hit.
+        """
+        from visir.web.schemas import Found
+
+        asked = {
+            "modality": modality,
+            "within": within,
+            "cameras": list(cameras),
+            "since": since,
+            "until": until,
+            "tags": list(tags),
+            "k": k,
+            "min_score": min_score,
+        }
+        data = {"asked": json.dumps(_plain(asked))}
+        return self._post("/api/search", Found, _files(images), data)
+
+    def search_items(self, items: Sequence[int], **asked: Any) -> Found:  # noqa: ANN401
+        """Search for the person on images of the gallery; `asked` as `search` has it."""
+        from visir.web.schemas import Found
+
+        wanted = {"items": items, "asked": _plain(asked)}
+        return self._ask("POST", "/api/search/items", Found, wanted)
+
+    def refine(self, found: Found, hits: Sequence[int] = (), misses: Sequence[int] = ()) -> Found:
+        """Search again with the ids of hits that are right, and of those that are wrong."""
+        from visir.web.schemas import Found as Again
+
+        marked = {"search": found.search.id, "hits": hits, "misses": misses}
+        return self._ask("POST", "/api/refine", Again, marked)
+
+    def compare(
+        self, first: Sent | int, second: Sent | int, modality: Side = "auto", maps: bool = True
+    ) -> Comparison:
+        """Compare two images, each sent or an id of the gallery.
+
+        Args:
+            first: an image; those sent come first in the answer, whatever their order here.
+            second: another one.
+            modality: of images sent.
+            maps: tell which parts make them alike, which takes some seconds.
+        """
+        from visir.web.schemas import Comparison
+
+        both = (first, second)
+        pair = {"items": [one for one in both if isinstance(one, int)]}
+        asked = json.dumps({**pair, "modality": modality, "maps": maps})
+        files = _files([one for one in both if not isinstance(one, int)])
+        return self._post("/api/compare", Comparison, files, {"asked": asked})
+
+    def item(self, item: int) -> Item:
+        """What is known of a gallery image."""
+        from visir.web.schemas import Item
+
+        return self._ask("GET", f"/api/items/{item:d}", Item)
+
+    def thumbnail(self, item: int) -> bytes:
+        """A small JPEG of a gallery image."""
+        return self._send("GET", f"/api/items/{item:d}/thumbnail").content
+
+    def stats(self) -> GalleryFacts:
+        """What the gallery holds."""
+        from visir.web.schemas import GalleryFacts
+
+        return self._ask("GET", "/api/gallery", GalleryFacts)
+
+    def _post(self, path: str, kind: type[T], files: list[Any], data: dict[str, str]) -> T:
+        return self._read(kind, self._send("POST", path, data=data, files=files or None))
+
+    def _ask(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+        return self._read(kind, self._send(method, path, json=body))
+
+    def _send(self, method: str, path: str, **what: Any) -> httpx.Response:  # noqa: ANN401
+        import httpx
+
+        try:
+            answer = self._http.request(method, path, **what)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise InputError(
+                f"{self.url}: cannot be reached ({error}); is `visir serve` running there?"
+            ) from error
+        if answer.is_success:
+            return answer
+        try:
+            sentence = answer.json()["error"]
+        except (ValueError, KeyError, TypeError):
+            sentence = f"answers {answer.status_code}, which visir does not; check the address"
+        raise InputError(f"{self.url}: {sentence}")
+
+    def _read(self, kind: type[T], answer: httpx.Response) -> T:
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(kind).validate_json(answer.content)
+        except ValidationError:
+            raise InputError(
+                f"{self.url}: its answer is none of this visir's; use the server's version"
+            ) from None
+
+
+def _plain(asked: dict[str, Any]) -> dict[str, Any]:
+    """With times as JSON has them."""
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in asked.items()
+    }
+
+
+def _files(images: Sequence[Sent]) -> list[Any]:
+    return [("images", (f"{number}", _bytes(image))) for number, image in enumerate(images, 1)]
+
+
+def _bytes(image: Sent) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, (str, Path)):
+        try:
+            return Path(image).read_bytes()
+        except OSError as error:
+            raise InputError(f"{image}: cannot be read ({error.strerror or error})") from None
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
