@@ -8,24 +8,24 @@ import torch
 from torch.nn import functional as F
 
 from visir.cluster.associate import (
+    ASSOCIATIONS,
+    Options,
     Side,
+    associate,
     by_majority,
     collaborative_ranking,
     count_priority,
     greedy,
     mutual,
     ranking,
+    sharers,
     similarity,
     transport,
 )
 
 ALL = {
-    "count": lambda vis, ir: count_priority(vis, ir, 0.0),
-    "greedy": greedy,
-    "mutual": mutual,
-    "ranking": ranking,
-    "balanced": transport,
-    "unbalanced": lambda vis, ir: transport(vis, ir, slack=0.1),
+    name: lambda vis, ir, name=name: associate(name, vis, ir, Options(vote_threshold=0.0))
+    for name in ASSOCIATIONS
 }
 
 
@@ -214,3 +214,27 @@ def test_majority_of_image_labels_counts_the_unlabelled_against():
     assert np.allclose(found.vis_to_ir, [[0, 0, 2 / 3], [1 / 3, 0, 0]])
     assert found.infrared_partners().tolist() == [2, -1]
     assert found.ir_to_vis.argmax(axis=1)[[0, 2]].tolist() == [1, 0]
+
+
+def test_each_name_is_its_function_with_its_options():
+    vis, ir = draw(4)
+    options = Options(0.1, sharers=3, ranked=4, smoothing=2, transport_temperature=0.2,
+                      transport_slack=0.3)  # fmt: skip
+    expected = {
+        "count": count_priority(vis, ir, 0.1),
+        "greedy": greedy(vis, ir, 3),
+        "ranking": ranking(vis, ir, 4, 2),
+        "mutual": mutual(vis, ir),
+        "balanced": transport(vis, ir, 0.2),
+        "unbalanced": transport(vis, ir, 0.2, 0.3),
+    }
+    assert set(expected) == set(ASSOCIATIONS)
+    for name, wanted in expected.items():
+        found = associate(name, vis, ir, options)
+        assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True)), name
+
+
+def test_clusters_without_a_partner_have_no_mate():
+    shares = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [0, 1]], np.float32)
+    mates = sharers(shares, np.array([2, 4]), from_first=True)
+    assert mates.tolist() == [-1, -1, 1, -1, -1]

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from visir.cluster import hdbscan as hdbscan_room
 from visir.cluster.hdbscan import hdbscan
-from visir.cluster.health import describe, purity
 from visir.cluster.labels import dbscan, infomap, pseudo_labels
+from visir.cluster.metrics import describe, purity
 from visir.core.types import InputError
 
 

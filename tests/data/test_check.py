@@ -4,7 +4,8 @@ import shutil
 import pytest
 
 from visir.core.types import InputError
-from visir.data.check import check, missing
+from visir.data.check import check, missing, missing_in_training
+from visir.data.registry import open_benchmark
 
 
 @pytest.fixture
@@ -115,3 +116,30 @@ def test_no_folder_no_report(tmp_path):
         check(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no known data set"):
         check(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["crops", "folder"])
+def test_a_broken_image_is_found_in_any_layout(layout, crops, make_image):
+    """Layouts without published counts: every image of the folder is decoded."""
+    empty, text = crops / "RGB" / "empty.jpg", crops / "RGB" / "text.jpg"
+    make_image(crops / "elsewhere" / "tiny.png", size=(8, 48))
+    empty.write_bytes(b"")
+    text.write_text("not an image")
+    report = check(crops, layout, progress=False)
+    assert any(f"{empty}: the file is empty" in line for line in report.problems)
+    assert any(f"{text}: not an image" in line for line in report.problems)
+    assert "elsewhere/tiny.png: only 8 x 48 pixels (width x height)" in report.problems
+    assert len(report.problems) == 3
+
+
+def test_training_is_compared_with_what_was_opened(sysu, regdb, made):
+    problems = missing_in_training(open_benchmark(regdb, split=3))
+    assert "split 3: training visible images: 12 of 2,060, 2,048 missing" in problems
+    assert not any("test" in text or "split 1:" in text for text in problems)
+    (regdb / "idx" / "train_visible_7.txt").unlink()  # another split than the one trained on
+    assert missing_in_training(open_benchmark(regdb, split=3)) == problems
+    assert missing_in_training(open_benchmark(made)) == []
+    (made / "visir-synth.json").unlink()
+    assert "training identities: 3 of 395, 392 missing" in missing_in_training(
+        open_benchmark(sysu), "sysu"
+    )

@@ -1,18 +1,17 @@
 """ADCA's own parts against plain loops: aggregation, losses, schedule, camera means."""
 
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster.associate import Association, AssociationName, Side
+from visir.cluster.associate import ASSOCIATIONS, Association, Options, Side, associate
 from visir.cluster.memory import Memory
 from visir.core.types import Batch, Modality
 from visir.data.transforms import View
-from visir.methods.adca import PRESETS, Adca, associate
+from visir.methods.adca import PRESETS, Adca
 from visir.nets.features import Features
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -58,10 +57,27 @@ def test_every_association_can_be_chosen():
     vis, ir = unit(12, 4, 3), unit(12, 4, 4)
     sides = Side(vis, np.arange(12) // 4), Side(ir, np.arange(12) // 6)
     tables = {
-        name: associate(*sides, replace(CONFIG, association=name, vote_threshold=0.0)).vis_to_ir
-        for name in get_args(AssociationName)
+        name: associate(name, *sides, Options(vote_threshold=0.0)).vis_to_ir
+        for name in ASSOCIATIONS
     }
     assert len({table.tobytes() for table in tables.values()}) == len(tables)
+
+
+def test_the_settings_reach_the_association(method, monkeypatch):
+    seen = []
+
+    def noted(name, vis, ir, options):
+        seen.append((name, options))
+        return associate(name, vis, ir, options)
+
+    monkeypatch.setattr("visir.methods.adca.associate", noted)
+    method.config = replace(
+        CONFIG, association="unbalanced", vote_threshold=0.4, transport_temperature=0.2,
+        transport_slack=0.3,
+    )  # fmt: skip
+    method.plan(3)
+    expected = Options(vote_threshold=0.4, transport_temperature=0.2, transport_slack=0.3)
+    assert seen == [("unbalanced", expected)]
 
 
 def test_each_modality_is_compared_with_its_own_memory_and_updates_it_alone(method):

@@ -180,7 +180,7 @@ def test_with_a_closed_gate_the_second_pass_is_the_first(patterns):
     batch = method.data.batch(next(iter(method.plan(1).batches)), 0, 2, CPU)
     method.model.train()
     outputs = method.model(batch.images, batch.infrared)
-    again = method.net.embed_tokens(outputs.tokens, keep_statistics=True)
+    again = method.model.embed_tokens(outputs.tokens, keep_statistics=True)
     assert torch.allclose(again, outputs.embedding, atol=1e-5)
 
 

@@ -58,7 +58,7 @@ def test_everything_that_learns_gets_a_gradient_and_a_rate(module, known):
     silent = [w for g in optimizer.param_groups for w in g["params"] if w.grad is None]
     assert not silent
     base = getattr(method, "base", method)
-    assert {groups[id(w)] for w in base.top.parameters()} == {1.0}
+    assert {groups[id(w)] for w in base.classifier.parameters()} == {1.0}
 
 
 def test_batches_hold_both_modalities_of_the_same_people_under_the_methods_views(known):
@@ -142,7 +142,7 @@ def test_hct_adds_up_strips_and_the_whole(known):
     terms = method.loss(batch, Features(tokens.flatten(1), tokens))
     identity, single = 0.0, 0.0
     for strip in range(2):
-        log = method.top[strip](tokens[:, strip]).log_softmax(dim=1)
+        log = method.classifier[strip](tokens[:, strip]).log_softmax(dim=1)
         soft = torch.full_like(log, 0.1 / 4)
         soft[torch.arange(8), labels] += 0.9
         identity += -(soft * log).sum(dim=1).mean()
@@ -218,7 +218,7 @@ def test_states_come_back_whole(known):
             if torch.is_tensor(value) and value.is_floating_point():
                 value.add_(1)
         second.load_state(first.state())
-        tops = [getattr(method, "base", method).top for method in (first, second)]
+        tops = [getattr(method, "base", method).classifier for method in (first, second)]
         flat = [torch.nn.utils.parameters_to_vector(top.parameters()) for top in tops]
         assert torch.equal(*flat)
 
@@ -230,8 +230,8 @@ def test_states_come_back_whole(known):
         (mra, {"strips": 1}, "strips=1 is odd"),
         (mra, {"base": "agw", "strips": 4}, "strips=4 do not divide"),
         (agw, {"share_net": 4}, "no shared layer 2"),
-        (agw, {"people": 1}, "people=1 leaves nobody"),
-        (hct, {"people": 1}, "people=1 leaves nobody"),
+        (agw, {"people": 1}, "people=1: a batch needs at least two"),
+        (hct, {"people": 1}, "people=1: a batch needs at least two"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(module, settings, said, known):

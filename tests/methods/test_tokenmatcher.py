@@ -358,7 +358,7 @@ def test_the_baseline_has_neither_neighbours_nor_mates_nor_cameras(patterns):
 @pytest.mark.parametrize(("settings", "said"), [
     ({"class_tokens": 2}, "agreeing_tokens=4"),
     ({"camera_eps": (0.2, 0.3)}, "2 radii, the data 4 cameras"),
-    ({"stage_epochs": (0, 0)}, "trains nothing"),
+    ({"stage_epochs": (0, 0)}, "nothing is trained"),
     ({"camera_from": 1}, "camera_from=1, so none"),
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused(settings, said, patterns):

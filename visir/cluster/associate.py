@@ -1,14 +1,16 @@
-"""Which visible cluster and which infrared cluster are one person - if any is.
+"""Associations: which visible cluster and which infrared cluster show the same person, if any.
 
-Every association answers in the same form, `Association`: what share of a cluster's partner each
-cluster of the other modality is. A row of zeros is the answer "no partner". Images are compared
-block by block; only tables of clusters by clusters are ever held.
+Every association returns an `Association`, a weight matrix between visible and infrared clusters. A
+cluster may have no match: a row of zeros. Images are compared block by block; only matrices of
+clusters by clusters are held whole.
+
+A new one is a function `(vis, ir, options) -> Association` and one line in `ASSOCIATIONS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -17,44 +19,63 @@ from torch.nn import functional as F
 
 from visir.cluster.memory import prototypes
 from visir.cluster.neighbors import nearest, nearest_across
+from visir.core.bounds import OneOf
 from visir.core.types import FloatArray, IntArray
-
-AssociationName = Literal["count", "greedy", "ranking", "mutual", "balanced", "unbalanced"]
 
 _BLOCK = 4096  # visible images compared at once
 
 
 class Side(NamedTuple):
-    """The images of one modality: (N, D) unit features, (N,) pseudo-labels, -1 for outliers."""
+    """The images of one modality: (N, D) unit features; (N,) pseudo-labels, -1 for outliers."""
 
     features: Tensor
     labels: IntArray
 
     @property
     def clusters(self) -> int:
-        """How many there are."""
+        """Number of clusters."""
         return int(self.labels.max(initial=-1)) + 1
 
 
 class Association(NamedTuple):
-    """Partners of clusters across the modalities, in both directions.
+    """Weights between the clusters of both modalities, in both directions.
 
     Attributes:
-        vis_to_ir: (C_V, C_I), of every visible cluster the shares of the infrared ones in its
-            partner; a row sums to 1 at most, to 0 where there is no partner.
-        ir_to_vis: (C_I, C_V), the same of every infrared cluster.
+        vis_to_ir: (C_V, C_I), for every visible cluster the weights of the infrared clusters; a row
+            sums to at most 1, and to 0 if the cluster has no match.
+        ir_to_vis: (C_I, C_V), the same for every infrared cluster.
     """
 
     vis_to_ir: FloatArray
     ir_to_vis: FloatArray
 
     def infrared_partners(self) -> IntArray:
-        """(C_V,) likeliest infrared partner of every visible cluster, -1 for none."""
-        return _likeliest(self.vis_to_ir)
+        """(C_V,) matched infrared cluster of every visible cluster, -1 for none."""
+        return _heaviest(self.vis_to_ir)
 
 
-def _likeliest(shares: FloatArray) -> IntArray:
-    """The largest share of every row that gives away more than half, -1 elsewhere."""
+class Options(NamedTuple):
+    """Settings of the associations; each reads its own.
+
+    Attributes:
+        vote_threshold: minimum cosine of two images that vote for their clusters ("count").
+        sharers: clusters that may take the same partner ("greedy").
+        ranked: length of an image's ranked list ("ranking").
+        smoothing: visible images that agree on a label ("ranking").
+        transport_temperature: of similarities ("balanced", "unbalanced").
+        transport_slack: marginal penalty, in units of cosine ("unbalanced").
+    """
+
+    vote_threshold: float = 0.5
+    sharers: int = 2
+    ranked: int = 20
+    smoothing: int = 5
+    transport_temperature: float = 0.05
+    transport_slack: float = 0.1
+
+
+def _heaviest(shares: FloatArray) -> IntArray:
+    """The column of the largest weight in every row that sums to more than half, else -1."""
     if not shares.shape[1]:
         return np.full(len(shares), -1, np.int64)
     return np.where(shares.sum(axis=1) > 0.5, shares.argmax(axis=1), -1)
@@ -64,19 +85,19 @@ def count_priority(vis: Side, ir: Side, threshold: float = 0.5) -> Association:
     """Count-priority selection (ADCA, MM 2022, Sec. 3.3): one-to-one, by agreeing image pairs.
 
     Image pairs with a cosine of at least `threshold` vote for their pair of clusters; pairs of
-    clusters are accepted by falling votes while neither side is taken. Ties go to the lower
+    clusters are accepted by decreasing votes while neither cluster is matched. Ties go to the lower
     visible, then the lower infrared label.
     """
     votes = _votes(vis, ir, threshold)
     chosen, taken = np.zeros(votes.shape, bool), np.zeros(votes.shape[1], bool)
-    for a, b in _by_falling(votes, np.nonzero(votes)):
+    for a, b in _by_decreasing(votes, np.nonzero(votes)):
         if not chosen[a].any() and not taken[b]:
             chosen[a, b] = taken[b] = True
     return _one_to_one(chosen)
 
 
 def _votes(vis: Side, ir: Side, threshold: float) -> FloatArray:
-    """Image pairs of at least this cosine, counted by their pair of clusters."""
+    """Image pairs with at least this cosine, counted per pair of clusters."""
     votes = torch.zeros(vis.clusters, ir.clusters, device=vis.features.device)
     columns, target_ir = _clustered(ir)
     right_MD = ir.features[columns]
@@ -90,14 +111,14 @@ def _votes(vis: Side, ir: Side, threshold: float) -> FloatArray:
 
 
 def _clustered(side: Side) -> tuple[Tensor, Tensor]:
-    """Row numbers and labels of the images that are no outliers."""
+    """Row numbers and labels of the images that are not outliers."""
     rows = np.flatnonzero(side.labels >= 0)
     device = side.features.device
     return torch.from_numpy(rows).to(device), torch.from_numpy(side.labels[rows]).to(device)
 
 
-def _by_falling(values: FloatArray, pairs: tuple[IntArray, ...]) -> Iterator[tuple[int, int]]:
-    """Pairs (row, column) by falling value, ties by row, then column."""
+def _by_decreasing(values: FloatArray, pairs: tuple[IntArray, ...]) -> Iterator[tuple[int, int]]:
+    """Pairs (row, column) by decreasing value, ties by row, then column."""
     rows, columns = pairs
     order = np.argsort(-values[rows, columns], kind="stable")
     yield from zip(rows[order].tolist(), columns[order].tolist(), strict=True)
@@ -109,13 +130,13 @@ def _one_to_one(chosen: np.ndarray) -> Association:
 
 
 def similarity(vis: Side, ir: Side) -> FloatArray:
-    """(C_V, C_I) cosines of the clusters' prototypes."""
+    """(C_V, C_I) cosines between the prototypes of the clusters."""
     sim = prototypes(*vis) @ prototypes(*ir).T
     return np.asarray(sim.cpu(), np.float32)
 
 
 def mutual(vis: Side, ir: Side) -> Association:
-    """Pairs of clusters whose prototypes are each other's most similar; the others have nobody."""
+    """Match clusters whose prototypes are mutually most similar; the others have no match."""
     sim = similarity(vis, ir)
     if not sim.size:
         return _one_to_one(np.zeros(sim.shape, bool))
@@ -127,13 +148,13 @@ def mutual(vis: Side, ir: Side) -> Association:
 
 
 def greedy(vis: Side, ir: Side, sharers: int = 2) -> Association:
-    """Similarity-greedy matching (TokenMatcher, AAAI 2025): nobody is left without a partner.
+    """Similarity-greedy matching (TokenMatcher, AAAI 2025): every cluster gets a partner.
 
-    Pairs of clusters are accepted by falling similarity of their prototypes. Every cluster of the
-    modality that has more takes one partner; a partner is taken at most `sharers` times while any
-    other is free. Partners nobody took then look for their own best.
+    Pairs of clusters are accepted by decreasing similarity of their prototypes. Every cluster of
+    the modality with more clusters takes one partner; a partner is taken at most `sharers` times
+    while another one is free. Partners that were not taken then take the most similar cluster.
 
-    `ir_to_vis` names of several sharers the one accepted first.
+    For a partner with several sharers, the other direction holds the one accepted first.
     """
     sim = similarity(vis, ir)
     if not sim.size:
@@ -145,40 +166,41 @@ def greedy(vis: Side, ir: Side, sharers: int = 2) -> Association:
 
 
 def _limited(sim: FloatArray, sharers: int) -> tuple[FloatArray, FloatArray]:
-    """Shares of columns in rows (each takes one) and of rows in columns (the first that came)."""
+    """Weights of columns in rows (each takes one) and of rows in columns (the first accepted)."""
     forward, backward = np.zeros_like(sim), np.zeros_like(sim.T)
     left, right = np.zeros(len(sim), int), np.zeros(sim.shape[1], int)
     everyone = np.nonzero(np.ones(sim.shape, bool))
-    for a, b in _by_falling(sim, everyone):
+    for a, b in _by_decreasing(sim, everyone):
         if not left[a] and right[b] < sharers:
             backward[b, a] = right[b] == 0
             forward[a, b] = left[a] = 1
             right[b] += 1
-    forward[left == 0, sim[left == 0].argmax(axis=1)] = 1  # more rows than places
+    forward[left == 0, sim[left == 0].argmax(axis=1)] = 1  # more rows than the columns may take
     used = np.zeros(len(sim), bool)
-    for a, b in _by_falling(sim, everyone):
+    for a, b in _by_decreasing(sim, everyone):
         if not right[b] and not used[a]:
             backward[b, a] = right[b] = used[a] = 1
     return forward, backward
 
 
 def sharers(shares: np.ndarray, first: IntArray, from_first: bool) -> IntArray:
-    """Which cluster has the same partner (homogeneous fusion).
+    """The other cluster with the same partner, its mate (TokenMatcher, homogeneous fusion).
 
-    Only where exactly two share one, and one way only: from the one accepted first to the other, or
-    back.
+    Only if exactly two clusters share a partner, and in one direction: from the one accepted first
+    to the other, or back.
 
     Args:
-        shares: (C, P), one partner to each cluster.
+        shares: (C, P), the weights of a cluster's partner; a row of zeros has none.
         first: (P,) the cluster each partner accepted first.
-        from_first: the way.
+        from_first: the direction.
 
     Returns:
         (C,) the mate, -1 for none.
     """
-    partner = shares.argmax(axis=1)
+    partner = np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
     mates = np.full(len(shares), -1, np.int64)
-    for shared in np.flatnonzero(np.bincount(partner, minlength=shares.shape[1]) == 2):
+    taken = np.bincount(partner[partner >= 0], minlength=shares.shape[1])
+    for shared in np.flatnonzero(taken == 2):
         pair = np.flatnonzero(partner == shared)
         one, other = pair if pair[0] == first[shared] else pair[::-1]
         if from_first:
@@ -191,17 +213,17 @@ def sharers(shares: np.ndarray, first: IntArray, from_first: bool) -> IntArray:
 def transport(
     vis: Side, ir: Side, temperature: float = 0.05, slack: float | None = None, rounds: int = 200
 ) -> Association:
-    """Entropic optimal transport between the clusters, every one of them weighing the same.
+    """Entropic optimal transport between the clusters, all of equal mass.
 
-    Balanced (Cuturi, NeurIPS 2013), every cluster gives all it has away. Unbalanced (Chizat et
-    al., Math. Comp. 2018), what a cluster gives may fall short of its weight at a price, and it
-    does where nobody is similar: such a cluster has a small share of a partner, or none.
+    Balanced (Cuturi, NeurIPS 2013), all mass of every cluster is transported. Unbalanced (Chizat et
+    al., Math. Comp. 2018), missing mass is penalised instead: a cluster that is similar to no other
+    one transports little, so its row has a small sum.
 
     Args:
         vis: the visible images.
         ir: the infrared images.
-        temperature: of the similarities; small is near one-to-one.
-        slack: price of a marginal that is missed, in units of similarity; None for balanced.
+        temperature: of the similarities; a small one gives nearly one-to-one matches.
+        slack: marginal penalty, in units of cosine; None for balanced.
         rounds: Sinkhorn iterations.
     """
     sim = similarity(vis, ir).astype(np.float64)
@@ -219,7 +241,7 @@ def transport(
 
 
 def _shares(mass: np.ndarray) -> FloatArray:
-    """Rows scaled down to a sum of 1 where they exceed it."""
+    """Rows divided by their sum if it exceeds 1."""
     scaled: FloatArray = (mass / np.maximum(mass.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     return scaled
 
@@ -230,16 +252,16 @@ def collaborative_ranking(
 ) -> IntArray:  # fmt: skip
     """Infrared cluster of every visible image (SDCL, CVPR 2024, collaborative ranking association).
 
-    Two descriptors rank the infrared images. Of the labels the first one's list holds, the label
-    that occurs most often in the second one's list is taken (of equals the one ranked first); then
-    every image takes the commonest label among its nearest visible images.
+    Two embeddings rank the infrared images. Among the labels in the first one's list, the one that
+    occurs most often in the second one's list is chosen (on a tie the one ranked first); then every
+    image takes the most frequent label among its nearest visible images.
 
     Args:
-        vis_views: two (N, D) unit descriptors of the visible images.
+        vis_views: two (N, D) unit embeddings of the visible images.
         ir_views: the same of the infrared images, (M, D).
-        ir_labels: (M,) pseudo-labels, -1 for outliers; -1 is a label as good as others here.
+        ir_labels: (M,) pseudo-labels, -1 for outliers; -1 is treated like any other label.
         ranked: length of the lists.
-        smoothing: visible images that agree on a label, the image itself included.
+        smoothing: nearest visible images that vote on the label, the image itself included.
 
     Returns:
         (N,) infrared label of every visible image, -1 for none.
@@ -254,14 +276,14 @@ def collaborative_ranking(
     both = F.normalize(torch.cat(list(vis_views), dim=1), dim=1)
     around = own[nearest(both, smoothing)]
     votes = (around[:, :, None] == around[:, None, :]).sum(axis=2)
-    # Of labels as common as each other the lowest, as the largest of a histogram would be.
-    commonest = np.where(votes == votes.max(axis=1, keepdims=True), around, np.iinfo(np.int64).max)
-    lowest: IntArray = commonest.min(axis=1)
+    # On a tie the lowest label, as with the argmax of a histogram.
+    frequent = np.where(votes == votes.max(axis=1, keepdims=True), around, np.iinfo(np.int64).max)
+    lowest: IntArray = frequent.min(axis=1)
     return lowest
 
 
 def ranking(vis: Side, ir: Side, ranked: int = 20, smoothing: int = 5) -> Association:
-    """Collaborative ranking with a single descriptor: a vote of the nearest, smoothed."""
+    """Collaborative ranking with a single embedding: a smoothed vote of the nearest images."""
     across = collaborative_ranking(
         [vis.features] * 2, [ir.features] * 2, ir.labels, ranked, smoothing
     )
@@ -269,12 +291,12 @@ def ranking(vis: Side, ir: Side, ranked: int = 20, smoothing: int = 5) -> Associ
 
 
 def by_majority(own: IntArray, across: IntArray, clusters: int) -> Association:
-    """What labels of images across the modalities say of clusters: the share of each label.
+    """Cluster weights from labels of single images: how often each label occurs in a cluster.
 
     Args:
         own: (N,) cluster of each image within its modality, -1 for outliers.
         across: (N,) its cluster in the other modality, -1 for none.
-        clusters: of the other modality.
+        clusters: number of clusters in the other modality.
     """
     table = np.zeros((int(own.max(initial=-1)) + 1, clusters), np.float32)
     both = (own >= 0) & (across >= 0)
@@ -282,3 +304,30 @@ def by_majority(own: IntArray, across: IntArray, clusters: int) -> Association:
     forward = table / np.maximum(np.bincount(own[own >= 0], minlength=len(table)), 1)[:, None]
     backward = table.T / np.maximum(table.sum(axis=0), 1)[:, None]
     return Association(forward.astype(np.float32), backward.astype(np.float32))
+
+
+ASSOCIATIONS: dict[str, Callable[[Side, Side, Options], Association]] = {
+    "count": lambda vis, ir, options: count_priority(vis, ir, options.vote_threshold),
+    "greedy": lambda vis, ir, options: greedy(vis, ir, options.sharers),
+    "ranking": lambda vis, ir, options: ranking(vis, ir, options.ranked, options.smoothing),
+    "mutual": lambda vis, ir, options: mutual(vis, ir),
+    "balanced": lambda vis, ir, options: transport(vis, ir, options.transport_temperature),
+    "unbalanced": lambda vis, ir, options: transport(
+        vis, ir, options.transport_temperature, options.transport_slack
+    ),
+}
+"""Name -> function of the visible images, the infrared images and the options."""
+AssociationName = Annotated[str, OneOf(ASSOCIATIONS)]
+"""The type of a setting that chooses one."""
+
+
+def associate(name: str, vis: Side, ir: Side, options: Options) -> Association:
+    """Match the clusters of both modalities.
+
+    Args:
+        name: a key of `ASSOCIATIONS`.
+        vis: the visible images.
+        ir: the infrared images.
+        options: settings of the association.
+    """
+    return ASSOCIATIONS[name](vis, ir, options)

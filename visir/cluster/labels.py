@@ -21,11 +21,11 @@ def dbscan(graph: sparse.csr_array, min_samples: int = 4) -> IntArray:
     """DBSCAN (Ester et al., 1996) where `graph` stores exactly the pairs within eps.
 
     Clusters are the connected components of core points, numbered by their first core point; a
-    border point joins the lowest-numbered cluster it touches, as in scikit-learn.
+    border point joins the lowest-numbered cluster among its neighbours, as in scikit-learn.
 
     Args:
         graph: (N, N), symmetric, each row holding itself.
-        min_samples: neighbours, itself included, that make a core point.
+        min_samples: neighbours of a core point, itself included.
 
     Returns:
         (N,) labels from 0, -1 for outliers.
@@ -74,7 +74,7 @@ def infomap(graph: sparse.csr_array, min_samples: int = 4, seed: int = 0) -> Int
     if links.nnz:
         network.run()
     modules = network.get_modules() if links.nnz else {}
-    # An image without a link is no node, and a module of its own.
+    # An image without a link is not a node; it gets a module of its own.
     module = np.array([modules.get(i, -1 - i) for i in range(graph.shape[0])], np.int64)
     _, inverse, sizes = np.unique(module, return_inverse=True, return_counts=True)
     labels = np.full(len(module), -1, np.int64)
@@ -91,13 +91,12 @@ def pseudo_labels(
 
     Args:
         features_ND: (N, D) float32, L2-normalised.
-        eps: largest Jaccard distance of neighbours; for the other algorithms the largest that is
-            told from 1.
-        min_samples: neighbours that make a core point, itself included; for the other algorithms
-            also the fewest images of a cluster.
+        eps: maximum Jaccard distance of neighbours; other algorithms treat larger distances as 1.
+        min_samples: neighbours of a core point, itself included; for the other algorithms
+            also the minimum number of images of a cluster.
         k1: k-reciprocal neighbourhood size, itself included.
         k2: query-expansion size, itself included.
-        algorithm: what finds the clusters.
+        algorithm: the clustering algorithm.
 
     Raises:
         InputError: a feature is not finite or not of length 1, or a package is missing.

@@ -1,9 +1,9 @@
-"""Memories: rows that features are compared with, one a cluster or one an image."""
+"""Memories: rows that features are compared with, one per cluster or one per image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 import torch
 from torch import Tensor, distributed
@@ -15,19 +15,19 @@ Rule = Literal["momentum", "mean", "hard"]
 
 
 class Memory:
-    """Prototypes of clusters (Dai et al., ACCV 2022) or one row an image, outside autograd.
+    """Prototypes of clusters (Dai et al., ACCV 2022) or one row per image, outside autograd.
 
-    Losses of one step all read the rows as they stood before it; `update` is called once, after
-    the step. In a distributed run every rank blends in the samples of all ranks, in the order of
-    the ranks, so that all keep the same rows.
+    All losses of one step read the rows as they were before it; `update` is called once, after the
+    step. In a distributed run every rank uses the samples of all ranks, in the order of the ranks,
+    so that all keep the same rows.
 
     Args:
         rows_CD: (C, D) L2-normalised starting values.
         momentum: weight of the old value in an update.
         temperature: divisor of the cosines.
-        rule: what a batch does to a row: "momentum" blends every sample of its label in, one
-            after the other; "mean" blends in their mean, once; "hard" the one least like the row.
-        unit: normalise samples before they are blended in; raw ones weigh as much as they are long.
+        rule: how a batch changes a row: "momentum" blends in every sample of its label, one after
+            the other; "mean" their mean, once; "hard" the sample with the lowest cosine, once.
+        unit: normalise samples first; otherwise the weight of a sample grows with its norm.
     """
 
     def __init__(
@@ -54,27 +54,30 @@ class Memory:
 
     @torch.no_grad()
     def update(self, features_BD: Tensor, labels: Tensor) -> None:
-        """Blend a batch into the rows its labels name.
+        """Blend a batch into the rows of its labels.
 
         Args:
-            features_BD: (B, D), of any length.
+            features_BD: (B, D), of any norm.
             labels: (B,) row numbers.
         """
         features_BD, labels = _over_ranks(features_BD.detach().float(), labels)
         if self.unit:
             features_BD = F.normalize(features_BD, dim=1)
-        if self.rule == "momentum":
-            # Order matters only among samples of one label: blend the n-th of all labels together.
-            for turn in _turns(labels):
-                self._blend(features_BD[turn], labels[turn])
-        elif self.rule == "mean":
-            self._blend(*_means(features_BD, labels))
-        else:
-            likeness = (features_BD * self.rows_CD[labels]).sum(dim=1)
-            hardest_first = likeness.argsort(stable=True)
-            for turn in _turns(labels[hardest_first])[:1]:
-                rows = hardest_first[turn]
-                self._blend(features_BD[rows], labels[rows])
+        match self.rule:
+            case "momentum":
+                # Order matters only within a label: blend the n-th samples of all labels together.
+                for turn in _turns(labels):
+                    self._blend(features_BD[turn], labels[turn])
+            case "mean":
+                self._blend(*_means(features_BD, labels))
+            case "hard":
+                cosines = (features_BD * self.rows_CD[labels]).sum(dim=1)
+                hardest_first = cosines.argsort(stable=True)
+                for turn in _turns(labels[hardest_first])[:1]:
+                    rows = hardest_first[turn]
+                    self._blend(features_BD[rows], labels[rows])
+            case _:
+                assert_never(self.rule)
 
     def _blend(self, features_BD: Tensor, labels: Tensor) -> None:
         blended = self.momentum * self.rows_CD[labels] + (1 - self.momentum) * features_BD
@@ -104,10 +107,10 @@ def _over_ranks(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     count = torch.tensor([len(labels)], device=labels.device)
     counts = [torch.empty_like(count) for _ in range(distributed.get_world_size())]
     distributed.all_gather(counts, count)
-    most = int(torch.stack(counts).max())
+    longest = int(torch.stack(counts).max())
     gathered = []
     for own in (features_BD, labels):
-        padded = own.new_zeros(most, *own.shape[1:])
+        padded = own.new_zeros(longest, *own.shape[1:])
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in counts]
         distributed.all_gather(parts, padded)
@@ -116,7 +119,7 @@ def _over_ranks(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
-    """Mean feature of every cluster, L2-normalised: (C, D); outliers (-1) are passed over."""
+    """Mean feature of every cluster, L2-normalised: (C, D); outliers (-1) are ignored."""
     target = torch.from_numpy(labels).to(features_ND.device)
     kept = target >= 0
     sums = features_ND.new_zeros(int(labels.max(initial=-1)) + 1, features_ND.shape[1])
@@ -125,7 +128,7 @@ def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
 
 
 class Read(NamedTuple):
-    """Features compared with a memory: (B, D), of any length, and (B,) the rows to be like."""
+    """Features compared with a memory: (B, D), of any norm, and (B,) their target rows."""
 
     term: str
     weight: float
@@ -140,11 +143,11 @@ def loss_of(read: Read) -> Tensor:
 
 
 def released(reads: Sequence[Read]) -> list[Tensor]:
-    """The losses as the public scripts differentiate them, and their updates of the memories.
+    """The losses as the public scripts differentiate them; also updates the memories.
 
-    There every loss updates its memory in its backward pass, the last one first. All values come
-    from the memories as they stood; the gradient of each reads the rows as the losses behind it
-    have left them.
+    In these scripts every loss updates its memory in its backward pass, the last one first. All
+    values are computed from the memories before the step; the gradient of each loss reads the rows
+    as changed by the losses after it.
     """
     before = {id(read.memory): read.memory.rows_CD.clone() for read in reads}
     losses = []

@@ -134,7 +134,7 @@ def dump_commented(config: object) -> str:
     """
     comments: dict[str, str] = {}
     for kind in reversed(type(config).__mro__[:-1]):
-        owner = "" if kind is type(config) else f"{kind.__module__.split('.')[2]}: "
+        owner = "" if kind is type(config) else f"{_method_of(kind)}: "
         found = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
         comments |= {name: comment.replace("[", f"[{owner}") for name, comment in found}
     defaults = {
@@ -150,6 +150,12 @@ def dump_commented(config: object) -> str:
             notes.append(f"default {defaults[key]}")
         lines.append(f"{key}: {text.strip()}{'  # ' + '; '.join(notes) if notes else ''}\n")
     return "".join(lines)
+
+
+def _method_of(kind: type) -> str:
+    """Name of the method that a class of settings belongs to, from its module."""
+    parts = kind.__module__.split(".")
+    return parts[2] if parts[0] == "visir" else parts[-1]
 
 
 def _kinds(cls: type) -> dict[str, Kind]:

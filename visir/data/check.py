@@ -1,4 +1,4 @@
-"""What a data set's folder holds, what is missing from it, and which files are broken."""
+"""`visir check`: what a data set's folder holds, what is missing, and which files are broken."""
 
 from __future__ import annotations
 
@@ -8,71 +8,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
 from visir.core.run import quiet
 from visir.core.types import Benchmark, InputError, Modality, Record
-from visir.data import folder, regdb
+from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.images import image_tree, read_image
-from visir.data.index_files import identity_folders, read_ids
-from visir.data.protocols import published_counts
 from visir.data.registry import DATASETS, SYNTHETIC, layout_of, resolve
 
 TINY = 16
 """A side shorter than this many pixels is reported."""
-_SHOWN = 20
-"""As many files of one kind of problem are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The layout found, the summary to print, and one sentence for each problem."""
+    """The layout, the summary to print, and one sentence for each problem."""
 
     layout: str
     text: str
     problems: list[str]
 
 
-class _Facts(NamedTuple):
-    """What the published data set holds; images are (visible, infrared)."""
-
-    folders: Mapping[str, int]
-    train_images: tuple[int, int]
-    test_images: tuple[int, int]
-    train_ids: int
-    test_ids: int
-
-
-_FACTS = {
-    "sysu": _Facts(
-        {"cam1": 6289, "cam2": 7528, "cam3": 9812, "cam4": 8030, "cam5": 8224, "cam6": 5980},
-        (22258, 11909),
-        (6775, 3803),
-        395,
-        96,
-    ),
-    "regdb": _Facts({"Visible": 4120, "Thermal": 4120}, (2060, 2060), (2060, 2060), 206, 206),
-    "llcm": _Facts(
-        {"vis": 16946, "nir": 13975, "test_vis": 8680, "test_nir": 7166},
-        (16946, 13975),
-        (8680, 7166),
-        713,
-        351,
-    ),
-}
-
-
 def check(root: Path, layout: str | None = None, progress: bool = True) -> CheckReport:
-    """Count, compare with what is known of the data set, and decode every image.
+    """Count, compare with the published numbers, and decode every image.
 
-    The published data sets are held against their published counts, what `visir synth` made
-    against the counts it wrote down, a plain folder against nothing.
+    Every split is opened. The public data sets are compared with their published counts, a data set
+    made by `visir synth` with the counts it wrote down; for others there is nothing to compare.
+    Decoded are the images of all records and all others in the data set's folders.
 
     Args:
         root: the data set's folder.
-        layout: one of `DATASETS`; found out when None.
+        layout: a name of `DATASETS` or an address; detected if None.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -81,9 +49,10 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
     """
     root = resolve(root)
     layout = layout_of(root, layout)
-    benchmarks, problems = _open(root, layout)
-    images = _images(root, layout)
-    problems += _count_problems(root, layout, benchmarks, images)
+    data_set = DATASETS.find(layout)
+    benchmarks, problems = _open(root, data_set)
+    images = _images(root, data_set, benchmarks)
+    problems += _count_problems(root, data_set, benchmarks, images)
     problems += _file_problems(
         root, [path for paths in images.values() for path in paths], progress
     )
@@ -95,35 +64,67 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
 
 
 def missing(root: Path, layout: str | None = None) -> list[str]:
-    """The part of `check` that opens no image: what is absent or too much, a sentence each.
+    """The part of `check` that opens no image: what is missing or too much, a sentence each.
 
     Raises:
         InputError: as `check`.
     """
     root = resolve(root)
-    layout = layout_of(root, layout)
-    benchmarks, problems = _open(root, layout)
-    return [*problems, *_count_problems(root, layout, benchmarks, _images(root, layout))]
+    data_set = DATASETS.find(layout_of(root, layout))
+    benchmarks, problems = _open(root, data_set)
+    images = _images(root, data_set, benchmarks)
+    return [*problems, *_count_problems(root, data_set, benchmarks, images)]
 
 
-def _open(root: Path, layout: str) -> tuple[list[Benchmark], list[str]]:
+def missing_in_training(benchmark: Benchmark, layout: str | None = None) -> list[str]:
+    """What an opened data set lacks for training, a sentence each; reads no file again.
+
+    The training images and identities of a public data set are compared with the published numbers;
+    of a data set made by `visir synth` the images of its folders are counted.
+
+    Args:
+        benchmark: what is about to be trained on.
+        layout: as for `check`.
+    """
+    if _marker(benchmark.root):
+        return list(_marker_problems(benchmark.root))
+    facts = DATASETS.find(layout_of(benchmark.root, layout)).facts
+    return [] if facts is None else list(_compare_part(benchmark, facts, "training"))
+
+
+def _open(root: Path, data_set: DataSet) -> tuple[list[Benchmark], list[str]]:
     benchmarks, problems = [], []
-    for split in range(1, regdb.SPLITS + 1) if layout == "regdb" else [1]:
+    for split in range(1, (data_set.splits or 1) + 1):
         try:
-            benchmarks.append(DATASETS[layout](root, split))
+            benchmarks.append(data_set.open(root, split))
         except InputError as error:
             problems.append(str(error))
     return benchmarks, problems
 
 
-def _images(root: Path, layout: str) -> dict[str, list[Path]]:
-    if layout in _FACTS:
-        return {name: image_tree(root / name) for name in _FACTS[layout].folders}
-    try:
-        found = folder.modality_folders(root)
-    except InputError:
-        return {}
-    return {path.name: image_tree(path) for path in found.values()}
+def _images(
+    root: Path, data_set: DataSet, benchmarks: Sequence[Benchmark]
+) -> dict[str, list[Path]]:
+    """Images to decode by folder: those in the data set's folders, and those of all records."""
+    if data_set.facts is not None:
+        found = {name: image_tree(root / name) for name in data_set.facts.folders}
+    else:
+        found = {}
+        for path in image_tree(root):
+            found.setdefault(_folder_of(root, path), []).append(path)
+    known = {path for paths in found.values() for path in paths}
+    records = {record.path for one in benchmarks for record in (*one.train, *one.test)}
+    for path in sorted(records - known):
+        found.setdefault(_folder_of(root, path), []).append(path)
+    return found
+
+
+def _folder_of(root: Path, path: Path) -> str:
+    """The folder below the root that an image lies in; the image's own folder outside the root."""
+    if not path.is_relative_to(root):
+        return str(path.parent)
+    inside = path.relative_to(root).parts
+    return inside[0] if len(inside) > 1 else root.name
 
 
 def _marker(root: Path) -> dict[str, object]:
@@ -135,24 +136,33 @@ def _marker(root: Path) -> dict[str, object]:
 
 
 def _count_problems(
-    root: Path, layout: str, benchmarks: Sequence[Benchmark], images: Mapping[str, list[Path]]
+    root: Path,
+    data_set: DataSet,
+    benchmarks: Sequence[Benchmark],
+    images: Mapping[str, list[Path]],
 ) -> Iterator[str]:
-    marker = _marker(root)
-    counts = marker.get("counts")
-    if isinstance(counts, dict):
-        for name, expected in counts.items():
-            yield from _compare(name, len(image_tree(root / name)), expected)
-    elif not marker and layout in _FACTS:
-        facts = _FACTS[layout]
+    facts = data_set.facts
+    if _marker(root):
+        yield from _marker_problems(root)
+    elif facts is not None:
         for name, expected in facts.folders.items():
-            yield from _compare(name, len(images[name]), expected, _short_cells(root, layout, name))
+            yield from _compare(name, len(images[name]), expected, data_set.lacking(root, name))
         for benchmark in benchmarks:
-            yield from _compare_parts(benchmark, facts)
+            yield from _compare_part(benchmark, facts, "training")
+            yield from _compare_part(benchmark, facts, "test")
     for benchmark in benchmarks:
         if not benchmark.train:
             yield f"{_where(benchmark)}no training images"
-    if layout == "sysu" and benchmarks:
-        yield from _absent_identities(root, benchmarks[0])
+    if benchmarks:
+        yield from data_set.problems(root, benchmarks[0])
+
+
+def _marker_problems(root: Path) -> Iterator[str]:
+    """Compare the images of each folder with the counts that `visir synth` wrote down."""
+    counts = _marker(root).get("counts")
+    if isinstance(counts, dict):
+        for name, expected in counts.items():
+            yield from _compare(name, len(image_tree(root / name)), expected)
 
 
 def _compare(what: str, found: int, expected: int, detail: str = "") -> Iterator[str]:
@@ -162,63 +172,49 @@ def _compare(what: str, found: int, expected: int, detail: str = "") -> Iterator
         yield f"{what}: {found:,}, {found - expected:,} more than the expected {expected:,}"
 
 
-def _compare_parts(benchmark: Benchmark, facts: _Facts) -> Iterator[str]:
-    for part, records, images, identities in (
-        ("training", benchmark.train, facts.train_images, facts.train_ids),
-        ("test", benchmark.test, facts.test_images, facts.test_ids),
-    ):
-        where = f"{_where(benchmark)}{part}"
-        for modality, expected in zip(Modality, images, strict=True):
-            found = sum(record.modality is modality for record in records)
-            yield from _compare(f"{where} {modality.value} images", found, expected)
-        yield from _compare(f"{where} identities", len(_pids(records)), identities)
-
-
-def _short_cells(root: Path, layout: str, camera: str) -> str:
-    """Which identities of a SYSU-MM01 camera lack images, as the end of a sentence."""
-    if layout != "sysu":
-        return ""
-    found = {pid: len(image_tree(path)) for pid, path in identity_folders(root / camera)}
-    short = [
-        f"{pid} ({found.get(pid, 0)} of {n})"
-        for (pid, cam), n in published_counts().items()
-        if f"cam{cam}" == camera and found.get(pid, 0) < n
-    ]
-    return f" (identities {_shorten(short)})" if short else ""
-
-
-def _absent_identities(root: Path, benchmark: Benchmark) -> Iterator[str]:
-    seen = _pids(benchmark.train) | _pids(benchmark.test)
-    for part in ("train", "val", "test"):
-        path = root / "exp" / f"{part}_id.txt"
-        if absent := sorted(read_ids(path) - seen):
-            yield f"{path}: no image in any camera of {_shorten([str(pid) for pid in absent])}"
+def _compare_part(
+    benchmark: Benchmark, facts: Facts, part: Literal["training", "test"]
+) -> Iterator[str]:
+    if part == "training":
+        records, images, identities = benchmark.train, facts.train_images, facts.train_ids
+    else:
+        records, images, identities = benchmark.test, facts.test_images, facts.test_ids
+    where = f"{_where(benchmark)}{part}"
+    for modality, expected in zip(Modality, images, strict=True):
+        found = sum(record.modality is modality for record in records)
+        yield from _compare(f"{where} {modality.value} images", found, expected)
+    yield from _compare(f"{where} identities", len(_pids(records)), identities)
 
 
 def _file_problems(root: Path, paths: Sequence[Path], progress: bool) -> Iterator[str]:
     with ThreadPoolExecutor() as pool:
-        looks = list(
-            tqdm(
-                pool.map(_look, paths), "reading", len(paths), unit="image", disable=quiet(progress)
-            )
-        )
-    yield from _capped([look.problem for look in looks if look.problem], "unreadable images")
+        work = pool.map(_read, paths)
+        found = list(tqdm(work, "reading", len(paths), unit="image", disable=quiet(progress)))
+    yield from _capped([one.problem for one in found if one.problem], "unreadable images")
+    readable = [
+        (_short_name(root, path), one)
+        for path, one in zip(paths, found, strict=True)
+        if not one.problem
+    ]
     same: dict[str, list[str]] = {}
-    for path, look in zip(paths, looks, strict=True):
-        if not look.problem:
-            same.setdefault(look.digest, []).append(str(path.relative_to(root)))
+    for name, one in readable:
+        same.setdefault(one.digest, []).append(name)
     copies = [f"{' and '.join(group)}: the same file" for group in same.values() if len(group) > 1]
     yield from _capped(copies, "duplicated images")
     tiny = [
-        f"{path.relative_to(root)}: only {look.width} x {look.height} pixels (width x height)"
-        for path, look in zip(paths, looks, strict=True)
-        if not look.problem and min(look.width, look.height) < TINY
+        f"{name}: only {one.width} x {one.height} pixels (width x height)"
+        for name, one in readable
+        if min(one.width, one.height) < TINY
     ]
     yield from _capped(tiny, "tiny images")
 
 
-class _Look(NamedTuple):
-    """One image decoded: its sides in pixels and the hash of its bytes, or what is wrong."""
+def _short_name(root: Path, path: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+class _Image(NamedTuple):
+    """A decoded image: its sides in pixels and the hash of its bytes; or what is wrong with it."""
 
     width: int
     height: int
@@ -226,23 +222,18 @@ class _Look(NamedTuple):
     problem: str
 
 
-def _look(path: Path) -> _Look:
+def _read(path: Path) -> _Image:
     try:
         image = read_image(path)
     except InputError as error:
-        return _Look(0, 0, "", str(error))
-    return _Look(*image.size, hashlib.sha256(path.read_bytes()).hexdigest(), "")
+        return _Image(0, 0, "", str(error))
+    return _Image(*image.size, hashlib.sha256(path.read_bytes()).hexdigest(), "")
 
 
 def _capped(problems: list[str], kind: str) -> list[str]:
-    if len(problems) <= _SHOWN:
+    if len(problems) <= SHOWN:
         return problems
-    return [*problems[:_SHOWN], f"{len(problems) - _SHOWN:,} more {kind}"]
-
-
-def _shorten(words: Sequence[str]) -> str:
-    more = f" and {len(words) - _SHOWN:,} more" if len(words) > _SHOWN else ""
-    return ", ".join(words[:_SHOWN]) + more
+    return [*problems[:SHOWN], f"{len(problems) - SHOWN:,} more {kind}"]
 
 
 def _table(benchmark: Benchmark) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.data.contract import DataSet
 from visir.data.images import image_tree
 from visir.data.protocols import two_directions
 
@@ -151,3 +152,15 @@ def _label(where: str, row: dict[str, str]) -> tuple[str, _Label]:
     if "split" in row and split not in ("train", "test"):
         raise InputError(f"{where} has split {split!r}; write train or test")
     return row["path"].strip(), _Label(int(pid), "train" in split, "test" in split)
+
+
+def _has_modality_folder(root: Path) -> bool:
+    names = {path.name.lower() for path in root.iterdir()}
+    return bool(names.intersection(DATASET.marks))
+
+
+DATASET = DataSet(
+    load,
+    marks=tuple(name for names in FOLDER_NAMES.values() for name in names),
+    recognises=_has_modality_folder,
+)

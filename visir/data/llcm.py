@@ -1,8 +1,8 @@
 """LLCM: training lists `idx/train_{vis,nir}.txt`, test folders `test_{vis,nir}/cam<k>/<identity>/`.
 
 Nine visible cameras, eight near-infrared ones (there is no near-infrared camera 3). A gallery
-image of the query's own identity in the query's own camera is passed over (Zhang and Wang, CVPR
-2023, evaluation protocol); the gallery is one image per identity and camera, drawn ten times.
+image of the query's own identity in the query's own camera is ignored (Zhang and Wang, CVPR 2023,
+evaluation protocol); the gallery is one image per identity and camera, drawn ten times.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from visir.core.types import Benchmark, Exclusion, InputError, IntArray, Modality, Record
+from visir.data.contract import DataSet, Facts
 from visir.data.images import image_files
 from visir.data.index_files import identity_folders, read_ids, read_list
 from visir.data.protocols import TRIALS, Rows, seeded_gallery, two_directions
@@ -81,3 +82,16 @@ def _test(root: Path, modality: Modality, ids: set[int]) -> list[Record]:
 def _draws(test: tuple[Record, ...], gallery: IntArray) -> list[IntArray]:
     rows = Rows(test, gallery.tolist())
     return [rows.of(seeded_gallery(rows.counts, CAMS, trial, shots=1)) for trial in range(TRIALS)]
+
+
+DATASET = DataSet(
+    load,
+    marks=("idx/train_vis.txt", "idx/train_nir.txt", "test_vis/cam1", "test_nir/cam1"),
+    facts=Facts(
+        folders={"vis": 16946, "nir": 13975, "test_vis": 8680, "test_nir": 7166},
+        train_images=(16946, 13975),
+        test_images=(8680, 7166),
+        train_ids=713,
+        test_ids=351,
+    ),
+)

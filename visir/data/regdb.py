@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.data.contract import DataSet, Facts
 from visir.data.index_files import read_list
 from visir.data.protocols import two_directions
 
@@ -52,3 +53,17 @@ def split_records(root: Path, part: str, split: int) -> tuple[Record, ...]:
 def list_path(root: Path, part: str, modality: Modality, split: int) -> Path:
     """Where the list of one side (`part`: train or test) and modality of a split lies."""
     return root / "idx" / f"{part}_{_WORDS[modality]}_{split}.txt"
+
+
+DATASET = DataSet(
+    load,
+    marks=("idx/train_visible_1.txt", "idx/train_thermal_1.txt", "Thermal/1"),
+    splits=SPLITS,
+    facts=Facts(
+        folders={"Visible": 4120, "Thermal": 4120},
+        train_images=(2060, 2060),
+        test_images=(2060, 2060),
+        train_ids=206,
+        test_ids=206,
+    ),
+)

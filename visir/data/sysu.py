@@ -6,7 +6,7 @@ camera-3 query is never compared with camera-2 images (Wu et al., ICCV 2017, eva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from visir.core.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
-from visir.data.images import image_files
+from visir.data.contract import DataSet, Facts, shorten
+from visir.data.images import image_files, image_tree
 from visir.data.index_files import identity_folders, read_ids
 from visir.data.protocols import (
     MULTI_SHOTS,
@@ -23,6 +24,7 @@ from visir.data.protocols import (
     Rows,
     official_counts,
     official_gallery,
+    published_counts,
     require_shared_identity,
     seeded_gallery,
 )
@@ -108,3 +110,45 @@ def _protocols(root: Path, test: tuple[Record, ...]) -> dict[str, Protocol]:
             modes.items(), _SHOTS.items(), samplings.items()
         )
     }
+
+
+def _absent_identities(root: Path, benchmark: Benchmark) -> Iterator[str]:
+    """Listed identities without any image."""
+    seen = {record.pid for record in (*benchmark.train, *benchmark.test)}
+    for part in ("train", "val", "test"):
+        path = root / "exp" / f"{part}_id.txt"
+        if absent := sorted(read_ids(path) - seen):
+            yield f"{path}: no image in any camera of {shorten([str(pid) for pid in absent])}"
+
+
+def _short_identities(root: Path, camera: str) -> str:
+    """Which identities of a camera have fewer images than published, as the end of a sentence."""
+    found = {pid: len(image_tree(path)) for pid, path in identity_folders(root / camera)}
+    short = [
+        f"{pid} ({found.get(pid, 0)} of {n})"
+        for (pid, cam), n in published_counts().items()
+        if f"cam{cam}" == camera and found.get(pid, 0) < n
+    ]
+    return f" (identities {shorten(short)})" if short else ""
+
+
+DATASET = DataSet(
+    load,
+    marks=("exp", "cam1", "cam3"),
+    facts=Facts(
+        folders={
+            "cam1": 6289,
+            "cam2": 7528,
+            "cam3": 9812,
+            "cam4": 8030,
+            "cam5": 8224,
+            "cam6": 5980,
+        },
+        train_images=(22258, 11909),
+        test_images=(6775, 3803),
+        train_ids=395,
+        test_ids=96,
+    ),
+    lacking=_short_identities,
+    problems=_absent_identities,
+)

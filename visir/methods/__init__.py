@@ -1,29 +1,40 @@
-"""The methods, by the name the command line knows them by."""
+"""The methods, by the name the command line knows them by.
+
+A method outside this project is named by its address, `package.module:Class`, or by the name under
+which its package announces it in the entry point group `visir.methods`.
+"""
 
 from __future__ import annotations
 
-from visir.methods.adca import Adca
-from visir.methods.agw import Agw
-from visir.methods.caj import Caj
-from visir.methods.cmag.method import Cmag
-from visir.methods.contract import Method
-from visir.methods.dino import Dino
-from visir.methods.hct import Hct
-from visir.methods.mra.method import Mra
-from visir.methods.sdcl import Sdcl
-from visir.methods.simclr import SimCLR
-from visir.methods.tokenmatcher import TokenMatcher, VitBaseline
+from typing import TYPE_CHECKING
 
-METHODS: dict[str, type[Method]] = {
-    "adca": Adca,
-    "agw": Agw,
-    "caj": Caj,
-    "cmag": Cmag,
-    "dino": Dino,
-    "hct": Hct,
-    "mra": Mra,
-    "sdcl": Sdcl,
-    "simclr": SimCLR,
-    "tokenmatcher": TokenMatcher,
-    "vit-baseline": VitBaseline,
-}
+from visir.core.registry import Registry
+
+if TYPE_CHECKING:
+    from visir.methods.contract import Method
+
+
+def _checked(found: object, name: str) -> type[Method]:
+    from visir.methods.contract import require_method
+
+    return require_method(found, name)
+
+
+METHODS: Registry[type[Method]] = Registry(
+    kind="method",
+    group="visir.methods",
+    entries={
+        "adca": "visir.methods.adca:Adca",
+        "agw": "visir.methods.agw:Agw",
+        "caj": "visir.methods.caj:Caj",
+        "cmag": "visir.methods.cmag.method:Cmag",
+        "dino": "visir.methods.dino:Dino",
+        "hct": "visir.methods.hct:Hct",
+        "mra": "visir.methods.mra.method:Mra",
+        "sdcl": "visir.methods.sdcl:Sdcl",
+        "simclr": "visir.methods.simclr:SimCLR",
+        "tokenmatcher": "visir.methods.tokenmatcher.method:TokenMatcher",
+        "vit-baseline": "visir.methods.tokenmatcher.method:VitBaseline",
+    },
+    check=_checked,
+)

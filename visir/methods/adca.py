@@ -1,11 +1,11 @@
 """ADCA: augmented dual-contrastive aggregation (Yang, Ye, Chen, Wu; ACM MM 2022).
 
-Learning visible-infrared re-identification without labels. Stage 1 (dual contrastive learning)
-clusters each modality by itself and pulls images to their cluster's prototype; visible images
-enter twice, once as they are and once with a channel exchanged, which brings them towards
-infrared. Stage 2 (cross-modality memory aggregation) lets pairs of similar images vote for pairs
-of clusters, takes them one-to-one by falling votes, and fills the visible prototype of a pair with
-the infrared one, so that both modalities are drawn to one point.
+Visible-infrared re-identification without labels. Stage 1 (dual contrastive learning) clusters each
+modality separately and pulls images towards their cluster's prototype. Visible images are used
+twice, unchanged and with one channel in place of all three, which makes them more like infrared
+ones. In stage 2 (cross-modality memory aggregation) pairs of similar images vote for pairs of
+clusters; these are matched one-to-one by decreasing votes, and the infrared prototype of a pair is
+mixed into the visible one, so that both modalities are pulled towards the same point.
 
 | paper | function |
 |---|---|
@@ -17,40 +17,32 @@ the infrared one, so that both modalities are drawn to one point.
 | memory aggregation, Sec. 3.3 | `Adca._aggregate` |
 
 Deviations: stage 2 starts from stage 1's last epoch (script: its best epoch on the test
-identities); descriptors are normalised before and after the average over the mirror image (script:
-not); all losses of a step read the memories as they stood before it (script: the second reads what
-the first has changed); a group of a batch whose cluster has just enough other images draws them
-without repetition (script: with). Ours, and off in the published presets: the ViT (`network`),
-`center_cameras`, `adapt`, and every `association` but "count". With a ViT, positions and weights
-start as `visir.nets.vit` says unless a pre-trained file is given.
+identities); embeddings are normalised before and after averaging over the mirror image (script:
+not); all losses of a step read the memories as they were before it (script: the second loss reads
+what the first has changed); if a cluster has just enough other images for its group in a batch,
+they are drawn without repetition (script: with). Ours, and off in the published presets: the ViT
+(`network`), `center_cameras`, `adapt`, and every `association` but "count". A ViT starts as
+`visir.nets.vit` says unless a pre-trained file is given.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from visir.cluster.associate import (
-    Association,
-    AssociationName,
-    Side,
-    count_priority,
-    greedy,
-    mutual,
-    ranking,
-    transport,
-)
+from visir.cluster.adapt import Adapt
+from visir.cluster.associate import Association, AssociationName, Options, Side, associate
 from visir.cluster.cameras import centred
-from visir.cluster.health import Adapt
 from visir.cluster.labels import Algorithm, pseudo_labels
 from visir.cluster.memory import Memory, Rule, prototypes
+from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan, StageStart
 from visir.nets.build import Features, NetworkName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -62,32 +54,32 @@ class Config:
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels [paper]
     network: NetworkName = "resnet50"  # [paper]; "micro", "small" and "base" are ViTs, ours
-    drop_path: float = 0.0  # ours; a ResNet has none
-    stage_epochs: tuple[int, int] = (50, 50)  # [paper]
-    stage_start: Literal["last", "test-best"] = "last"  # epoch stage 2 begins with [script: test]
-    iterations: int = 200  # batches an epoch [script]
-    visible_clusters: int = 8  # in a batch, of `instances` images, two views each [script]
-    infrared_clusters: int = 16  # [script]
-    instances: int = 16  # images of a cluster in a batch [paper]
-    algorithm: Algorithm = "dbscan"  # what makes clusters of distances [paper]
-    eps: float = 0.6  # DBSCAN radius, Jaccard distance [paper]
-    adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
+    drop_path: Share = 0.0  # ours; a ResNet has none
+    stage_epochs: tuple[CountFrom0, CountFrom0] = (50, 50)  # [paper]
+    stage_start: StageStart = "last"  # epoch that stage 2 continues from [script: test-best]
+    iterations: int = 200  # batches per epoch [script]
+    visible_clusters: int = 8  # per batch, with two views of each image [script]
+    infrared_clusters: int = 16  # per batch [script]
+    instances: int = 16  # images of each cluster in a batch [paper]
+    algorithm: Algorithm = "dbscan"  # clustering of the distances [paper]
+    eps: PositiveShare = 0.6  # DBSCAN radius, Jaccard distance [paper]
+    adapt: Adapt = "nothing"  # ours: what is changed if clustering fails
     min_samples: int = 4  # neighbours of a core point [paper]
     k1: int = 30  # k-reciprocal neighbourhood [script]
     k2: int = 6  # query expansion [script]
-    temperature: float = 0.05  # [paper]
-    momentum: float = 0.1  # weight of the old prototype [script]
+    temperature: Positive = 0.05  # [paper]
+    momentum: Share = 0.1  # weight of the old prototype [script]
     memory: Rule = "momentum"  # how a batch changes a prototype [script]
     association: AssociationName = "count"  # of visible and infrared clusters [paper]
-    vote_threshold: float = 0.5  # least cosine of a voting pair [script]
-    transport_temperature: float = 0.05  # of similarities, in optimal transport; ours
-    transport_slack: float = 0.1  # price of giving less than all, in cosine; ours
-    aggregation: float = 0.9  # share of the infrared prototype in a pair's visible one [script]
-    lr: float = 3.5e-4  # Adam [paper]
+    vote_threshold: float = 0.5  # minimum cosine of two images that vote [script]
+    transport_temperature: Positive = 0.05  # of similarities in optimal transport; ours
+    transport_slack: Positive = 0.1  # marginal penalty, in cosine; ours
+    aggregation: Share = 0.9  # weight of the infrared prototype in a pair [script]
+    lr: Positive = 3.5e-4  # Adam [paper]
     weight_decay: float = 5e-4  # [script]
-    lr_step: int = 20  # epochs between divisions of the rate by ten, per stage [paper]
-    pad: int = 10  # border before the random crop, pixels [script]
-    center_cameras: bool = False  # ours: cluster and pair features less their camera's mean
+    lr_step: int = 20  # epochs after which the rate falls to a tenth, per stage [paper]
+    pad: CountFrom0 = 10  # border before the random crop, pixels [script]
+    center_cameras: bool = False  # ours: subtract each camera's mean before clustering
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -112,28 +104,43 @@ PRESETS = {
         center_cameras=True,
     ),
 }
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    size=(32, 16),
+    stage_epochs=(2, 2),
+    iterations=2,
+    visible_clusters=2,
+    infrared_clusters=2,
+    instances=2,
+    eps=0.7,
+    min_samples=2,
+    k1=4,
+    k2=2,
+    precision="fp32",
+)
 
 
-class Adca:
-    """Two stages over one network; memories are made anew at every epoch."""
+class Adca(Method):
+    """Two stages over one network; the memories are rebuilt in every epoch."""
 
     presets: ClassVar[dict[str, Config]] = PRESETS
+    config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.epochs = sum(config.stage_epochs)
-        self.stage_starts = (config.stage_epochs[0],)
+        self.stage_starts, self.stage_start = (config.stage_epochs[0],), config.stage_start
         self.model = build(config.network, config.size, drop_path=config.drop_path).to(device)
         self.memories: dict[Modality, Memory] = {}
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Adam over all weights that learn."""
+        """Adam over all trainable weights."""
         return torch.optim.Adam(
             self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
         )
 
     def plan(self, epoch: int) -> Plan:
-        """Embed, cluster, build the memories; in stage 2 associate the clusters too."""
+        """Embed, cluster and build the memories; in stage 2 match the clusters too."""
         config = self.config
         second = epoch >= config.stage_epochs[0]
         in_stage = epoch - config.stage_epochs[0] if second else epoch
@@ -154,7 +161,14 @@ class Adca:
         partners = None
         if second:
             association = associate(
-                Side(compared[VIS], labels[VIS]), Side(compared[IR], labels[IR]), config
+                config.association,
+                Side(compared[VIS], labels[VIS]),
+                Side(compared[IR], labels[IR]),
+                Options(
+                    vote_threshold=config.vote_threshold,
+                    transport_temperature=config.transport_temperature,
+                    transport_slack=config.transport_slack,
+                ),
             )
             self._aggregate(association)
             partners = association.infrared_partners()
@@ -179,7 +193,7 @@ class Adca:
         )
 
     def _compared(self, modality: Modality, features: Tensor) -> Tensor:
-        """What clusters and pairs are found on."""
+        """The features that are clustered and matched."""
         if not self.config.center_cameras:
             return features
         return centred(features, self.data.cams[self.data.rows(modality)])
@@ -191,13 +205,13 @@ class Adca:
         )
 
     def _aggregate(self, association: Association) -> None:
-        """Mix infrared prototypes into visible partners' ones; not normalised, as published."""
+        """Mix infrared prototypes into matched visible ones; not normalised, as published."""
         shares = self.config.aggregation * torch.from_numpy(association.vis_to_ir).to(self.device)
         own, other = self.memories[VIS].rows_CD, self.memories[IR].rows_CD
         self.memories[VIS].rows_CD = (1 - shares.sum(dim=1, keepdim=True)) * own + shares @ other
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Each modality against its own memory (Eq. 2-3); both views of visible images count."""
+        """Each modality against its own memory (Eq. 2-3), with both views of visible images."""
         return {
             modality.value: memory.loss(
                 outputs.embedding[batch.of(modality)], batch.labels[batch.of(modality)]
@@ -212,26 +226,8 @@ class Adca:
             memory.update(outputs.embedding[mask], batch.labels[mask])
 
     def state(self) -> dict[str, Any]:
-        """Nothing: memories are rebuilt from the model at every epoch."""
+        """Empty: the memories are rebuilt from the model in every epoch."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
-
-
-def associate(vis: Side, ir: Side, config: Config) -> Association:
-    """Partners of the clusters, in the way the settings name."""
-    temperature = config.transport_temperature
-    match config.association:
-        case "count":
-            return count_priority(vis, ir, config.vote_threshold)
-        case "greedy":
-            return greedy(vis, ir)
-        case "mutual":
-            return mutual(vis, ir)
-        case "ranking":
-            return ranking(vis, ir)
-        case "balanced":
-            return transport(vis, ir, temperature)
-        case _:
-            return transport(vis, ir, temperature, config.transport_slack)
+        """Nothing to restore."""

@@ -1,8 +1,8 @@
 """AGW: attention, generalised mean, weighted triplets (Ye et al., TPAMI 2021), with labels.
 
 Deep learning for person re-identification: a survey and outlook. A two-stream ResNet-50 with
-non-local attention; the pooled descriptor learns a weighted regularised triplet loss, and behind a
-batch-norm bottleneck the identities.
+non-local attention: a weighted regularised triplet loss on the pooled features, and an identity
+loss behind a batch-norm bottleneck.
 
 | paper | function |
 |---|---|
@@ -11,22 +11,23 @@ batch-norm bottleneck the identities.
 | weighted regularised triplet loss | `visir.methods.losses.weighted_triplet` |
 | identity loss | `Agw.loss` |
 
-Deviations: the softmax of the triplets is shifted by its own largest distance (script: for other
-identities not at all, so that far features give no gradient); only what is used of the three
-trunks is kept; the last epoch is the result (script: the best one on the test identities). The
-non-local blocks are one channel wide, as the public script makes them; `non_local=intended`
-gives them half the channels.
+Deviations: the softmax of the triplets is shifted by its largest distance (script: not for other
+identities, so that distant features get no gradient); of the script's three backbones only the
+parts in use are kept; the last epoch is the result (script: the best one on the test identities).
+The non-local blocks are one channel wide, as in the public script; `non_local=intended` gives them
+half the channels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.bounds import CountFrom0
 from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
 from visir.methods import labelled
@@ -41,28 +42,30 @@ Triplets = Literal["weighted", "hard", "squared"]
 class Config(labelled.Config):
     """Defaults are the public script's for SYSU-MM01 unless marked otherwise."""
 
-    share_net: int = 1  # of the stem and the layers, how many are each modality's own [script]
-    non_local: Width = "published"  # width of the attention: 1 [script], or half [intended], or off
-    triplets: Triplets = "weighted"  # [paper]; "hard" is its baseline's, "squared" CAJ's
+    share_net: CountFrom0 = 1  # how many of stem and layers each modality has for itself [script]
+    non_local: Width = (
+        "published"  # width of the attention: 1 [script], half ("intended"), or "off"
+    )
+    triplets: Triplets = "weighted"  # [paper]; "hard" is its baseline, "squared" is CAJ
     margin: float = 0.3  # of hard triplets [script]
-    sharpness: float = 1.0  # alpha of squared ones, within the softmax [CAJ's script]
-    scale: float = 1.0  # gamma of squared ones, of the gap [CAJ's script]
+    sharpness: float = 1.0  # alpha of "squared", within the softmax [CAJ: script]
+    scale: float = 1.0  # gamma of "squared", of the difference [CAJ: script]
 
 
 PRESETS = {
     "sysu": Config(),
     "regdb": Config(),
     "tiny": Config(**labelled.TINY, non_local="intended"),
+    "smoke": Config(**labelled.SMOKE, non_local="intended"),
 }
 
 
 class Agw(labelled.Learner):
-    """Identities and weighted triplets on one pooled descriptor.
+    """Identity loss and weighted triplets on one pooled embedding."""
 
-    Its head is the bottleneck, its top the classifier.
-    """
-
-    presets: ClassVar[dict[str, Config]] = PRESETS
+    presets: ClassVar[dict[str, Any]] = PRESETS
+    config: Config
+    classifier: nn.ModuleDict
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         labelled.require_sound(config)
@@ -71,22 +74,22 @@ class Agw(labelled.Learner):
         self.model = TwoStream(config.network, config.share_net, config.non_local, config.power).to(
             device
         )
-        self.trunk = nn.ModuleList(
+        self.backbone = nn.ModuleList(
             part for name, part in self.model.named_children() if name != "bottleneck"
         )
-        self.head = self.model.bottleneck
-        self.top = nn.ModuleDict(
+        self.bottleneck = self.model.bottleneck
+        self.classifier = nn.ModuleDict(
             {"classifier": labelled.classifier(self.model.embedding_dim, data, bias=False)}
         ).to(device)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Identities behind the bottleneck, triplets before it."""
+        """Identity loss behind the bottleneck, triplets before it."""
         identity = F.cross_entropy(self.logits(outputs), batch.labels)
         return {"identity": identity, "triplets": self._triplets(outputs, batch.labels)}
 
     def logits(self, outputs: Features) -> Tensor:
         """(B, identities)."""
-        found: Tensor = self.top["classifier"](outputs.embedding)
+        found: Tensor = self.classifier["classifier"](outputs.embedding)
         return found
 
     def _triplets(self, outputs: Features, labels: Tensor) -> Tensor:

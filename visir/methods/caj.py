@@ -1,9 +1,10 @@
 """CAJ: channel-augmented joint learning (Ye, Ruan, Du, Shou; ICCV 2021), and its successor CAJ+.
 
-AGW's network and batches, but a visible image also comes with one of its channels in place of all
-three, infrared ones likewise or in grey, and boxes of all of them are erased: colours are no
-longer worth learning. The triplet loss counts the gap between own and other identities squared.
-CAJ+ (Ye, Wu, Chen, Shen; TPAMI 2023) lets the views of an image agree on their predictions.
+AGW's network and batches with other views: a visible image also comes with one of its channels in
+place of all three, an infrared one likewise or in grey, and boxes are erased in all views, so that
+colours help less. The triplet loss uses the squared difference between the distances to the same
+and to other identities. CAJ+ (Ye, Wu, Chen, Shen; TPAMI 2023) makes the views of an image agree on
+their predictions.
 
 | paper | function |
 |---|---|
@@ -14,9 +15,9 @@ CAJ+ (Ye, Wu, Chen, Shen; TPAMI 2023) lets the views of an image agree on their 
 
 Deviations: boxes are erased after channels are copied (script: before; see
 `visir.data.transforms`); the last epoch is the result (script: the best one on the test
-identities); the test compares what lies behind the bottleneck (script: its mean with what lies
-before it). The presets of CAJ+ are named plus; its training for RegDB kept the first paper's views
-[script].
+identities); the test compares the embedding behind the bottleneck (script: its mean with the
+features before it). The presets of CAJ+ are named "-plus"; its training for RegDB kept the views of
+the first paper [script].
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.bounds import Positive, Share
 from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
 from visir.data.transforms import Augmentation, View
@@ -44,12 +46,12 @@ class Config(agw.Config):
 
     epochs: int = 100  # [script]
     triplets: agw.Triplets = "squared"  # [paper]
-    erasing: tuple[float, float] = (0.5, 0.5)  # chance, visible and infrared [script]
-    gray: float = 0.5  # p of infrared images' adaptive greyscale [script]
-    bleach: float = 0.0  # chance that a weak visible view is grey [script; CAJ+: .1]
-    kl_weight: float = 0.0  # of infrared predictions as the visible ones' target [script]
-    kl_temperature: float = 3.0  # [script]
-    refine: Refine = "off"  # who learns from others' predictions [CAJ+: weak from strong views]
+    erasing: tuple[Share, Share] = (0.5, 0.5)  # probability, visible and infrared [script]
+    gray: Share = 0.5  # p of the adaptive greyscale of infrared images [script]
+    bleach: Share = 0.0  # probability of a grey weak visible view [script; CAJ+: .1]
+    kl_weight: float = 0.0  # weight; visible learn from infrared predictions [script]
+    kl_temperature: Positive = 3.0  # [script]
+    refine: Refine = "off"  # which views learn from others [CAJ+: weak from strong views]
     refine_weight: float = 1.0  # [CAJ+ script]
 
 
@@ -59,27 +61,24 @@ PRESETS = {
     "sysu-plus": Config(**_PLUS),
     "regdb": Config(),
     "regdb-plus": Config(refine="weak"),
-    # A narrow network from nothing learns little of images with boxes erased, and takes its time.
+    # A narrow network from random weights learns little with erased boxes, and needs more epochs.
     "tiny": Config(
         **{**labelled.TINY, "epochs": 60, "lr_steps": (30, 50)},
         non_local="intended",
         erasing=(0.0, 0.0),
     ),
+    "smoke": Config(**labelled.SMOKE, non_local="intended", erasing=(0.0, 0.0)),
 }
 
 
-class Caj:
-    """AGW's training with views that hide colours."""
+class Caj(agw.Agw):
+    """AGW's network, optimiser and losses with views that hide colours."""
 
-    presets: ClassVar[dict[str, Config]] = PRESETS
-    learns_from_labels: ClassVar[bool] = True
+    presets: ClassVar[dict[str, Any]] = PRESETS
+    config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
-        self.config, self.data, self.seed = config, data, seed
-        self.base = agw.Agw(config, data, device, seed)
-        self.model, self.epochs, self.stage_starts = self.base.model, config.epochs, ()
-        self.optimizer, self.after_step = self.base.optimizer, self.base.after_step
-        self.state, self.load_state = self.base.state, self.base.load_state
+        super().__init__(config, data, device, seed)
 
     def plan(self, epoch: int) -> Plan:
         """Two views of a visible image, one of an infrared one."""
@@ -92,11 +91,11 @@ class Caj:
         return labelled.plan(self.config, self.data, self.seed, epoch, visible, infrared)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Identities and triplets over all three views, and what they ask of each other."""
-        config, terms = self.config, self.base.loss(batch, outputs)
+        """Identity loss and triplets over all three views, and agreement of the views if asked."""
+        config, terms = self.config, super().loss(batch, outputs)
         if not config.kl_weight and config.refine == "off":
             return terms
-        logits = self.base.logits(outputs)
+        logits = self.logits(outputs)
         weak, strong = logits[~batch.infrared].chunk(2)
         infrared = logits[batch.infrared]
         if config.kl_weight:
@@ -114,7 +113,7 @@ class Caj:
 
 
 def _learn_from(pupil: Tensor, teacher: Tensor) -> Tensor:
-    """Cross-entropy (B, C logits) with the teacher's probabilities, which learn nothing."""
+    """Cross-entropy of (B, C) logits with the teacher's probabilities, which get no gradient."""
     return F.cross_entropy(pupil, teacher.detach().softmax(dim=1))
 
 

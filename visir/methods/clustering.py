@@ -1,4 +1,4 @@
-"""What clustering methods do before every epoch: embed all images, cluster, draw by cluster."""
+"""What clustering methods do before every epoch: embed all images, cluster them, sample batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visir.cluster.health import Adapt, guarded, steadied
+from visir.cluster.adapt import Adapt, adapt_eps, adapt_momentum
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
@@ -24,7 +24,7 @@ Cluster = Callable[[Modality, Tensor, float], IntArray]
 def embed_training(
     net: Network, data: TrainingSet, device: torch.device, precision: str
 ) -> dict[Modality, Tensor]:
-    """Unit descriptors of all images: (N, D) of each modality, in the order of `data.rows`."""
+    """Unit embeddings of all images: (N, D) for each modality, in the order of `data.rows`."""
     net.eval()
     return {
         modality: embed_pixels(
@@ -41,20 +41,20 @@ def cluster_training(
     momentum: float,
     adapt: Adapt,
 ) -> tuple[dict[Modality, IntArray], float, list[str]]:
-    """Pseudo-labels of each modality by itself, watched over.
+    """Pseudo-labels of each modality separately, with a fallback if clustering fails.
 
     Args:
-        features: what to cluster, (N, D) of each modality.
-        cluster: the labels, -1 for outliers, of a modality's features at a radius.
+        features: what to cluster, (N, D) for each modality.
+        cluster: labels (-1 for outliers) from modality, features and radius.
         eps: the radius.
-        momentum: of the memories to be made of the clusters.
-        adapt: which of the two gives way where clustering fails.
+        momentum: of the memories of the clusters.
+        adapt: which of the two is changed if clustering fails.
 
     Returns:
-        The labels, the momentum to use, and what had to give way, a line each.
+        The labels, the momentum to use, and a warning for each change.
 
     Raises:
-        InputError: a modality's images do not fall into at least two clusters.
+        InputError: fewer than two clusters in a modality.
     """
     labels: dict[Modality, IntArray] = {}
     warnings: list[str] = []
@@ -62,7 +62,7 @@ def cluster_training(
         labels[modality], warning = _clustered(modality, of, cluster, eps, adapt == "eps")
         warnings += warning
     if adapt == "momentum":
-        momentum, warning = steadied(momentum, list(labels.values()))
+        momentum, warning = adapt_momentum(momentum, list(labels.values()))
         warnings += warning
     return labels, momentum, warnings
 
@@ -71,7 +71,7 @@ def _clustered(
     modality: Modality, features: Tensor, cluster: Cluster, eps: float, adapt: bool
 ) -> tuple[IntArray, list[str]]:
     try:
-        labels, _, said = guarded(partial(cluster, modality, features), eps, adapt)
+        labels, _, said = adapt_eps(partial(cluster, modality, features), eps, adapt)
     except InputError as error:
         raise InputError(f"the {modality.value} images: {error}") from error
     return labels, [f"{modality.value}: {line}" for line in said]
@@ -91,17 +91,17 @@ def batches_by_cluster(
 ) -> Iterator[list[Part]]:  # fmt: skip
     """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
 
-    Visible images come twice, as they are and with one channel in place of all three, which brings
-    them towards infrared; infrared ones come in grey.
+    Visible images are used twice, unchanged and with one channel in place of all three, which makes
+    them more like infrared ones; infrared ones are grey.
 
     Args:
         data: the training set.
-        labels: (rows,) pseudo-labels of all training rows, -1 for outliers, which are left out.
-        clusters: how many of each modality meet in a batch.
+        labels: (rows,) pseudo-labels of all training rows, -1 for outliers, which are not sampled.
+        clusters: number per batch, for each modality.
         instances: images of each cluster.
-        steps: how many batches.
+        steps: number of batches.
         seed: of the run.
-        epoch: each one has its own draws.
+        epoch: part of the random key, so every epoch draws other batches.
         jitter: of the colours in the plain, the exchanged and the grey view.
     """
     streams = {

@@ -1,10 +1,15 @@
-"""What the training loop asks of a method: a model and four answers, no base class."""
+"""What the training loop asks of a method: subclass `Method`.
+
+`visir/methods/TEMPLATE.py` is a complete small method to copy.
+"""
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,21 +18,23 @@ from visir.core.types import Batch, InputError, IntArray
 from visir.data.dataset import Part, TrainingSet
 from visir.nets.build import Features, Network
 
+StageStart: TypeAlias = Literal["last", "test-best"]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """One epoch, planned.
+    """What one epoch trains on.
 
     Attributes:
-        stage: what to call this part of the training, for people.
+        stage: name of this part of the training, for display.
         batches: the parts of each batch, exactly `steps` of them.
         steps: number of batches.
         lr: learning rate of this epoch.
-        fresh_optimizer: forget the optimiser's state before this epoch.
+        fresh_optimizer: reset the optimiser's state before this epoch.
         labels: (N,) pseudo-labels of all training rows, numbered per modality, -1 for outliers.
-        partners: (visible clusters,) infrared cluster taken for the same person, -1 for none.
-        log: further numbers for the metrics; read when the epoch is over, so it may still grow.
-        warnings: what looks wrong with the pseudo-labels, for people; a line each.
+        partners: (visible clusters,) matched infrared cluster of each, -1 for none.
+        log: further numbers for the metrics; read after the epoch, so it may grow until then.
+        warnings: problems of the pseudo-labels, for display; one line each.
     """
 
     stage: str
@@ -42,7 +49,10 @@ class Plan:
 
 
 class Settings(Protocol):
-    """What every method's `Config` holds beside its own numbers."""
+    """What every method's `Config` holds beside its own settings.
+
+    Bounds of a setting stand in its type (`visir.core.bounds`).
+    """
 
     @property
     def size(self) -> tuple[int, int]:
@@ -50,91 +60,89 @@ class Settings(Protocol):
 
     @property
     def pad(self) -> int:
-        """Border before the random crop, in pixels."""
+        """Border added before the random crop, in pixels."""
 
     @property
     def precision(self) -> str:
         """One of "auto", "bf16", "fp32"."""
 
 
-_MAY_BE_ZERO = {
-    "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",
-    "mate_switch", "share_net", "classes", "warmup",
-}  # fmt: skip
-_POSITIVE = {
-    "eps",
-    "camera_eps",
-    "carc_eps",
-    "cats_temperature",
-    "gsmem_radius",
-    "temperature",
-    "transport_temperature",
-    "transport_slack",
-    "lr",
-    "power",
-    "kl_temperature",
-    "address_temperature",
-}
-_SHARES = {
-    "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
-    "carc_eps", "carc_p0", "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
-    "smoothing", "bleach", "erasing", "gray", "threshold", "trunk_lr",
-}  # fmt: skip
+class Method(ABC):
+    """A way to train. Everything random in it is drawn from `seed` and the epoch.
 
-
-def require_usable(config: object) -> None:
-    """Refuse counts below one, where nothing else makes sense, and numbers out of their range.
-
-    Raises:
-        InputError: the setting and its value.
+    Attributes:
+        presets: named settings, frozen dataclasses of one class with the fields of `Settings`;
+            among them "tiny" (minutes on a CPU) and "smoke" (seconds, for tests).
+        learns_from_labels: whether `data` holds identities; without this it never does.
+        needs_both_modalities: whether training is refused without two images of each modality.
+        config: the settings.
+        model: what is trained, saved and used to embed.
+        epochs: how many the whole training has.
+        stage_starts: epochs at which a stage begins that continues from an earlier one's weights.
+        stage_start: whether such a stage continues from the last epoch before it, or from the one
+            that scored best on the test identities, as some public scripts do.
     """
-    for name, value in vars(config).items():
-        for number in value if isinstance(value, tuple) else (value,):
-            least = 0 if name in _MAY_BE_ZERO else 1
-            if type(number) is int and number < least:
-                raise InputError(f"--set: {name} must be at least {least}, got {value}")
-            if type(number) is not float:
-                continue
-            if number < 0 or (name in _POSITIVE and number == 0):
-                raise InputError(f"--set: {name} must be above 0, got {value}")
-            if name in _SHARES and number > 1:
-                raise InputError(f"--set: {name} must be at most 1, got {value}")
 
-
-class Method(Protocol):
-    """A way to train. Everything random in it is drawn from `seed` and the epoch."""
-
-    presets: ClassVar[dict[str, Any]]
+    presets: ClassVar[dict[str, Any]] = {}
+    learns_from_labels: ClassVar[bool] = False
+    needs_both_modalities: ClassVar[bool] = True
+    config: Any
+    model: Network
     epochs: int
+    stage_starts: Sequence[int] = ()
+    stage_start: StageStart = "last"
 
+    @abstractmethod
     def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
-        """Build the network on `device`.
+        """Build the network on `device`; set `config`, `model` and `epochs`."""
 
-        `data` holds identities only where the class says `learns_from_labels = True`.
-        """
-
-    @property
-    def stage_starts(self) -> Sequence[int]:
-        """Epochs at which a stage begins that goes on from an earlier one's weights."""
-
-    @property
-    def model(self) -> Network:
-        """What is trained, saved and embedded with."""
-
+    @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
-        """A fresh optimiser; a group's `lr_scale`, where it has one, multiplies the plan's rate."""
+        """A new optimiser. A group's `lr_scale`, if it has one, multiplies the plan's rate."""
 
+    @abstractmethod
     def plan(self, epoch: int) -> Plan:
-        """Look at the data with the model as it is, and say what this epoch trains on."""
+        """What this epoch trains on; may embed and cluster the training images first."""
 
+    @abstractmethod
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Named terms; the loop adds them up."""
 
+    @abstractmethod
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """What follows the optimiser's step: updates of the memories."""
+        """What follows the optimiser's step, such as updates of the memories."""
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything outside the model that the next epoch depends on."""
 
+    @abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
+
+
+def require_method(found: object, name: str) -> type[Method]:
+    """The method a name stands for, if it is one that can be trained.
+
+    Args:
+        found: what the name stands for.
+        name: for messages.
+
+    Raises:
+        InputError: not a class derived from `Method`, functions of it are missing, or its presets
+            are.
+    """
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise InputError(
+            f"method {name!r}: is not a class derived from visir.methods.contract.Method; derive "
+            "it, as visir/methods/TEMPLATE.py does"
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise InputError(f"method {name!r}: {found.__name__} lacks {missing}; add them")
+    if not found.presets:
+        raise InputError(
+            f"method {name!r}: {found.__name__}.presets is missing; set it to a dictionary of "
+            'names to settings, with "tiny" among them'
+        )
+    return found

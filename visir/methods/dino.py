@@ -1,8 +1,9 @@
-"""DINO: self-distillation without labels (Caron et al., ICCV 2021), for a backbone of one's own.
+"""DINO: self-distillation without labels (Caron et al., ICCV 2021), to pre-train a backbone.
 
-The pre-training behind TransReID-SSL's checkpoints, so that nobody depends on a link to them. A
-student sees large and small crops of an image, a teacher, the student's moving average, only the
-large ones, and the student is to say what the teacher says. Losses and heads are lightly's.
+The pre-training behind TransReID-SSL's checkpoints, so that the project does not depend on them. A
+student network gets large and small crops of an image. A teacher, the moving average of the
+student, gets only the large ones, and the student learns to predict the teacher's outputs. Loss and
+heads come from the package lightly.
 
 | paper | function |
 |---|---|
@@ -12,7 +13,7 @@ large ones, and the student is to say what the teacher says. Losses and heads ar
 | momentum teacher | `lightly.models.utils.update_momentum` |
 
 Deviations: views are this project's (crop within a border, flip, erasing, the channel operations of
-CAJ, and colour jitter where asked), no blur or solarisation; both modalities share one stem and
+CAJ, and colour jitter if set), without blur or solarisation; both modalities share one stem and
 saved weights hold it twice; small crops are cut from the large views on the device.
 """
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 import math
 import warnings
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -29,11 +30,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.bounds import CountFrom0, Positive, Share
 from visir.core.types import Batch, InputError, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.rng import key, uniforms
 from visir.data.samplers import pairs_of_views
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan
 from visir.nets.features import Features
 from visir.nets.foreign import grid_of
 from visir.nets.vit import Block, Vit
@@ -43,14 +45,14 @@ _FREEZE_LAST = 1  # epochs in which the last layer of the head does not learn
 
 @dataclass(frozen=True)
 class Config:
-    """Marked [DINO] where it is the paper's for ViT-S, [TransReID-SSL] where it is its script's."""
+    """[DINO]: the paper's value for ViT-S; [TransReID-SSL]: its script's value."""
 
     size: tuple[int, int] = (256, 128)  # height, width of large crops in pixels [TransReID-SSL]
-    small_size: tuple[int, int] = (128, 64)  # of small ones [TransReID-SSL]
+    small_size: tuple[int, int] = (128, 64)  # of small crops [TransReID-SSL]
     network: Literal["micro", "small", "base"] = "small"
-    drop_path: float = 0.1  # [DINO]
+    drop_path: Share = 0.1  # [DINO]
     epochs: int = 100  # [TransReID-SSL]
-    iterations: int = 500  # batches an epoch; ours
+    iterations: int = 500  # batches per epoch; ours
     batch: int = 64  # images of each modality, two large views of each; ours
     small_crops: int = 8  # of an image, half of them from each large view [DINO]
     small_area: tuple[float, float] = (0.05, 0.4)  # share of a large view [DINO]
@@ -60,13 +62,13 @@ class Config:
     head_norm: bool = False  # batch norm in the head [DINO: with convolutional networks]
     student_temperature: float = 0.1  # [DINO]
     teacher_temperature: tuple[float, float] = (0.04, 0.07)  # from, to [DINO]
-    warmup: int = 10  # epochs in which the rate rises [DINO], and the teacher's temperature; ours
+    warmup: CountFrom0 = 10  # epochs in which rate [DINO] and teacher temperature (ours) rise
     teacher_momentum: float = 0.996  # of the start; rises to 1 [DINO]
-    lr: float = 5e-4  # AdamW; cosine to zero after the warm-up [DINO: for 256 images]
+    lr: Positive = 5e-4  # AdamW; cosine to zero after the warm-up [DINO: for 256 images]
     weight_decay: float = 0.04  # [DINO: rises to .4]
-    clip: float = 3.0  # length of a weight's gradient at most [DINO]
-    pad: int = 10  # pixels; ours
-    jitter: float = 0.0  # of the colours; ours
+    clip: float = 3.0  # maximum norm of a weight's gradient [DINO]
+    pad: CountFrom0 = 10  # pixels; ours
+    jitter: Share = 0.0  # of the colours; ours
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -94,9 +96,22 @@ PRESETS = {
         pad=8,
     ),
 }
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    size=(32, 16),
+    small_size=(16, 8),
+    epochs=3,
+    iterations=2,
+    batch=6,
+    small_crops=2,
+    outputs=32,
+    hidden=16,
+    bottleneck=8,
+    precision="fp32",
+)
 
 
-class Dino:
+class Dino(Method):
     """A student, its teacher, and the head of each.
 
     Raises:
@@ -104,7 +119,9 @@ class Dino:
     """
 
     presets: ClassVar[dict[str, Config]] = PRESETS
-    one_modality_will_do: ClassVar[bool] = True
+    config: Config
+    needs_both_modalities: ClassVar[bool] = False
+    model: Vit
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         _require_lightly()
@@ -112,7 +129,6 @@ class Dino:
 
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.epochs, self.epoch, self.step = config.epochs, 0, 0
-        self.stage_starts: tuple[int, ...] = ()
         self.model = Vit(config.network, config.size, drop_path=config.drop_path)
         self.model.ir_stem = self.model.vis_stem
         _require_fitting(config, self.model)
@@ -131,7 +147,7 @@ class Dino:
                 weight.register_hook(self._clipped)
         for weight in self.head.last_layer.parameters():
             if weight.requires_grad:
-                weight.register_hook(lambda grad: grad * (self.epoch >= _FREEZE_LAST))
+                weight.register_hook(self._frozen_at_first)
         self.criterion = DINOLoss(
             output_dim=config.outputs,
             warmup_teacher_temp=config.teacher_temperature[0],
@@ -140,8 +156,12 @@ class Dino:
             student_temp=config.student_temperature,
         ).to(device)
 
+    def _frozen_at_first(self, grad: Tensor) -> Tensor:
+        """The gradient of the head's last layer, zero in the first epochs."""
+        return grad if self.epoch >= _FREEZE_LAST else torch.zeros_like(grad)
+
     def _clipped(self, grad: Tensor) -> Tensor:
-        """A weight's gradient, shortened to the longest allowed."""
+        """A weight's gradient, scaled down to the maximum norm."""
         scaled: Tensor = grad * (self.config.clip / grad.norm().clamp(min=1e-6)).clamp(max=1)
         return scaled
 
@@ -157,7 +177,7 @@ class Dino:
         )  # fmt: skip
 
     def plan(self, epoch: int) -> Plan:
-        """Shuffled images of whatever modalities there are."""
+        """Shuffled images of the modalities in the data."""
         self.epoch, self.step = epoch, 0
         return Plan(
             stage="pre-training",
@@ -181,7 +201,7 @@ class Dino:
         return self.config.lr * (1 + math.cos(math.pi * along)) / 2
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """What the student says of all crops, against what the teacher says of large ones."""
+        """Cross-entropy of the student's outputs on all crops with the teacher's on large ones."""
         with torch.no_grad():
             taught = self.teacher(batch.images, batch.infrared).tokens
             teacher = self.teacher_head(taught[:, 0])
@@ -198,8 +218,8 @@ class Dino:
         config = self.config
         stream = key(self.seed, self.epoch, self.step, number)
         draws = uniforms(stream, np.arange(len(batch.rows)), 5)
-        least, most = config.small_area
-        area = least + (most - least) * draws[:, 0]
+        smallest, largest = config.small_area
+        area = smallest + (largest - smallest) * draws[:, 0]
         aspect = (3 / 4) ** (1 - 2 * draws[:, 1])
         tall = np.minimum(np.sqrt(area / aspect), 1)
         wide = np.minimum(np.sqrt(area * aspect), 1)
@@ -214,7 +234,7 @@ class Dino:
         return F.grid_sample(batch.images, grid, align_corners=False, padding_mode="border")
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """The teacher follows; its momentum rises to 1 along a cosine."""
+        """Update the teacher; its momentum rises to 1 along a cosine."""
         from lightly.models.utils import update_momentum
 
         self.step += 1
@@ -227,11 +247,11 @@ class Dino:
         update_momentum(self.head, self.teacher_head, momentum)
 
     def state(self) -> dict[str, Any]:
-        """The heads, the teacher, and the centre of its answers."""
+        """The heads, the teacher, and the centre of its outputs."""
         return {name: module.state_dict() for name, module in self._kept().items()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         for name, module in self._kept().items():
             module.load_state_dict(state[name])
 
@@ -277,13 +297,16 @@ def _require_fitting(config: Config, net: Vit) -> None:
     rows, columns = net.grid
     if grid_of(rows * columns) != net.grid:
         raise InputError(
-            f"--set: size={config.size[0]},{config.size[1]}: the file does not hold its grid, and "
-            "readers take it for twice or three times as high as wide; choose such a size"
+            f"setting size={config.size[0]},{config.size[1]}: the weights file does not "
+            "store the grid, and readers assume a height of two or three times the width; choose "
+            "such a size"
         )
     if config.small_crops % 2:
-        raise InputError(f"--set: small_crops={config.small_crops} is odd; two views share them")
+        raise InputError(
+            f"setting small_crops={config.small_crops}: must be even, as two views share them"
+        )
     if any(side % net.patch for side in config.small_size):
         raise InputError(
-            f"--set: small_size={config.small_size[0]},{config.small_size[1]} must be multiples of "
-            f"{net.patch}, the network's patch"
+            f"setting small_size={config.small_size[0]},{config.small_size[1]}: must be multiples "
+            f"of {net.patch}, the network's patch"
         )

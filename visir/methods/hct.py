@@ -1,8 +1,9 @@
 """HCT: parameter sharing and hetero-centre triplets (Liu, Tan, Zhou; TMM 2020), with labels.
 
 Parameter sharing exploration and hetero-center triplet loss for visible-thermal person
-re-identification. The last map is cut into horizontal strips, each with a small head and a
-classifier of its own. Not images but centres, of an identity in a modality, are compared.
+re-identification. The last feature map is cut into horizontal strips, each with its own bottleneck
+and classifier. The triplet loss compares centres, the mean features of an identity in one modality,
+instead of images.
 
 | paper | function |
 |---|---|
@@ -11,10 +12,10 @@ classifier of its own. Not images but centres, of an identity in a modality, are
 | hetero-centre triplet loss | `visir.methods.losses.hetero_centre_triplet` |
 | identity loss with smoothed labels | `Hct.loss` |
 
-Deviations: centres are found by label, so the order of a batch does not matter (script: it does);
-features of an image and its mirror image are averaged in the test (script: no mirror image); the
-last epoch is the result (script: the best one on the test identities). The power of the pooling
-is 10 for RegDB and 3 for SYSU-MM01, and always computed in float32.
+Deviations: centres are computed by label, so the order of a batch does not matter (script: it
+does); at test time an image and its mirror image are averaged (script: not); the last epoch is the
+result (script: the best one on the test identities). The power of the pooling is 10 for RegDB
+and 3 for SYSU-MM01, and is always computed in float32.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.bounds import CountFrom0, Share
 from visir.core.types import Batch
 from visir.data.dataset import TrainingSet
 from visir.methods import labelled
@@ -38,14 +40,14 @@ from visir.nets.two_stream import STRIP_DIM, TwoStream, require_strips
 class Config(labelled.Config):
     """Defaults are the authors' for SYSU-MM01 unless marked otherwise."""
 
-    share_net: int = 2  # of the stem and the layers, how many are each modality's own [paper]
-    strips: int = 6  # of the last map [paper]
+    share_net: CountFrom0 = 2  # how many of stem and layers each modality has for itself [paper]
+    strips: int = 6  # of the last feature map [paper]
     people: int = 6  # P, identities in a batch [readme]
     images: int = 8  # K, of each identity in each modality [readme]
     epochs: int = 61  # [script]
     margin: float = 0.3  # of the triplets [script]
-    strip_weight: float = 1.0  # of the triplets of single strips [readme]
-    smoothing: float = 0.0  # share of the labels spread over all identities [readme]
+    strip_weight: float = 1.0  # weight of the triplets of single strips [readme]
+    smoothing: Share = 0.0  # label smoothing [readme]
 
 
 _REGDB: dict[str, Any] = {
@@ -55,18 +57,23 @@ _REGDB: dict[str, Any] = {
     "strip_weight": 2.0,
     "smoothing": 0.1,
 }
-# At the usual rate a network from nothing sends all images to one point, on which triplets rest.
+# At the published rate a network from random weights maps all images to one point and stays there.
 TINY: dict[str, Any] = {**labelled.TINY, **_REGDB, "power": 3.0, "strips": 4, "lr": 0.03}
-PRESETS = {"sysu": Config(), "regdb": Config(**_REGDB), "tiny": Config(**TINY)}
+SMOKE: dict[str, Any] = {**TINY, **labelled.SMOKE, "strips": 2}
+PRESETS = {
+    "sysu": Config(),
+    "regdb": Config(**_REGDB),
+    "tiny": Config(**TINY),
+    "smoke": Config(**SMOKE),
+}
 
 
 class Hct(labelled.Learner):
-    """Identities on every strip, centre triplets on every strip and on all together.
+    """Identity loss on every strip; centre triplets on every strip and on all strips together."""
 
-    Its head are those of the strips, its top their classifiers.
-    """
-
-    presets: ClassVar[dict[str, Config]] = PRESETS
+    presets: ClassVar[dict[str, Any]] = PRESETS
+    config: Config
+    classifier: nn.ModuleList
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         labelled.require_sound(config)
@@ -76,18 +83,20 @@ class Hct(labelled.Learner):
         self.model = TwoStream(
             config.network, config.share_net, power=config.power, strips=config.strips
         ).to(device)
-        self.trunk = nn.ModuleList(
+        self.backbone = nn.ModuleList(
             part for name, part in self.model.named_children() if name != "strip_heads"
         )
-        self.head = self.model.strip_heads
-        self.top = nn.ModuleList(
+        self.bottleneck = self.model.strip_heads
+        self.classifier = nn.ModuleList(
             labelled.classifier(STRIP_DIM, data, bias=True) for _ in range(config.strips)
         ).to(device)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Identities of all strips; triplets of the whole, and of each strip."""
+        """Identity loss of all strips; triplets of all strips together, and of each strip."""
         config, strips = self.config, outputs.tokens.unbind(dim=1)
-        logits = torch.stack([head(strip) for head, strip in zip(self.top, strips, strict=True)])
+        logits = torch.stack(
+            [head(strip) for head, strip in zip(self.classifier, strips, strict=True)]
+        )
         identity = F.cross_entropy(
             logits.flatten(0, 1),
             batch.labels.repeat(len(strips)),
@@ -102,5 +111,5 @@ class Hct(labelled.Learner):
 
 
 def centre_triplets(config: Config, features_BD: Tensor, batch: Batch) -> Tensor:
-    """The loss of the batch's centres, with the settings' margin."""
+    """Hetero-centre triplet loss of a batch, with the margin of the settings."""
     return hetero_centre_triplet(features_BD, batch.labels, batch.infrared, config.margin)

@@ -1,26 +1,28 @@
-"""What the methods that learn from labels have in common: settings, batches, schedule, classifier.
+"""What the methods that learn from labels share: settings, batches, schedule, classifier.
 
-All of AGW (Ye et al., TPAMI 2021): an epoch passes once over the larger modality in batches of
-P identities with K images in each modality, stochastic gradient descent trains the network at a
-tenth of the rate of what lies on top of it, and the rate rises first and falls twice.
+As in AGW (Ye et al., TPAMI 2021): an epoch passes once over the larger modality in batches of P
+identities with K images in each modality. Stochastic gradient descent trains the backbone at a
+tenth of the rate of bottleneck and classifier; the rate rises during a warm-up and falls twice.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visir.core.bounds import CountFrom0, Positive, Share
 from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
 from visir.data.samplers import identity_batches
 from visir.data.transforms import Augmentation, View
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan
 from visir.nets.build import ResNetName
 from visir.nets.features import Features
 from visir.nets.two_stream import TwoStream
@@ -28,21 +30,21 @@ from visir.nets.two_stream import TwoStream
 
 @dataclass(frozen=True)
 class Config:
-    """Defaults are those of AGW's public script for SYSU-MM01, [AGW], unless marked otherwise."""
+    """Defaults are from AGW's public script for SYSU-MM01, [AGW], unless marked otherwise."""
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels [AGW]
     network: ResNetName = "resnet50"  # [paper]; "resnet18" and "resnet-micro" are ours
-    power: float = 3.0  # of the generalised mean [AGW]
+    power: Positive = 3.0  # p of the generalised mean [AGW]
     people: int = 8  # P, identities in a batch [AGW]
     images: int = 4  # K, of each identity in each modality [AGW]
     epochs: int = 81  # [AGW]
-    lr: float = 0.1  # of classifiers and bottlenecks [AGW]
-    trunk_lr: float = 0.1  # factor of it, for the rest [AGW]
-    warmup: int = 10  # epochs in which the rate rises [AGW]
+    lr: Positive = 0.1  # of classifier and bottleneck [AGW]
+    trunk_lr: Share = 0.1  # factor of the rate, for the backbone [AGW]
+    warmup: CountFrom0 = 10  # epochs during which the rate rises [AGW]
     lr_steps: tuple[int, ...] = (20, 50)  # epochs at which the rate falls to a tenth [AGW]
-    momentum: float = 0.9  # of the gradient, Nesterov's [AGW]
+    momentum: Share = 0.9  # of the gradient, Nesterov [AGW]
     weight_decay: float = 5e-4  # [AGW]
-    pad: int = 10  # border before the random crop, pixels [AGW]
+    pad: CountFrom0 = 10  # border before the random crop, pixels [AGW]
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -55,71 +57,80 @@ TINY: dict[str, Any] = {
     "trunk_lr": 1.0,
     "pad": 4,
 }
-"""What the tiny presets change: a narrow network that nothing has trained before."""
-
+"""What the tiny presets change: a narrow network that starts from random weights."""
+SMOKE: dict[str, Any] = {
+    **TINY,
+    "size": (32, 16),
+    "epochs": 3,
+    "people": 3,
+    "images": 2,
+    "precision": "fp32",
+}
+"""What the smoke presets change: seconds on a CPU, for tests."""
 
 PLAIN = Augmentation(View.PLAIN, erasing=0.0)
-"""A view that is cropped and perhaps mirrored, no more."""
+"""A view that is only cropped and, at random, mirrored."""
 
 
 def require_sound(config: Config) -> None:
-    """Refuse batches in which nobody can be told from anybody.
+    """Refuse batches of a single identity, in which nothing can be told apart.
 
     Raises:
         InputError: fewer than two identities in a batch.
     """
     if config.people < 2:
-        raise InputError("--set: people=1 leaves nobody to be told from; set at least 2")
+        raise InputError(
+            "setting people=1: a batch needs at least two identities to compare; set 2 or more"
+        )
 
 
-class Learner(Protocol):
-    """What AGW and HCT answer the loop alike; each adds its network and its loss.
+class Learner(Method):
+    """What AGW and HCT share; each adds its network and its loss.
 
     Attributes:
-        trunk: what learns at the trunk's rate.
-        head: what the network puts on top of it, learning at the whole rate.
-        top: the classifiers, which only training needs.
+        backbone: what learns at the backbone's rate.
+        bottleneck: the layers of the network behind it, which learn at the full rate.
+        classifier: the classifiers, which are used in training only.
     """
 
     learns_from_labels: ClassVar[bool] = True
-    stage_starts: Sequence[int] = ()
     config: Config
     data: TrainingSet
     seed: int
-    epochs: int
     model: TwoStream
-    trunk: nn.Module
-    head: nn.Module
-    top: nn.Module
+    backbone: nn.Module
+    bottleneck: nn.Module
+    classifier: nn.Module
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Descent; the head learns as fast as the classifiers."""
-        return sgd(self.config, [self.trunk], [self.head, self.top])
+        """Gradient descent; bottleneck and classifier learn at the full rate."""
+        return sgd(self.config, [self.backbone], [self.bottleneck, self.classifier])
 
     def plan(self, epoch: int) -> Plan:
-        """Pad, crop and mirror; nothing is erased."""
+        """Views that are padded, cropped and mirrored, without erasing."""
         return plan(self.config, self.data, self.seed, epoch)
 
+    @abstractmethod
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Named terms; the loop adds them up."""
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Nothing is kept between steps."""
+        """Nothing to do."""
         return
 
     def state(self) -> dict[str, Any]:
         """The classifiers."""
-        return self.top.state_dict()
+        return self.classifier.state_dict()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
-        self.top.load_state_dict(state)
+        """Restore what `state` returned."""
+        self.classifier.load_state_dict(state)
 
 
 def known(data: TrainingSet) -> IntArray:
-    """The identities, of a method that was given them."""
+    """The identities of the training images."""
     if data.identities is None:
-        raise InputError("this method learns from labels, and the training set came without")
+        raise InputError("this method learns from labels, but the training set has none")
     return data.identities
 
 
@@ -133,9 +144,9 @@ def plan(
         config: the settings.
         data: the training images.
         seed: of the run.
-        epoch: each one has its own draws.
+        epoch: part of the random key, so every epoch draws other batches.
         visible: the views of each visible image.
-        infrared: of each infrared one.
+        infrared: the views of each infrared image.
     """
     labels = known(data)
     larger = max(len(data.rows(modality)) for modality in Modality)
@@ -158,14 +169,14 @@ def plan(
 
 
 def rate(config: Config, epoch: int) -> float:
-    """Linear rise over the warm-up, then a tenth of it from each step on."""
+    """Linear rise over the warm-up, then a tenth after each step."""
     if epoch < config.warmup:
         return config.lr * (epoch + 1) / config.warmup
     return config.lr * 0.1 ** sum(epoch >= step for step in config.lr_steps)
 
 
 def _scarce(config: Config, data: TrainingSet, labels: IntArray) -> tuple[str, ...]:
-    """A warning where identities have fewer images than a batch holds of each."""
+    """A warning if identities have fewer images than a batch takes of each."""
     counts = np.stack([np.bincount(labels[data.rows(modality)]) for modality in Modality])
     few = int((counts.min(axis=0) < config.images).sum())
     if not few:
@@ -174,9 +185,9 @@ def _scarce(config: Config, data: TrainingSet, labels: IntArray) -> tuple[str, .
             "theirs are repeated",)  # fmt: skip
 
 
-def sgd(config: Config, trunk: Iterable[nn.Module], top: Iterable[nn.Module]) -> torch.optim.SGD:
-    """Nesterov's descent: `top` at the whole rate, `trunk` at its share."""
-    groups = [(trunk, config.trunk_lr), (top, 1.0)]
+def sgd(config: Config, slow: Iterable[nn.Module], fast: Iterable[nn.Module]) -> torch.optim.SGD:
+    """Nesterov momentum: `fast` at the full rate, `slow` at the backbone's share of it."""
+    groups = [(slow, config.trunk_lr), (fast, 1.0)]
     return torch.optim.SGD(
         [
             {"params": [weight for part in parts for weight in part.parameters()

@@ -1,11 +1,11 @@
 """SDCL: shallow-deep collaborative learning (Yang, Chen, Ye; CVPR 2024).
 
-Learning visible-infrared re-identification without labels. A transformer gives two descriptors of
-an image: a deep one, and a shallow one that one more block reads off the patch embeddings. Each
-learns from its own cluster memory; where both agree on who the neighbours of an image are, the
-image is drawn to them, within its modality from the start and across modalities later. From the
-switch epoch on, the two descriptors' ranked lists vote for the infrared cluster of every visible
-image, and both modalities learn from one memory.
+Visible-infrared re-identification without labels. A transformer gives two embeddings of an image: a
+deep one, and a shallow one that another block computes from the patch embeddings. Each is trained
+with its own cluster memory. Images are pulled towards the neighbours on which both embeddings
+agree, within the modality from the start and across modalities later. From the switch epoch on, the
+ranked lists of both embeddings vote for the infrared cluster of every visible image, and both
+modalities are trained with one shared memory.
 
 | paper | function |
 |---|---|
@@ -14,19 +14,19 @@ image, and both modalities learn from one memory.
 | collaborative neighbour learning, Sec. 3.3 | `agreeing`, `neighbour_loss`, `Sdcl._neighbours` |
 | collaborative ranking association, Sec. 3.4 | `visir.cluster.associate.collaborative_ranking` |
 
-Deviations: the phase after the switch goes on from the last epoch (script: from its best epoch on
-the test identities); an image that its ranked lists leave without a label has none (script: counts
-as cluster 0); all losses of a step read the memories as they stood before it (script: the shared
-memory changes between two losses); the average over an image and its mirror image is taken of unit
-vectors (script: of raw ones); positions and weights start as `visir.nets.vit` says unless a
-pre-trained file is given. `cross="released"` is the script's alternation of directions,
-`"symmetric"` the paper's form. `center_cameras` and `adapt` are ours and off in the published
-presets.
+Deviations: the phase after the switch continues from the last epoch (script: from its best epoch on
+the test identities); an image without a label after the ranking association is left out (script:
+counts as cluster 0); all losses of a step read the memories as they were before it (script: the
+shared memory changes between two losses); an image and its mirror image are averaged as unit
+vectors (script: as raw ones); the network starts as `visir.nets.vit` says unless a pre-trained file
+is given. `cross="released"` is the script's alternation of directions, `"symmetric"` the paper's
+form. `center_cameras`, `adapt` and every `association` but "ranking" are ours and off in the
+published presets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -34,16 +34,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.cluster.adapt import Adapt
 from visir.cluster.agreement import agreeing
-from visir.cluster.associate import by_majority, collaborative_ranking
+from visir.cluster.associate import (
+    AssociationName,
+    Options,
+    Side,
+    associate,
+    by_majority,
+    collaborative_ranking,
+)
 from visir.cluster.cameras import centred
-from visir.cluster.health import Adapt
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes
+from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan, StageStart
 from visir.nets.build import Features, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -56,40 +64,41 @@ class Config:
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels [paper]
     network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
-    drop_path: float = 0.1  # [script]
+    drop_path: Share = 0.1  # [script]
     epochs: int = 50  # [paper]
-    switch: int = 30  # epoch of the ranking association, counted from 0 [script]
-    stage_start: Literal["last", "test-best"] = "last"  # whence the switch goes on [script: test]
-    iterations: int = 200  # batches an epoch before the switch [script]
-    iterations_after: int = 100  # and after it [script]
-    clusters: int = 8  # of each modality in a batch; two views of visible images [script]
-    instances: int = 16  # images of a cluster in a batch [script]
-    eps: float = 0.6  # DBSCAN radius, Jaccard distance [paper]
-    adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
+    switch: CountFrom0 = 30  # first epoch with association, counted from 0 [script]
+    stage_start: StageStart = "last"  # epoch the switch continues from [script: test-best]
+    iterations: int = 200  # batches per epoch before the switch [script]
+    iterations_after: int = 100  # batches per epoch after it [script]
+    clusters: int = 8  # of each modality per batch; two views of visible images [script]
+    instances: int = 16  # images of each cluster in a batch [script]
+    eps: PositiveShare = 0.6  # DBSCAN radius, Jaccard distance [paper]
+    adapt: Adapt = "nothing"  # ours: what is changed if clustering fails
     min_samples: int = 4  # neighbours of a core point [script]
     k1: int = 30  # k-reciprocal neighbourhood [script]
-    k1_after: int = 15  # that of visible images after the switch [script]
+    k1_after: int = 15  # of visible images after the switch [script]
     k2: int = 6  # query expansion [script]
-    temperature: float = 0.05  # [paper]
-    momentum: float = 0.1  # weight of the old prototype [paper]
-    first_momentum: float = 0.1  # that of the first epoch [script]
-    instance_momentum: float = 0.9  # weight of the old row of an image [script]
-    unit_instances: bool = False  # blend unit features into these rows [script: raw ones]
-    ratio: float = 0.9  # of the best similarity, above which an image is a neighbour [paper]
-    intra_from: int = 0  # epoch neighbours within a modality join in [script]
-    cross_from: int = 10  # epoch neighbours across modalities join in [script]
+    temperature: Positive = 0.05  # [paper]
+    momentum: Share = 0.1  # weight of the old prototype [paper]
+    first_momentum: Share = 0.1  # weight in the first epoch [script]
+    instance_momentum: Share = 0.9  # weight of the old embedding of an image [script]
+    unit_instances: bool = False  # update these with unit features [script: raw ones]
+    ratio: Share = 0.9  # of the highest similarity; a neighbour exceeds it [paper]
+    intra_from: CountFrom0 = 0  # first epoch with neighbours within a modality [script]
+    cross_from: CountFrom0 = 10  # first epoch with neighbours across modalities [script]
     intra_weight: tuple[float, float] = (1.0, 0.1)  # before and after the switch [script]
     cross_weight: tuple[float, float] = (0.5, 0.1)  # before and after the switch [script]
     shallow_weight: float = 0.5  # of shallow neighbour losses [script]
     cross: Literal["released", "symmetric"] = "released"  # directions across modalities [script]
-    ranked: int = 20  # infrared images of each ranked list [script]
-    smoothing: int = 5  # visible images, itself included, that agree on a label [script]
-    lr: float = 3.5e-4  # SGD with momentum .9 [paper]
+    association: AssociationName = "ranking"  # of visible and infrared clusters [paper]
+    ranked: int = 20  # infrared images in each ranked list [script]
+    smoothing: int = 5  # nearest visible images that vote on a label, itself included [script]
+    lr: Positive = 3.5e-4  # SGD with momentum .9 [paper]
     weight_decay: float = 5e-4  # [script]
-    lr_step: int = 20  # epochs between divisions of the rate by ten [script]
-    pad: int = 10  # border before the random crop, pixels [script]
-    jitter: float = 0.5  # of brightness, contrast, saturation, hue in every view [script]
-    center_cameras: bool = False  # ours: cluster and associate features less their camera's mean
+    lr_step: int = 20  # epochs after which the rate falls to a tenth [script]
+    pad: CountFrom0 = 10  # border before the random crop, pixels [script]
+    jitter: Share = 0.5  # of brightness, contrast, saturation, hue in every view [script]
+    center_cameras: bool = False  # ours: subtract each camera's mean before clustering
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -130,6 +139,25 @@ PRESETS = {
         center_cameras=True,
     ),
 }
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    size=(32, 16),
+    epochs=4,
+    switch=2,
+    iterations=2,
+    iterations_after=2,
+    clusters=2,
+    instances=2,
+    eps=0.7,
+    min_samples=2,
+    k1=4,
+    k1_after=4,
+    k2=2,
+    cross_from=1,
+    ranked=4,
+    smoothing=2,
+    precision="fp32",
+)
 
 
 class Halves(NamedTuple):
@@ -139,14 +167,16 @@ class Halves(NamedTuple):
     shallow: Tensor
 
 
-class Sdcl:
-    """Memories of clusters and of images, made anew at every epoch."""
+class Sdcl(Method):
+    """Memories of clusters and of images, rebuilt in every epoch."""
 
     presets: ClassVar[dict[str, Config]] = PRESETS
+    config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.epochs, self.stage_starts = config.epochs, (config.switch,)
+        self.stage_start = config.stage_start
         self.model = build(
             config.network, config.size, drop_path=config.drop_path, shallow=True
         ).to(device)
@@ -156,7 +186,7 @@ class Sdcl:
         self.position = torch.from_numpy(_positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """SGD over all weights that learn."""
+        """SGD over all trainable weights."""
         return torch.optim.SGD(
             self.model.parameters(),
             lr=self.config.lr,
@@ -165,7 +195,7 @@ class Sdcl:
         )
 
     def plan(self, epoch: int) -> Plan:
-        """Embed, cluster, build the memories; after the switch label visible images by infrared."""
+        """Embed, cluster, build the memories; after the switch match clusters across modalities."""
         config, self.epoch = self.config, epoch
         features = embed_training(self.model, self.data, self.device, config.precision)
         own, momentum, warnings = self._cluster(features)
@@ -200,7 +230,7 @@ class Sdcl:
         return self.epoch >= self.config.switch
 
     def _compared(self, modality: Modality, features: Tensor) -> Tensor:
-        """What clusters and partners are found on."""
+        """The features that are clustered and matched."""
         if not self.config.center_cameras:
             return F.normalize(features, dim=1)
         return centred(features, self.data.cams[self.data.rows(modality)])
@@ -220,18 +250,23 @@ class Sdcl:
         return cluster_training(features, cluster, config.eps, momentum, config.adapt)
 
     def _across(self, features: dict[Modality, Tensor], own: dict[Modality, IntArray]) -> IntArray:
-        """Infrared clusters of the visible images that are no outliers themselves."""
-        views = {
-            modality: [self._compared(modality, half) for half in halves(of)]
-            for modality, of in features.items()
-        }
-        found = collaborative_ranking(
-            views[VIS], views[IR], own[IR], self.config.ranked, self.config.smoothing
-        )
+        """Infrared clusters of the visible images that are not outliers themselves."""
+        config = self.config
+        if config.association == "ranking":  # the only one that labels image by image
+            views = {
+                modality: [self._compared(modality, half) for half in halves(of)]
+                for modality, of in features.items()
+            }
+            found = collaborative_ranking(
+                views[VIS], views[IR], own[IR], config.ranked, config.smoothing
+            )
+        else:
+            vis, ir = (Side(self._compared(side, features[side]), own[side]) for side in (VIS, IR))
+            found = associate(config.association, vis, ir, Options()).infrared_partners()[own[VIS]]
         labels: IntArray = np.where(own[VIS] >= 0, found, -1)
         if labels.max(initial=-1) < 0:
             raise InputError(
-                "no visible image found an infrared cluster to share; raise ranked or eps, or "
+                "no visible image was matched with an infrared cluster; raise ranked or eps, or "
                 "set a later switch"
             )
         return labels
@@ -260,21 +295,21 @@ class Sdcl:
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Contrast with clusters, and with agreed neighbours within and across modalities."""
-        config, after = self.config, int(self._switched)
+        config, when = self.config, 1 if self._switched else 0
         terms = self._contrast(batch, outputs)
         if self.epoch >= config.intra_from:
             intra = [self._neighbours(batch, outputs, a, a) for a in Modality]
-            terms["intra"] = config.intra_weight[after] * torch.stack(intra).sum()
+            terms["intra"] = config.intra_weight[when] * torch.stack(intra).sum()
         if self.epoch >= config.cross_from:
             cross = [
                 weight * self._neighbours(batch, outputs, a, a.other)
                 for a, weight in self._directions()
             ]
-            terms["cross"] = config.cross_weight[after] * torch.stack(cross).sum()
+            terms["cross"] = config.cross_weight[when] * torch.stack(cross).sum()
         return terms
 
     def _directions(self) -> list[tuple[Modality, float]]:
-        """Whose images look for neighbours in the other modality this epoch, and their weight."""
+        """Modalities whose images get neighbours in the other one this epoch, and their weights."""
         if self.config.cross == "symmetric":
             return [(VIS, 1.0), (IR, 1.0)]
         return [(IR, 1.0)] if self.epoch % 2 else [(VIS, 0.1)]
@@ -289,7 +324,7 @@ class Sdcl:
         return terms
 
     def _neighbours(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
-        """Images of `a` against the images of `b` that both of their descriptors point at."""
+        """Images of `a` against their neighbours in `b` by both embeddings."""
         mask = batch.of(a)
         rows = self.position[batch.rows[mask]]
         agreed = agreeing(
@@ -307,7 +342,7 @@ class Sdcl:
         return losses.deep + self.config.shallow_weight * losses.shallow
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Blend the batch into the memories of clusters and of images."""
+        """Update the memories of clusters and of images with the batch."""
         for i, depth in enumerate(DEPTHS):
             features = halves(outputs.embedding)[i]
             if self._switched:
@@ -320,15 +355,15 @@ class Sdcl:
                 self.images[modality, depth].update(features[mask], rows)
 
     def state(self) -> dict[str, Any]:
-        """Nothing: memories are rebuilt from the model at every epoch."""
+        """Empty: the memories are rebuilt from the model in every epoch."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""
 
 
 def halves(embedding_ND: Tensor) -> Halves:
-    """The deep and the shallow half of a descriptor, as they stand."""
+    """The deep and the shallow half of an embedding, not normalised."""
     deep, shallow = embedding_ND.chunk(2, dim=1)
     return Halves(deep, shallow)
 
@@ -338,7 +373,7 @@ def neighbour_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
 
     Args:
         logits_BN: (B, N) cosines to all images over the temperature.
-        agreed_BN: (B, N) bool, who is a neighbour; an image without any adds nothing.
+        agreed_BN: (B, N) bool, the neighbours; an image without any adds 0.
     """
     log_p = logits_BN.log_softmax(dim=1).clamp(min=float(np.log(1e-8)))
     towards = -(log_p * agreed_BN).sum(dim=1)
@@ -346,5 +381,5 @@ def neighbour_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
 
 
 def _positions(data: TrainingSet) -> IntArray:
-    """Of every training row: its place among the rows of its modality."""
+    """For every training row, its position among the rows of its modality."""
     return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})

@@ -1,34 +1,35 @@
-"""SimCLR on both modalities: a start for clustering where no pre-trained backbone is at hand.
+"""SimCLR on both modalities: weights to start clustering from without a pre-trained backbone.
 
-A simple framework for contrastive learning (Chen et al., ICML 2020), with the views of
-visible-infrared work: every image is told apart from every other image of its own modality in the
-batch, while pad-crop, flip, erasing and the channel operations of CAJ make its two views.
-Neither labels nor pairs across modalities are used. Both modalities share one stem here, and
-visible images show one channel at a time, so that what the network learns of grey visible images
-holds for infrared ones too; saved weights hold that stem twice, as every two-stem network starts.
+A simple framework for contrastive learning (Chen et al., ICML 2020) with views for visible-infrared
+images: every image is contrasted with every other image of its modality in the batch; its two views
+are made by pad-crop, flip, erasing and the channel operations of CAJ. Neither labels nor pairs
+across modalities are used. Both modalities share one stem, and visible images show one channel at a
+time, so that what is learned on grey visible images applies to infrared ones too. Saved weights
+hold the stem twice, for networks with two stems.
 
 | equation | function |
 |---|---|
 | NT-Xent, Eq. 1 | `visir.methods.losses.nt_xent`, once per modality |
 
-Deviations: no projection head, so that what is trained is what clustering compares; views by
-crop, erasing and channels instead of colour jitter and blur; Adam instead of LARS, for small
+Deviations: no projection head, so that the trained features are those that clustering compares;
+crop, erasing and channel views instead of colour jitter and blur; Adam instead of LARS, for small
 batches.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from visir.core.bounds import CountFrom0, Positive, Share
 from visir.core.types import Batch, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.samplers import pairs_of_views
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan
 from visir.methods.losses import nt_xent
 from visir.nets.features import Features
 from visir.nets.vit import Vit
@@ -36,19 +37,19 @@ from visir.nets.vit import Vit
 
 @dataclass(frozen=True)
 class Config:
-    """Every number is ours: SimCLR has not been published for these data."""
+    """All numbers are ours: SimCLR has not been published for these data sets."""
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels
     network: Literal["micro", "small", "base"] = "small"
     class_tokens: int = 1
-    drop_path: float = 0.1
+    drop_path: Share = 0.1
     epochs: int = 100
-    iterations: int = 200  # batches an epoch
+    iterations: int = 200  # batches per epoch
     batch: int = 128  # images of each modality, two views of each
-    temperature: float = 0.1
-    lr: float = 1e-3  # Adam; cosine to zero over all epochs
+    temperature: Positive = 0.1
+    lr: Positive = 1e-3  # Adam; cosine to zero over all epochs
     weight_decay: float = 5e-4
-    pad: int = 10  # pixels
+    pad: CountFrom0 = 10  # pixels
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
 
@@ -66,18 +67,27 @@ PRESETS = {
         pad=8,
     ),
 }
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    size=(32, 16),
+    epochs=3,
+    iterations=2,
+    batch=6,
+    precision="fp32",
+)
 
 
-class SimCLR:
+class SimCLR(Method):
     """Instance discrimination within each modality."""
 
     presets: ClassVar[dict[str, Config]] = PRESETS
-    one_modality_will_do: ClassVar[bool] = True
+    config: Config
+    model: Vit
+    needs_both_modalities: ClassVar[bool] = False
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
-        self.stage_starts: tuple[int, ...] = ()
         self.model = Vit(config.network, config.size, config.class_tokens, config.drop_path).to(
             device
         )
@@ -98,7 +108,7 @@ class SimCLR:
             ),
             steps=self.config.iterations,
             warnings=[
-                f"there is no {modality.value} image; only the {modality.other.value} ones teach"
+                f"there are no {modality.value} images; {modality.other.value} ones alone are used"
                 for modality in Modality
                 if epoch == 0 and not len(self.data.rows(modality))
             ],
@@ -106,7 +116,7 @@ class SimCLR:
         )
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """One NT-Xent term for each modality there is."""
+        """One NT-Xent term for each modality in the data."""
         return {
             name: nt_xent(outputs.embedding[mask], self.config.temperature)
             for name, mask in (("visible", ~batch.infrared), ("infrared", batch.infrared))
@@ -114,11 +124,11 @@ class SimCLR:
         }
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Nothing is kept between steps."""
+        """Nothing to do."""
 
     def state(self) -> dict[str, Any]:
-        """Nothing beside the model."""
+        """Empty: the model is everything."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Nothing to take back."""
+        """Nothing to restore."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from visir.cluster.health import kind
+from visir.cluster.metrics import without_numbers
 from visir.report import figures
 from visir.report.inputs import Line, Material, points, stages
 from visir.report.markup import note, plot, plots, section
@@ -176,8 +176,9 @@ def _warnings(lines: Sequence[Line]) -> str:
     texts: dict[str, str] = {}
     for line in lines:
         for text in line.get("warnings", ()):
-            epochs.setdefault(kind(text), []).append(line["epoch"] + 1)
-            texts[kind(text)] = text
+            kind = without_numbers(text)
+            epochs.setdefault(kind, []).append(line["epoch"] + 1)
+            texts[kind] = text
     rows = "".join(
         f"<dt>{_spans(when)}</dt><dd>{escape(texts[name][:1].upper() + texts[name][1:])}</dd>"
         for name, when in epochs.items()

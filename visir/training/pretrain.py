@@ -1,4 +1,4 @@
-"""A backbone of one's own from unlabelled crops, written as TransReID-SSL writes its own."""
+"""Pre-train your own backbone on unlabelled crops, written in TransReID-SSL's format."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def pretrain(
     """Train a vision transformer with ICS stem on images alone.
 
     Args:
-        data: a folder of crops in any arrangement, or a data set visir knows.
+        data: a folder of crops of any nesting, or a data set in a known layout.
         out: the run folder to write.
-        method: "dino", as TransReID-SSL's, or "simclr", which learns more in few minutes.
-        preset: of the method's settings to begin with.
+        method: "dino", as in TransReID-SSL, or "simclr", which learns more in a few minutes.
+        preset: the settings to start from.
         settings: some of them replaced.
         seed: of all random draws.
-        layout: of the data; where None and nothing in the folder tells, every image below it is
-            taken.
+        layout: of the data; if None and no layout is detected, every image below the folder is
+            used.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
-        resume: go on with the run in `out`.
+        resume: continue the run in `out`.
         on_epoch: as for `visir.training.train.train`.
-        progress: show a bar and one line an epoch on standard error.
+        progress: show a bar and one line per epoch on standard error.
 
     Returns:
         `pretrained.pth` in the run folder: the backbone (DINO's teacher), for `--start` of every
@@ -53,7 +53,7 @@ def pretrain(
         InputError: unusable settings or data, or a run folder in the way.
     """
     if (settings or {}).get("class_tokens", "1") != "1":
-        raise InputError("--set: class_tokens: a backbone has one; leave the setting out")
+        raise InputError("setting class_tokens: a backbone has one; leave the setting out")
     layout = layout or fitting_layout(data) or "crops"
     run = train(method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
                 device=device, resume=resume, on_epoch=on_epoch, progress=progress)  # fmt: skip

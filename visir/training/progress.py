@@ -1,4 +1,4 @@
-"""What is shown and logged of a training, epoch by epoch."""
+"""What is displayed and logged during a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from visir.cluster.health import describe, diagnose, kind
+from visir.cluster.metrics import describe, diagnose, without_numbers
 from visir.core.run import Run
 from visir.core.types import Benchmark, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Numbers of the pseudo-labels, one line an epoch, metrics and TensorBoard.
+    """Measures of the pseudo-labels, one line per epoch, metrics file and TensorBoard.
 
-    True identities, where there are any, serve nothing but what is shown here.
+    True identities, if known, are used for these measures only.
 
     Args:
-        run: where metrics go.
+        run: the run to log to.
         benchmark: what is trained on.
         data: its training images, without labels.
-        epochs: of the whole training.
+        epochs: number of epochs of the whole training.
         show: write to standard error.
     """
 
@@ -44,9 +44,9 @@ class Progress:
         self.board = _board(run)
 
     def log(self, epoch: int, plan: Plan, log: dict[str, Any]) -> None:
-        """Write down an epoch, and show its line and what is newly wrong with its labels."""
+        """Log an epoch; display its line and new warnings."""
         about = {"epoch": epoch, "stage": plan.stage}
-        clusters, warnings = self._look(plan)
+        clusters, warnings = self._measured(plan)
         if clusters or plan.log or warnings:
             self.run.log(
                 {"kind": "plan", **about, **clusters, **plan.log, "warnings": list(warnings)}
@@ -61,15 +61,15 @@ class Progress:
             tqdm.write(_line(epoch, self.epochs, plan, clusters, log), file=sys.stderr)
 
     def state(self) -> Tensor | None:
-        """The last epoch's labels, which the next one's are compared with."""
+        """The last epoch's labels, for comparison with the next one's."""
         return None if self.before is None else torch.from_numpy(self.before)
 
     def load_state(self, state: Tensor | None) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.before = None if state is None else state.cpu().numpy()
 
-    def _look(self, plan: Plan) -> tuple[dict[str, float], list[str]]:
-        """Numbers and faults of a plan's pseudo-labels."""
+    def _measured(self, plan: Plan) -> tuple[dict[str, float], list[str]]:
+        """Measures and warnings of a plan's pseudo-labels."""
         if plan.labels is None:
             return {}, list(plan.warnings)
         labels, before = self._by_modality(plan.labels), None
@@ -86,15 +86,16 @@ class Progress:
         return {modality.value: of_rows[self.data.rows(modality)] for modality in Modality}
 
     def _warn(self, warnings: list[str]) -> None:
-        """Say each kind of fault once a run; numbers in it change from epoch to epoch."""
+        """Display each kind of warning once per run; its numbers change from epoch to epoch."""
         for line in warnings:
-            if self.show and kind(line) not in self.said:
+            kind = without_numbers(line)
+            if self.show and kind not in self.said:
                 tqdm.write(f"warning: {line}", file=sys.stderr)
-            self.said.add(kind(line))
+            self.said.add(kind)
 
 
 def _truth(benchmark: Benchmark) -> IntArray | None:
-    """True identities, numbered from 0, for display alone; None unless every image has one."""
+    """True identities, numbered from 0, for display only; None unless every image has one."""
     pids = [record.pid for record in benchmark.train]
     return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
 

@@ -1,8 +1,8 @@
 """The one training loop, for every method.
 
 An epoch is the unit of everything: it is planned, trained, scored, logged and saved as a whole.
-All randomness is drawn from (seed, epoch, step, row), so a run that was stopped anywhere goes on
-from its last whole epoch to the same weights as one that was not.
+All randomness is drawn from (seed, epoch, step, row), so a run that was stopped anywhere continues
+from its last complete epoch to the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from visir.core.bounds import require_within_bounds
 from visir.core.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
 from visir.core.device import autocast, resolve_device
 from visir.core.run import Run, atomic_write, quiet, sweep, write_text
 from visir.core.types import Batch, Benchmark, InputError, Modality
-from visir.data.check import missing
+from visir.data.check import missing_in_training
 from visir.data.dataset import TrainingSet, open_training_set, shared_identities
 from visir.data.registry import open_benchmark
 from visir.data.rng import key
 from visir.embedding.pytorch import Embedder
 from visir.methods import METHODS
-from visir.methods.contract import Method, Plan, require_usable
+from visir.methods.contract import Method, Plan
 from visir.nets.weights import cached_imagenet, save_weights, start_from
 from visir.training.progress import Progress
 
 OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
-TINY = "preset: tiny, for a first look on a CPU; --preset sysu or regdb has the published settings"
+BEFORE_TRAINING = -1
+"""The epoch number of what is reported before the first epoch."""
+TINY = "preset: tiny, for a first try on a CPU; --preset sysu or regdb has the published settings"
 
 
 @dataclass(frozen=True)
 class _Setting:
-    """What config.yaml holds: everything a run is determined by."""
+    """What config.yaml holds: everything that determines a run."""
 
     method: str
     preset: str
@@ -70,22 +73,24 @@ def train(
     """Train a method on a data set, or on a folder of unlabelled crops.
 
     Args:
-        method: a key of `visir.methods.METHODS`.
+        method: a name of `visir.methods.METHODS`, or the address of a class outside visir,
+            "package.module:Class".
         data: the data set's folder.
         out: the run folder to write.
-        preset: the method's settings to begin with.
+        preset: the settings to start from.
         settings: some of them replaced, `{"eps": "0.5"}`.
         seed: of all random draws.
         split: which of the data set's fixed splits (RegDB: 1 to 10).
-        layout: "sysu", "regdb", "llcm" or "folder"; found out where None.
-        start: a run folder or weights file to take the network's weights from; "imagenet" takes
-            torchvision's file for a ResNet from its cache.
+        layout: a name of `visir.data.registry.DATASETS`, or the address of a data set outside
+            visir, "package.module:name"; detected if None.
+        start: a run folder or weights file to initialise the network from; "imagenet" uses
+            torchvision's cached file for a ResNet.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
-        resume: go on with the run in `out`; every other argument but `device` is then read there,
-            and a `method` or `settings` that differ are refused.
-        on_epoch: called before the first epoch (with epoch -1 and no plan) and after each one; may
-            return the network's score.
-        progress: show a bar and one line an epoch on standard error.
+        resume: continue the run in `out`; every other argument but `device` is then read there,
+            and a different `method` or `settings` is refused.
+        on_epoch: called before the first epoch (with epoch `BEFORE_TRAINING` and no plan) and
+            after each one; may return the network's score.
+        progress: show a bar and one line per epoch on standard error.
 
     Returns:
         The finished run.
@@ -101,11 +106,11 @@ def train(
     )
     place = resolve_device(device)
     benchmark = _open(setting)
-    sweep(run.folder, below=False)  # further down nothing need be ours
+    sweep(run.folder, below=False)  # folders inside may hold files of others
     config = setting.settings
     torch.manual_seed(key(setting.seed))
     training = _training_set(setting, benchmark, run, progress)
-    learner = METHODS[setting.method](config, training, place, setting.seed)
+    learner = METHODS.find(setting.method)(config, training, place, setting.seed)
     if setting.start and not (resume and run.checkpoint.exists()):
         _start(learner, Path(setting.start), progress)
     if not resume:
@@ -115,15 +120,15 @@ def train(
 
 
 def _keep(run: Run, setting: _Setting, benchmark: Benchmark, progress: bool) -> None:
-    """Write what determines the run, and say where it is a first look at real people."""
+    """Write what determines the run; say so if real people are trained on with a small preset."""
     write_text(run.config, dump_yaml(to_mapping(setting)))
     if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
         tqdm.write(TINY, file=sys.stderr)
 
 
 def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: bool) -> TrainingSet:
-    """The images, and who is on them for those methods alone that learn from it."""
-    labelled = getattr(METHODS[setting.method], "learns_from_labels", False)
+    """The images; identities only for methods that learn from labels."""
+    labelled = METHODS.find(setting.method).learns_from_labels
     identities = shared_identities(benchmark.train) if labelled else None
     size = setting.settings.size
     training = open_training_set(benchmark.train, size, run.folder / "cache", progress)
@@ -157,7 +162,7 @@ class _Loop:
         self.on_epoch = on_epoch
         self.progress = Progress(run, benchmark, data, method.epochs, progress)
         self.optimizer = method.optimizer()
-        self.best = (-math.inf, -1)  # score and epoch of the stage's best, where one is kept
+        self.best = (-math.inf, -1)  # score and epoch of the best in the stage, if one is kept
         self.about = {
             "net": {**method.model.described, "image_size": list(self.config.size)},
             "method": setting.method,
@@ -167,18 +172,18 @@ class _Loop:
         }
 
     def go(self, resume: bool) -> None:
-        """Train from the last whole epoch to the end."""
+        """Train from the last complete epoch to the end."""
         first = self._load() if resume else 0
         self._forget_from(first)
         if first == 0:
-            self._report(-1, None)
+            self._report(BEFORE_TRAINING, None)
         for epoch in range(first, self.method.epochs):
-            # Drop path is the only draw torch makes by itself; tie it to the epoch.
+            # Drop path is the only draw from torch's own generator; seed it by the epoch.
             torch.manual_seed(key(self.setting.seed, epoch))
             began = time.perf_counter()
-            told = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
+            said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
             plan = self.method.plan(epoch)
-            plan = replace(plan, warnings=(*told, *plan.warnings))
+            plan = replace(plan, warnings=(*said, *plan.warnings))
             if plan.fresh_optimizer:
                 self.optimizer = self.method.optimizer()
             log = self._epoch(epoch, plan)
@@ -188,7 +193,7 @@ class _Loop:
             self._save(epoch)
 
     def _epoch(self, epoch: int, plan: Plan) -> dict[str, Any]:
-        """Train on every batch of the plan; mean losses and the speed of it."""
+        """Train on every batch of the plan; return mean losses and speed."""
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr * group.get("lr_scale", 1.0)
         sums: dict[str, float] = {}
@@ -224,7 +229,7 @@ class _Loop:
         if not torch.isfinite(total):
             raise InputError(
                 f"{self.run.folder}: the loss is no longer a number in {where}; lower lr "
-                "(--set lr=...) or try --set precision=fp32; the last whole epoch is saved"
+                "(--set lr=...) or try --set precision=fp32; the last complete epoch is saved"
             )
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(total)
@@ -233,7 +238,7 @@ class _Loop:
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _report(self, epoch: int, plan: Plan | None) -> None:
-        """Let the caller look; keep the best-scored epoch of a stage if the settings ask for it."""
+        """Call `on_epoch`; keep a stage's best-scored weights if the settings say so."""
         score = None
         if self.on_epoch is not None:
             embedder = Embedder(self.method.model, self.about, str(self.device))
@@ -251,10 +256,10 @@ class _Loop:
 
     @property
     def _by_test(self) -> bool:
-        return getattr(self.config, "stage_start", "last") == "test-best"
+        return self.method.stage_start == "test-best"
 
     def _begin_stage(self, epoch: int) -> tuple[str, ...]:
-        """Go back to the best-scored epoch of the stage before, if the settings ask for it."""
+        """Restore the best-scored epoch of the stage before, if the settings say so."""
         if not self._by_test or not epoch:
             return ()
         start_from(self.method.model, self.run.stage_best)
@@ -264,7 +269,7 @@ class _Loop:
                 "the test identities",)  # fmt: skip
 
     def _save(self, epoch: int) -> None:
-        # The weights first: a kill between the two trains this epoch again, and writes both.
+        # Weights first: if the process is killed between the two, a resumed run repeats this epoch.
         save_weights(self.run.weights, self.method.model, self.about)
         state = {
             "epoch": epoch,
@@ -274,13 +279,13 @@ class _Loop:
             "labels": self.progress.state(),
             "best": self.best,
         }
-        buffer = io.BytesIO()  # torch's own writer hides a full disk behind a RuntimeError
+        buffer = io.BytesIO()  # torch's own writer reports a full disk as a RuntimeError
         torch.save(state, buffer)
         with atomic_write(self.run.checkpoint) as file:
             file.write(buffer.getbuffer())
 
     def _load(self) -> int:
-        """Take the state of the last whole epoch; the number of the next one."""
+        """Restore the state of the last complete epoch; return the number of the next one."""
         if not self.run.checkpoint.exists():
             return 0
         state = torch.load(self.run.checkpoint, map_location=self.device, weights_only=True)
@@ -288,19 +293,19 @@ class _Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         try:
             self.method.load_state(state["method"])
-        except RuntimeError as error:  # torch's word for tensors of another shape
+        except RuntimeError as error:  # tensors of another shape
             reason = str(error).splitlines()[-1].strip()
             raise InputError(
-                f"{self.run.checkpoint}: does not fit the training set any more ({reason}); give "
-                "back the images and labels it began with, or train anew under another --out"
+                f"{self.run.checkpoint}: does not fit the training set any more ({reason}); use "
+                "the images and labels it was started with, or start a new run with another --out"
             ) from error
         self.progress.load_state(state.get("labels"))
         self.best = state.get("best", self.best)
         return int(state["epoch"]) + 1
 
     def _forget_from(self, epoch: int) -> None:
-        """Drop metrics of an epoch that was cut short; it is trained again."""
-        first = epoch or -1  # -1 is the look before the first epoch; what lies before is not ours
+        """Drop metrics of an epoch that was interrupted; it is trained again."""
+        first = epoch or BEFORE_TRAINING  # earlier lines are from others, such as `visir demo`
         kept = [line for line in self.run.read_metrics() if line["epoch"] < first]
         write_text(self.run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -311,10 +316,10 @@ def _new_setting(
 ) -> _Setting:  # fmt: skip
     if run.checkpoint.exists():
         raise InputError(
-            f"{run.folder}: holds a run already; go on with --resume or name another --out"
+            f"{run.folder}: already holds a run; continue it with --resume, or name another --out"
         )
     config = apply(find_preset(method, preset), settings)
-    require_usable(config)
+    require_within_bounds(config)
     return _Setting(
         method=method,
         preset=preset,
@@ -331,11 +336,9 @@ def find_preset(method: str, preset: str) -> Any:  # noqa: ANN401 - each method 
     """A method's settings by name.
 
     Raises:
-        InputError: no such method or preset; the nearest name is offered.
+        InputError: no such method or preset; the message suggests the nearest name.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; {did_you_mean(method, METHODS)}")
-    presets = METHODS[method].presets
+    presets = METHODS.find(method).presets
     if preset not in presets:
         raise InputError(
             f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, presets)}"
@@ -354,7 +357,7 @@ def _read_setting(run: Run) -> _Setting:
 
 
 def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Setting:
-    """The run's own settings; nobody is to believe that others took hold."""
+    """The settings stored in the run; different ones are refused instead of ignored."""
     setting = _read_setting(run)
     if method != setting.method:
         raise InputError(f"{run.config}: the run's method is {setting.method}, not {method}")
@@ -362,15 +365,15 @@ def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Sett
         raise InputError(
             f"{run.config}: the run to resume has other settings than "
             f"{', '.join(f'{key}={value}' for key, value in settings.items())}; leave them out, "
-            "or begin another run"
+            "or start another run"
         )
     return setting
 
 
 def _open(setting: _Setting) -> Benchmark:
-    """The data set, if it can be trained on; what is missing of it is warned of."""
+    """The data set, if it can be trained on; prints a warning if images are missing."""
     data, layout = Path(setting.data), setting.layout
-    both = not getattr(METHODS[setting.method], "one_modality_will_do", False)
+    both = METHODS.find(setting.method).needs_both_modalities
     benchmark = open_benchmark(data, layout, setting.split)
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
@@ -379,12 +382,11 @@ def _open(setting: _Setting) -> Benchmark:
                 f"{benchmark.root}: training needs at least two {modality.value} images, found "
                 f"{count}; add images of that modality"
             )
-    _warn_of_missing(data, layout)
+    _warn_of_missing(benchmark, layout)
     return benchmark
 
 
-def _warn_of_missing(data: Path, layout: str | None) -> None:
-    """Nobody is to train on an incomplete copy of a public data set without noticing."""
-    for line in missing(data, layout):
-        short = line if len(line) <= 120 else f"{line[:110]} ..."
-        tqdm.write(f"warning: {data}: {short} (`visir check` shows all)", file=sys.stderr)
+def _warn_of_missing(benchmark: Benchmark, layout: str | None) -> None:
+    """Warn of an incomplete copy of a public data set."""
+    for line in missing_in_training(benchmark, layout):
+        tqdm.write(f"warning: {benchmark.root}: {line} (see `visir check`)", file=sys.stderr)

@@ -6,7 +6,7 @@ it hears is added to it through a gate that starts closed. Training only; the en
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -56,15 +56,18 @@ class CrossAttention(nn.Module):
         """
         query, key, value = self.query(tokens_BND), self.key(others_MND), self.value(others_MND)
         scale = query.shape[-1] ** -0.5
-        if self.scope == "batch_tokens":
-            heard = (scale * query @ key.flatten(0, 1).T).softmax(-1) @ value.flatten(0, 1)
-        elif self.scope == "paired_tokens":
-            chosen = partner_B.clamp(min=0)
-            heard = (scale * query @ key[chosen].transpose(1, 2)).softmax(-1) @ value[chosen]
-        else:
-            alike = torch.einsum("bnd,mnd->bnm", scale * query, key).softmax(-1)
-            heard = torch.einsum("bnm,mnd->bnd", alike, value)
-        added = self.gate * self.mix(torch.cat([tokens_BND, heard], dim=2))
+        match self.scope:
+            case "batch_tokens":
+                read = (scale * query @ key.flatten(0, 1).T).softmax(-1) @ value.flatten(0, 1)
+            case "paired_tokens":
+                chosen = partner_B.clamp(min=0)
+                read = (scale * query @ key[chosen].transpose(1, 2)).softmax(-1) @ value[chosen]
+            case "batch":
+                weights = torch.einsum("bnd,mnd->bnm", scale * query, key).softmax(-1)
+                read = torch.einsum("bnm,mnd->bnd", weights, value)
+            case _:
+                assert_never(self.scope)
+        added = self.gate * self.mix(torch.cat([tokens_BND, read], dim=2))
         if self.scope == "paired_tokens":
             added = added * (partner_B >= 0)[:, None, None]
         out: Tensor = tokens_BND + added

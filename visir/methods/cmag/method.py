@@ -1,25 +1,25 @@
 """CMAG (IEEE TCSVT, 2026), reconstructed from its published formulas.
 
-Learning visible-infrared re-identification without labels: TokenMatcher, and on it four modules of
-the training, each a switch. Its authors publish formulas, a figure and evaluation scripts, no
-training code: what is not printed is ours and marked so, and no number here is theirs unless it
-says so.
+Visible-infrared re-identification without labels: TokenMatcher with four additional training
+modules, each with a switch. The authors published formulas, a figure and evaluation scripts, but no
+training code: what the paper does not state is ours and marked so.
 
 | paper | function |
 |---|---|
 | CATS, cycle-aware topology, Eq. 1-15 | `visir.methods.cmag.cats` |
 | DCAM-ViT, cross-modal attention, Eq. 16-20 | `visir.methods.cmag.dcam` |
 | GSMEM, graph-structured memory, Eq. 21-28 | `visir.methods.cmag.gsmem` |
-| CARC, camera-aware consistency, Eq. 29-32 | `visir.cluster.cameras.consistent_neighbours` |
+| CARC, camera-aware consistency, Eq. 29-32 | `visir.methods.cmag.carc.consistent_neighbours` |
 
-With all four off it is `visir.methods.tokenmatcher` to the bit, at equal settings. Deviations: what
-is ours, and which readings there are, stands beside every setting and in docs/methods/cmag.md.
+With all four off it is bit-identical to `visir.methods.tokenmatcher` at the same settings.
+Deviations: what is ours, and which readings there are, is stated beside every setting and in
+docs/methods/cmag.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,116 +27,57 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visir.cluster.cameras import Conflicts, cluster_cameras, consistent_neighbours
+from visir.cluster.cameras import cluster_cameras
 from visir.cluster.memory import Memory
 from visir.core.device import autocast
-from visir.core.types import Batch, InputError, IntArray, Modality
+from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.rng import generator
-from visir.methods import tokenmatcher
-from visir.methods.cmag.cats import Closing, CycleConvolution, Cycles, circular_loss, find_cycles
-from visir.methods.cmag.dcam import CrossAttention, Scope, partners_in_batch
+from visir.methods.cmag.carc import consistent_neighbours
+from visir.methods.cmag.cats import CycleConvolution, Cycles, circular_loss, find_cycles
+from visir.methods.cmag.dcam import CrossAttention, partners_in_batch
 from visir.methods.cmag.gsmem import GraphMemory, Queue
-from visir.methods.contract import Plan
+from visir.methods.cmag.settings import PRESETS, Config, require_sound
+from visir.methods.contract import Method, Plan
 from visir.methods.tokenmatcher import TokenMatcher, radii_of
-from visir.nets.build import Features, Network
+from visir.nets.build import Features
 from visir.nets.vit import Vit
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 
 
-@dataclass(frozen=True)
-class Config(tokenmatcher.Config):
-    """TokenMatcher's settings, and the modules'; [paper] is printed in CMAG's."""
-
-    stage_epochs: tuple[int, int] = (50, 100)  # [paper]
-    mate_weight: tuple[float, float] = (0.03, 0.03)  # before, after `mate_switch` [test script]
-    camera_epochs: tuple[int, int] = (20, 25)  # only with carc=false [tokenmatcher: script]
-    cats: bool = True  # cycle-aware topology, a loss on the batch
-    cats_k: int = 10  # nearest neighbours of a node [paper]
-    cats_p: int = 3  # edges of the path that an edge back closes [paper]
-    cats_temperature: float = 0.07  # [paper]
-    cats_closing: Closing = "transpose"  # the closing edge runs back [figure], or along [text]
-    cats_simple: bool = False  # paths over four different images only; ours
-    cats_extra_edge: bool = True  # from the last to the first neighbour [paper]
-    cats_exclude_self: bool = True  # from the loss's sum [paper: not]
-    cats_weight: float = 0.1  # ours
-    cats_convolution: bool = False  # the graph-convolution branch as well; its use is ours
-    cats_convolution_weight: float = 0.1  # ours
-    dcam: bool = True  # cross-modal attention over class tokens
-    dcam_reduction: int = 8  # of queries and keys [paper]
-    dcam_scope: Scope = "batch_tokens"  # whom a token asks; the paper's readings conflict
-    dcam_value: Literal["full", "reduced"] = "full"  # its width; the paper's readings conflict
-    dcam_gate: float = 0.0  # where the learned factor starts; ours
-    dcam_weight: float = 0.5  # ours
-    gsmem: bool = True  # graph over the batch and a queue of earlier features
-    gsmem_size: int = 4096  # rows of the queue; ours
-    gsmem_start: int = 512  # rows it needs before it is used; ours
-    gsmem_layers: int = 2  # ours
-    gsmem_least: int = 3  # neighbours of a node at least [paper]
-    gsmem_base: int = 10  # neighbours of a node that is alone [paper]
-    gsmem_beta: float = 0.5  # neighbours less for each unit of density [paper]
-    gsmem_radius: float = 0.3  # cosine distance within which others crowd [paper; metric ours]
-    gsmem_per_radius: bool = True  # density divided by the radius [paper], or plain
-    gsmem_weight: float = 0.1  # ours
-    carc: bool = True  # camera-aware lists in place of TokenMatcher's camera stage and filter
-    carc_eps: tuple[float, ...] = (0.6,)  # DBSCAN radius inside cameras, of all or each [paper]
-    carc_p0: float = 0.8  # probability of the start for conflicts [paper]
-    carc_conflicts: Conflicts = "drop_decays"  # the paper reads either way
-    ramp: int = 5  # epochs of stage 2 over which the modules' losses grow in; ours
-    weighting: Literal["fixed", "uncertainty"] = "fixed"  # or learned log-variances; ours
-
-
-PRESETS = {
-    "sysu": Config(),
-    "regdb": Config(**{
-        **vars(tokenmatcher.PRESETS["regdb"]),
-        "stage_epochs": (50, 100),
-        "carc": False,  # one camera of each kind
-    }),
-    "tiny": Config(**{
-        **vars(tokenmatcher.PRESETS["tiny"]),
-        "camera_epochs": (0, 0),
-        "gsmem_size": 512,
-        "gsmem_start": 128,
-        "carc_eps": (0.5,),
-    }),
-}  # fmt: skip
-
-
-class Cmag:
-    """TokenMatcher and the modules around it; the encoder is TokenMatcher's own.
+class Cmag(Method):
+    """TokenMatcher with modules around it; the backbone is TokenMatcher's.
 
     Raises:
-        InputError: CARC on data of one camera a modality, or no module's setting that can work.
+        InputError: CARC with one camera per modality, or settings without effect.
     """
 
     presets: ClassVar[dict[str, Any]] = PRESETS
+    config: Config
+    model: Vit  # without the modules, which are used in training only
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
-        _require_sound(config, data)
+        require_sound(config, data)
         inside = None
         if config.carc:
             config = replace(config, camera_epochs=(0, 0))
             inside = self._consistent
         self.base = TokenMatcher(config, data, device, seed, inside)
         self.epochs, self.stage_starts = self.base.epochs, self.base.stage_starts
+        self.stage_start = config.stage_start
         assert isinstance(self.base.model, Vit)
-        self.net: Vit = self.base.model
-        self.modules: Any = _modules(config, self.net).to(device)
-        self.queue = Queue(config.gsmem_size * config.gsmem, self.net.embedding_dim, device)
+        self.model = self.base.model
+        self.modules: Any = _modules(config, self.model).to(device)
+        rows = config.gsmem_size if config.gsmem else 0
+        self.queue = Queue(rows, self.model.embedding_dim, device)
         self.local: dict[Modality, IntArray] = {}
         self.seen: dict[str, list[float]] = {}
         self.log: dict[str, float] = {}
 
-    @property
-    def model(self) -> Network:
-        """The encoder; the modules around it are needed in training only."""
-        return self.base.model
-
     def optimizer(self) -> torch.optim.Optimizer:
-        """TokenMatcher's, over the modules too."""
+        """TokenMatcher's optimiser, with the modules' weights added."""
         optimizer = self.base.optimizer()
         added = list(self.modules.parameters())
         if added:
@@ -144,7 +85,7 @@ class Cmag:
         return optimizer
 
     def plan(self, epoch: int) -> Plan:
-        """TokenMatcher's plan; the diagnostics of the modules join its log while it is trained."""
+        """TokenMatcher's plan; during the epoch the modules add their diagnostics to its log."""
         self.seen, self.log = {}, {}
         plan = self.base.plan(epoch)
         self.log.update(plan.log)
@@ -157,7 +98,7 @@ class Cmag:
     def _consistent(
         self, modality: Modality, neighbours: sparse.csr_array, features: Tensor
     ) -> sparse.csr_array:
-        """CARC: lists within a modality that agree with what each camera sees."""
+        """CARC: lists within a modality that agree with the clusters inside each camera."""
         config, epoch = self.config, self.base.when.epoch
         cams = self.data.cams[self.data.rows(modality)]
         if modality not in self.local:
@@ -174,13 +115,13 @@ class Cmag:
             config.carc_p0,
             config.carc_conflicts,
         )
-        self._see(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
-        self._see(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
-        self._see(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
+        self._record(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
+        self._record(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
+        self._record(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
         return found.kept
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """TokenMatcher's terms, and in stage 2 one for every module."""
+        """TokenMatcher's terms, and in stage 2 those of the modules."""
         terms = self.base.loss(batch, outputs)
         if not self._second:
             return terms
@@ -196,7 +137,7 @@ class Cmag:
         return terms | {name: grown * self._weighted(name, term) for name, term in added.items()}
 
     def _weighted(self, name: str, term: Tensor) -> Tensor:
-        """A term, or the term under its learned uncertainty (Kendall et al., CVPR 2018)."""
+        """A term, or the term weighted by its learned uncertainty (Kendall et al., CVPR 2018)."""
         if self.config.weighting == "fixed":
             return term
         log_variance = self.modules["variances"][name]
@@ -204,9 +145,9 @@ class Cmag:
         return weighted
 
     def _joint(self, batch: Batch) -> Tensor:
-        """(B,) labels both modalities share: those of the one that has fewer clusters.
+        """(B,) labels shared by both modalities: those of the one with fewer clusters.
 
-        A cluster without a partner keeps a label of its own.
+        A cluster without a partner gets a label of its own.
         """
         base = self.base
         few = base.many.other
@@ -221,8 +162,8 @@ class Cmag:
     def _cats(self, batch: Batch, outputs: Features, joint: Tensor) -> dict[str, Tensor]:
         config = self.config
         cycles = self._cycles(outputs.embedding, joint)
-        self._see("cats_kept", cycles.kept())
-        self._see("cats_across", cycles.across(batch.infrared))
+        self._record("cats_kept", cycles.kept())
+        self._record("cats_across", cycles.across(batch.infrared))
         loss = circular_loss(
             outputs.embedding, cycles.pairs, config.cats_temperature, config.cats_exclude_self
         )
@@ -257,23 +198,23 @@ class Cmag:
                 outputs.tokens[other],
                 partners_in_batch(joint[own], joint[other]),
             )
-        self._see("dcam_gate", float(attention.gate.detach()))
-        return self._both(batch, self.net.embed_tokens(enhanced, keep_statistics=True))
+        self._record("dcam_gate", float(attention.gate.detach()))
+        return self._both(batch, self.model.embed_tokens(enhanced, keep_statistics=True))
 
     def _gsmem(self, batch: Batch, outputs: Features) -> Tensor:
         graph = self.modules["graph"]
         with autocast(self.device, self.config.precision):
             enhanced = graph(outputs.embedding, self.queue.held())
         found = self._both(batch, enhanced.float())
-        self._see("gsmem_infrared", self.queue.balance())
+        self._record("gsmem_infrared", self.queue.balance())
         shares = torch.bincount(graph.counts, minlength=self.config.gsmem_base + 1).double()
         for count, share in enumerate((shares / shares.sum()).tolist()):
             if count >= self.config.gsmem_least:
-                self._see(f"gsmem_with_{count}", share)
+                self._record(f"gsmem_with_{count}", share)
         return found
 
     def _both(self, batch: Batch, features: Tensor) -> Tensor:
-        """Enhanced features against the memory of their own modality and their partner's."""
+        """Enhanced features against the memories of their own and of the other modality."""
         losses = []
         for modality in Modality:
             mask = batch.of(modality)
@@ -288,23 +229,23 @@ class Cmag:
         known = labels >= 0
         return memory.loss(features[known], labels[known]) if known.any() else features.sum() * 0
 
-    def _see(self, name: str, value: float) -> None:
-        """Keep the epoch's mean of a number people may want to look at."""
+    def _record(self, name: str, value: float) -> None:
+        """Log the epoch's mean of a diagnostic."""
         self.seen.setdefault(name, []).append(value)
         self.log[name] = round(float(np.mean(self.seen[name])), 4)
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """TokenMatcher's updates, and as many features of either modality into the queue."""
+        """TokenMatcher's updates; then as many features of each modality go into the queue."""
         self.base.after_step(batch, outputs)
         if self._second and self.config.gsmem:
             vis, ir = (batch.of(modality).nonzero()[:, 0] for modality in (VIS, IR))
-            # Visible images come twice, the plain views first: each goes in once.
+            # Visible images come twice, the plain views first: each is added once.
             count = min(len(vis) // 2, len(ir), len(self.queue.rows) // 2)
             rows = torch.cat([vis[:count], ir[:count]])
             self.queue.push(outputs.embedding[rows], batch.infrared[rows])
 
     def state(self) -> dict[str, Any]:
-        """TokenMatcher's, and the modules' weights, queue and camera clusters."""
+        """TokenMatcher's state, and the weights, queue and camera clusters of the modules."""
         return {
             "base": self.base.state(),
             "modules": self.modules.state_dict(),
@@ -313,7 +254,7 @@ class Cmag:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.base.load_state(state["base"])
         self.modules.load_state_dict(state["modules"])
         self.queue.load_state(state["queue"])
@@ -321,7 +262,7 @@ class Cmag:
 
 
 def _modules(config: Config, net: Vit) -> nn.ModuleDict:
-    """What is trained beside the encoder; nothing where every switch is off."""
+    """What is trained beside the backbone; empty if every switch is off."""
     dim, tokens = net.embedding_dim // config.class_tokens, config.class_tokens
     modules = nn.ModuleDict()
     if config.cats and config.cats_convolution:
@@ -344,26 +285,3 @@ def _modules(config: Config, net: Vit) -> nn.ModuleDict:
         names = ("cats", "cats convolution", "dcam", "gsmem")
         modules["variances"] = nn.ParameterDict({name: torch.zeros(()) for name in names})
     return modules
-
-
-def _require_sound(config: Config, data: TrainingSet) -> None:
-    """Refuse settings that leave a module without effect."""
-    if config.cats_simple and config.cats_p != 3:
-        raise InputError("--set: cats_simple counts paths of cats_p=3 edges; set cats_p=3")
-    start, images = config.gsmem_start, len(data.cams)
-    if config.gsmem and start > min(config.gsmem_size, images):
-        raise InputError(
-            f"--set: gsmem_start={start} rows are never reached by a queue of "
-            f"gsmem_size={config.gsmem_size} over {images} images; set gsmem_start lower"
-        )
-    if config.carc and not config.neighbour_weight:
-        raise InputError(
-            "--set: carc corrects neighbour lists, and neighbour_weight=0 uses none; set carc=false"
-        )
-    if config.carc and all(
-        len(np.unique(data.cams[data.rows(modality)])) < 2 for modality in Modality
-    ):
-        raise InputError(
-            "--set: carc needs a modality that several cameras see, and here each has one; set "
-            "carc=false"
-        )

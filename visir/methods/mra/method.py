@@ -1,11 +1,11 @@
 """SG-MRA and MG-MRA: memory regulation and alignment (Chen, Wu, Wu, Wan; arXiv 2021), with labels.
 
-Memory regulation and alignment toward generalizer RGB-infrared person. On HCT or AGW, one memory
-serves both modalities: every position of the last map recalls a mean of learnt prototypes and adds
-it to itself; the sum, pooled, learns identities and centre triplets. SG-MRA recalls parts. MG-MRA
-makes instances of parts and classes of instances, recalls classes, and asks the parts that
-different strips recall to be alike. The memory serves in training only: a trained network of MRA
-is one of HCT, or AGW.
+Memory regulation and alignment toward generalizer RGB-infrared person. On HCT or AGW, both
+modalities share one memory: every position of the last feature map reads a weighted mean of learned
+prototypes and adds it to its features; the pooled sum is trained with an identity loss and centre
+triplets. SG-MRA reads part prototypes. MG-MRA averages parts to instances and instances to classes,
+reads classes, and aligns the parts that different strips read. The memory is used in training only:
+a trained network of MRA is one of HCT, or AGW.
 
 | paper | function |
 |---|---|
@@ -15,11 +15,11 @@ is one of HCT, or AGW.
 | losses of the memory branch | `Mra.loss` |
 
 Deviations: all strips are read in one call; the read of instances, which the released code
-computes and discards, is left out; strips are shuffled by draws that a resumed run repeats. On
-AGW the memory reads the last map before the pooling: the paper reports AGW lifted too and says
-nothing of where, so the place is ours. `reading=chained` is the figure's, `parallel` the released
-code's. With 6,180 prototypes nearly no weight passes the threshold at the start, so the memory is
-silent: `memory_alive` in the metrics shows it, `addressing=cosine` is our way out.
+computes and discards, is left out; the order of strips is drawn from the seed, so a resumed run
+repeats it. On AGW the memory reads the last feature map before the pooling: the paper reports
+results on AGW but not this place, so it is ours. `reading=chained` is the figure, `parallel` the
+released code. With 6,180 prototypes almost no weight passes the threshold at the start, so nearly
+all reads are zero: `memory_alive` in the metrics shows it; `addressing=cosine`, ours, avoids it.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from visir.core.bounds import CountFrom0, Positive, Share
 from visir.core.device import product_dtype
 from visir.core.types import Batch, InputError
 from visir.data.dataset import TrainingSet
 from visir.data.rng import generator
 from visir.methods import agw, hct, labelled
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan
 from visir.methods.mra.regulation import Recalled, Regulation, alignment
 from visir.nets.features import Features
 from visir.nets.two_stream import Width, in_strips, require_strips
@@ -47,30 +48,34 @@ class Config(hct.Config):
     """Defaults are the authors' for SYSU-MM01 unless marked otherwise."""
 
     base: Literal["hct", "agw"] = "hct"  # what the memory is attached to [paper: both]
-    non_local: Width = "published"  # of AGW, as that method has it
+    non_local: Width = "published"  # of AGW, see that method; ours
     granularity: Literal["single", "multi"] = "multi"  # SG-MRA, or MG-MRA [paper]
-    classes: int = 206  # coarsest prototypes; 0 as many as training identities [script: both sets]
-    instances: int = 5  # prototypes of a class [script]
-    parts: int = 6  # prototypes of an instance [script]
-    threshold: float = 0.0025  # of a weight that counts [script]
-    reading: Literal["parallel", "chained"] = "parallel"  # of the levels [script], or as drawn
-    layout: Literal["mixed", "plain"] = "mixed"  # how the script reshapes its rows, or as meant
+    classes: CountFrom0 = 206  # coarsest prototypes; 0: one per identity [script: both sets]
+    instances: int = 5  # prototypes per class [script]
+    parts: int = 6  # prototypes per instance [script]
+    threshold: Share = 0.0025  # minimum weight that is used [script]
+    reading: Literal["parallel", "chained"] = "parallel"  # of levels [script]; or [figure]
+    layout: Literal["mixed", "plain"] = "mixed"  # reshape as released [script], or as intended
     addressing: Literal["dot", "cosine"] = "dot"  # [script]; "cosine" is ours
-    address_temperature: float = 0.01  # of cosines; ours
-    memory_weight: float = 0.1  # of the identities on the memory branch [script]
-    memory_triplets: float = 1.0  # of the centre triplets on it [script]
-    align_weight: float = 0.1  # of the part alignment, MG-MRA [script]
-    align_offset: float = 0.1  # taken off it, which changes no gradient [script]
-    lr: float = 0.01  # [readme]
-    strip_weight: float = 2.0  # of the triplets of single strips [script]
-    smoothing: float = 0.1  # share of the labels spread over all identities [script]
+    address_temperature: Positive = 0.01  # of cosines; ours
+    memory_weight: float = 0.1  # weight of the identity loss on the memory branch [script]
+    memory_triplets: float = 1.0  # weight of the centre triplets on it [script]
+    align_weight: float = 0.1  # weight of the part alignment, MG-MRA [script]
+    align_offset: float = 0.1  # subtracted from it, without effect on gradients [script]
+    lr: Positive = 0.01  # [readme]
+    strip_weight: float = 2.0  # weight of the triplets of single strips [script]
+    smoothing: Share = 0.1  # label smoothing [script]
 
 
 _REGDB: dict[str, Any] = {"lr": 0.1, "people": 8, "images": 4}  # [readme]
-_AGW: dict[str, Any] = {  # of AGW's own presets, whatever the data set
-    **{field.name: getattr(agw.PRESETS["sysu"], field.name) for field in fields(labelled.Config)},
+# As AGW itself is trained, on every data set [AGW: script].
+_AGW: dict[str, Any] = {
     "base": "agw",
     "share_net": 1,
+    "people": 8,
+    "images": 4,
+    "epochs": 81,
+    "lr": 0.1,
 }
 PRESETS = {
     "sysu": Config(),
@@ -78,19 +83,22 @@ PRESETS = {
     "tiny": Config(**hct.TINY, classes=0),
     "sysu-agw": Config(**_AGW),
     "regdb-agw": Config(**_AGW),
-    "tiny-agw": Config(**{**_AGW, **labelled.TINY, "strips": 4, "classes": 0,
-                          "non_local": "intended"}),
-}  # fmt: skip
+    "tiny-agw": Config(
+        **{**_AGW, **labelled.TINY, "strips": 4, "classes": 0, "non_local": "intended"}
+    ),
+    "smoke": Config(**hct.SMOKE, classes=0),
+}
 
 
-class Mra:
-    """A base method, and a memory beside its last map.
+class Mra(Method):
+    """A base method with a memory that reads its last feature map.
 
     Raises:
         InputError: strips that do not divide the map, or cannot be halved for the alignment.
     """
 
     presets: ClassVar[dict[str, Config]] = PRESETS
+    config: Config
     learns_from_labels: ClassVar[bool] = True
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
@@ -98,7 +106,6 @@ class Mra:
         _require_sound(config)
         self.base = _base(config, data, device, seed)
         self.model, self.epochs = self.base.model, config.epochs
-        self.stage_starts: tuple[int, ...] = ()
         width = self.model.map_dim
         self.branch = nn.ModuleDict(
             {
@@ -122,25 +129,26 @@ class Mra:
         self.log: dict[str, float] = {}
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The base's descent; the memory branch learns at the trunk's rate."""
+        """The base's gradient descent; the memory branch learns at the backbone's rate."""
+        base = self.base
         return labelled.sgd(
-            self.config, [self.base.trunk, self.branch], [self.base.head, self.base.top]
+            self.config, [base.backbone, self.branch], [base.bottleneck, base.classifier]
         )
 
     def plan(self, epoch: int) -> Plan:
-        """The base's plan; what the memory is seen doing joins its log."""
+        """The base's plan; measures of the memory are added to its log."""
         self.epoch, self.step, self.log = epoch, 0, {}
         return replace(self.base.plan(epoch), log=self.log)
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """The base's terms, and those of the map with what it recalls."""
+        """The base's terms, and those of the feature map plus what it reads."""
         config, maps = self.config, outputs.maps
         assert maps is not None
         # (strips, images, positions of a strip, C): the rows of a strip stand together.
         rows = in_strips(maps.float(), config.strips).permute(2, 0, 3, 1)
         flat = rows.flatten(0, 2)
         recalled = self.branch["memory"](flat, product_dtype(self.device, config.precision))
-        self._look(flat, recalled)
+        self._measure(flat, recalled)
         pooled = (rows + recalled.whole.view(rows.shape)).mean(dim=(0, 2))
         logits = self.branch["classifier"](self.branch["bottleneck"](pooled))
         identity = F.cross_entropy(logits, batch.labels, label_smoothing=config.smoothing)
@@ -158,8 +166,8 @@ class Mra:
         return terms
 
     @torch.no_grad()
-    def _look(self, inputs: Tensor, recalled: Recalled) -> None:
-        """Share of positions that recall parts, and how much all recall beside what they are."""
+    def _measure(self, inputs: Tensor, recalled: Recalled) -> None:
+        """Log the share of positions with a nonzero read, and the norm of reads by features."""
         lengths = {name: of.norm(dim=1) for name, of in recalled._asdict().items()}
         now = {
             "memory_alive": (lengths["parts"] > 0).float().mean(),
@@ -170,7 +178,7 @@ class Mra:
             self.log[name] = before + (float(value) - before) / (self.step + 1)
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Count the steps, which the strips' order is drawn from."""
+        """Count the steps; the order of the strips is drawn from it."""
         self.step += 1
 
     def state(self) -> dict[str, Any]:
@@ -178,7 +186,7 @@ class Mra:
         return {"base": self.base.state(), "branch": self.branch.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.base.load_state(state["base"])
         self.branch.load_state_dict(state["branch"])
 
@@ -186,7 +194,8 @@ class Mra:
 def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> labelled.Learner:
     if config.base == "hct":
         return hct.Hct(config, data, device, seed)
-    shared = {name: getattr(config, name) for name in vars(agw.Config()) if hasattr(config, name)}
+    known = {field.name for field in fields(agw.Config)}
+    shared = {name: value for name, value in vars(config).items() if name in known}
     return agw.Agw(agw.Config(**shared), data, device, seed)
 
 
@@ -194,6 +203,6 @@ def _require_sound(config: Config) -> None:
     require_strips(config.size[0], config.strips)
     if config.granularity == "multi" and config.strips % 2:
         raise InputError(
-            f"--set: strips={config.strips} is odd; the alignment compares one half of the strips "
+            f"setting strips={config.strips} is odd; the alignment compares one half of the strips "
             "with the other: set an even number, or granularity=single"
         )

@@ -1,4 +1,4 @@
-"""The camera stage: every camera by itself, only to know whom it tells apart."""
+"""The camera stage: a training on each camera alone, for reliable clusters within the camera."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visir.cluster.cameras import BestBySilhouette, silhouette
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.labels import dbscan
 from visir.cluster.memory import Memory, prototypes
 from visir.cluster.neighbors import nearest
+from visir.cluster.silhouette import BestBySilhouette, silhouette
 from visir.core.types import IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
@@ -28,7 +28,7 @@ VIS, IR = Modality.VISIBLE, Modality.INFRARED
 
 
 class When(NamedTuple):
-    """Where in the training an epoch lies: its stage, its number there, the camera seen alone."""
+    """The place of an epoch in the training: stage, number in the stage, camera if only one."""
 
     stage: Literal["stage 1", "camera stage", "stage 2"]
     epoch: int
@@ -37,7 +37,7 @@ class When(NamedTuple):
 
 
 def schedule(config: Config, data: TrainingSet) -> Iterator[When]:
-    """Every epoch of the training: stage 1, the cameras one after the other, stage 2."""
+    """Every epoch of the training: stage 1, one camera after the other, stage 2."""
     for epoch in range(config.stage_epochs[0]):
         yield When("stage 1", epoch)
     if config.neighbour_weight and config.stage_epochs[1]:
@@ -54,18 +54,18 @@ def _camera_epochs(config: Config, data: TrainingSet) -> Iterator[When]:
 
 
 class CameraStage:
-    """A short training for each camera from the first stage's weights; its labels are kept.
+    """A short training on each camera from the weights of stage 1; only its labels are kept.
 
     Args:
         config: the settings.
         data: the training images.
-        model: the network, which every camera trains anew.
-        device: where it is.
-        seed: of all draws.
+        model: the network, reset before every camera.
+        device: of the network.
+        seed: of the run.
 
     Attributes:
         local: (N,) clusters inside the cameras, numbered in each, -1 for outliers.
-        memories: of the camera's clusters, by its modality.
+        memories: of the clusters of the current camera, by its modality.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CameraStage:
         self.first_stage: dict[str, Tensor] = {}
 
     def plan(self, epoch: int, when: When, lr: float) -> Plan:
-        """Embed and cluster one camera's images; keep the labels if their silhouette is best."""
+        """Embed and cluster the images of one camera; keep labels of the best silhouette."""
         config = self.config
         if when.epoch == 0:
             self._enter()
@@ -104,7 +104,7 @@ class CameraStage:
         }
         usable, of_all = clusters > 1, np.full(len(self.data.cams), -1, np.int64)
         of_all[rows] = labels
-        said = f"camera {when.camera}: {clusters} cluster(s) of {len(rows)} images; it tells nobody"
+        few = f"camera {when.camera} is not trained: {clusters} cluster(s) of {len(rows)} images"
         return Plan(
             stage=f"camera {when.camera}",
             batches=self._batches(epoch, when.modality, of_all) if usable else (),
@@ -112,17 +112,17 @@ class CameraStage:
             lr=lr,
             fresh_optimizer=when.epoch == 0,
             log={"camera_clusters": clusters, "camera_silhouette": round(score, 4)},
-            warnings=() if usable else (f"{said} apart; set another camera_eps",),
+            warnings=() if usable else (f"{few}; set another camera_eps",),
         )
 
     def leave(self) -> None:
-        """Back to the first stage's weights, if any camera has left them."""
+        """Restore the weights of stage 1 after the last camera."""
         if self.first_stage:
             self.model.load_state_dict(self.first_stage)
             self.first_stage = {}
 
     def _enter(self) -> None:
-        """Every camera begins with the first stage's weights."""
+        """Start a camera from the weights of stage 1."""
         if self.first_stage:
             self.model.load_state_dict(self.first_stage)
         else:
@@ -151,7 +151,7 @@ class CameraStage:
             yield [Part(rows, labels[rows], Augmentation(view, config.jitter))]
 
     def state(self) -> dict[str, Any]:
-        """What has been found, and the weights to go back to."""
+        """The labels found so far, and the weights of stage 1."""
         return {
             "local": torch.from_numpy(self.local),
             "best": self.best.state(),
@@ -159,7 +159,7 @@ class CameraStage:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.local = state["local"].cpu().numpy()
         self.best = BestBySilhouette(self.config.camera_from)
         self.best.load_state(state["best"])

@@ -1,10 +1,11 @@
 """TokenMatcher: diverse tokens, their agreement, and clusters that share partners (AAAI 2025).
 
-Learning visible-infrared re-identification without labels. A transformer gives N class tokens of an
-image, which a constraint keeps unlike each other. Stage 1 clusters each modality by itself. The
-camera stage then trains on every camera by itself, only to know whom that camera tells apart. In
-stage 2, who is a neighbour under all tokens draws an image near, clusters find partners of whom one
-may have two, and both modalities learn from memories that hold both.
+Visible-infrared re-identification without labels. A transformer gives N class tokens of an image; a
+loss keeps them different from each other. Stage 1 clusters each modality separately. The camera
+stage then trains on each camera alone to obtain reliable clusters within it; these networks are
+discarded. In stage 2 each image is pulled towards the neighbours on which all tokens agree, except
+those its camera clustered apart. Clusters are matched across modalities, at most λ = 2 per partner,
+and both modalities are trained with memories that hold both.
 
 | paper | function |
 |---|---|
@@ -15,7 +16,8 @@ may have two, and both modalities learn from memories that hold both.
 | matching with at most λ sharers, Alg. 1 | `visir.cluster.associate.greedy` |
 | mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.sharers` |
 
-Deviations are listed, with the switches that undo them, in docs/methods/tokenmatcher.md.
+Deviations are listed in docs/methods/tokenmatcher.md, with the settings that undo them. Every
+`association` but "greedy" is ours.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from scipy import sparse
 from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import Association, Side, greedy, sharers
+from visir.cluster.associate import Association, Options, Side, associate, sharers
 from visir.cluster.cameras import camera_filter, centred
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, Read, loss_of, prototypes, released
@@ -39,29 +41,30 @@ from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
-from visir.methods.contract import Plan
+from visir.methods.contract import Method, Plan
 from visir.methods.losses import diversity
 from visir.methods.tokenmatcher.camera_stage import CameraStage, schedule
 from visir.methods.tokenmatcher.settings import PRESETS, Config, require_sound
 from visir.nets.build import Features, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
-# What becomes of the neighbours (N, N) within a modality, from their features (N, D).
+# Filters the neighbours (N, N) within a modality; the last argument is their features (N, D).
 InsideCameras = Callable[[Modality, sparse.csr_array, Tensor], sparse.csr_array]
 
 
-class TokenMatcher:
-    """Two stages over one network, and between them one short training for each camera.
+class TokenMatcher(Method):
+    """Two stages over one network, and between them a short training on each camera.
 
     Args:
         config: the settings.
         data: the training images.
-        device: where the network is.
-        seed: of all draws.
-        inside_cameras: what to do instead of the camera stage's filter.
+        device: of the network.
+        seed: of the run.
+        inside_cameras: replaces the filter by clusters of the camera stage.
     """
 
     presets: ClassVar[dict[str, Any]] = PRESETS
+    config: Config
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class TokenMatcher:
         self.inside_cameras = inside_cameras or self._filtered
         self.schedule = list(schedule(config, data))
         self.epochs = len(self.schedule)
-        self.stage_starts = (config.stage_epochs[0],)
+        self.stage_starts, self.stage_start = (config.stage_epochs[0],), config.stage_start
         self.model = build(config.network, config.size, config.class_tokens, config.drop_path).to(
             device
         )
@@ -85,21 +88,21 @@ class TokenMatcher:
         self.pure: dict[Modality, Memory] = {}
         self.images: dict[Modality, Memory] = {}
         self.neighbours: dict[tuple[Modality, Modality], Lists] = {}
-        self.many = VIS  # the modality of more clusters, which share partners
+        self.many = VIS  # the modality with more clusters, which share partners
         self.partners: dict[Modality, Tensor] = {}
         self.mates: dict[Modality, Tensor] = {}
         self.cameras = CameraStage(config, data, self.model, device, seed)
         self.position = torch.from_numpy(_positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """SGD over all weights that learn; Adam where asked."""
+        """SGD or Adam over all trainable weights."""
         weights, lr, decay = self.model.parameters(), self.config.lr[0], self.config.weight_decay
         if self.config.optimizer == "adam":
             return torch.optim.Adam(weights, lr=lr, weight_decay=decay)
         return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=decay)
 
     def plan(self, epoch: int) -> Plan:
-        """Embed, cluster, build the memories, and in stage 2 the lists and partners too."""
+        """Embed, cluster, build the memories; in stage 2 the neighbour lists and partners too."""
         self.when = self.schedule[epoch]
         if self.when.stage == "camera stage":
             plan = self.cameras.plan(epoch, self.when, self._lr(0, self._camera_span))
@@ -109,14 +112,14 @@ class TokenMatcher:
         return self._plan_stage(epoch, self.when.stage == "stage 2")
 
     def _plan_stage(self, epoch: int, second: bool) -> Plan:
-        config = self.config
+        config, stage = self.config, 1 if second else 0  # place in settings given by stage
         features = embed_training(self.model, self.data, self.device, config.precision)
         compared = {
             modality: self._compared(of, self.data.cams[self.data.rows(modality)])
             for modality, of in features.items()
         }
         labels, momentum, warnings = cluster_training(
-            compared, self._cluster, config.eps, config.momentum[second], config.adapt
+            compared, self._cluster, config.eps, config.momentum[stage], config.adapt
         )
         self.pure = {
             modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
@@ -125,11 +128,11 @@ class TokenMatcher:
         self.memories, association = self.pure, None
         if second:
             vis, ir = (Side(compared[modality], labels[modality]) for modality in (VIS, IR))
-            association = greedy(vis, ir, config.sharers)
+            association = associate(config.association, vis, ir, Options(sharers=config.sharers))
             self._associate(features, labels, association)
             self._list_neighbours(features, compared)
-        joined, of_stage = join(self.data, labels), int(second)
-        every = config.jitter if config.jitter_all[of_stage] else 0.0
+        joined = join(self.data, labels)
+        every = config.jitter if config.jitter_all[stage] else 0.0
         return Plan(
             stage=self.when.stage,
             batches=batches_by_cluster(
@@ -143,7 +146,7 @@ class TokenMatcher:
                 (every, config.jitter, every),
             ),
             steps=config.iterations,
-            lr=self._lr(of_stage, config.stage_epochs[of_stage]),
+            lr=self._lr(stage, config.stage_epochs[stage]),
             fresh_optimizer=self.when.epoch == 0,
             labels=joined,
             partners=None if association is None else association.infrared_partners(),
@@ -152,13 +155,13 @@ class TokenMatcher:
         )
 
     def _grouped(self, second: bool) -> TrainingSet:
-        """The images as the batches' groups see them, which prefer other cameras."""
+        """The images with the cameras that the batch sampler uses; it prefers other cameras."""
         if second and self.config.groups == "any":
             return self.data._replace(cams=np.arange(len(self.data.cams)))
         return self.data
 
     def _compared(self, features: Tensor, cams: IntArray) -> Tensor:
-        """What clusters and partners are found on."""
+        """The features that are clustered and matched."""
         return centred(features, cams) if self.config.center_cameras else features
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
@@ -167,11 +170,11 @@ class TokenMatcher:
 
     @property
     def _camera_span(self) -> int:
-        """Epochs the cosine of the camera stage is laid out for: those of stage 1, as released."""
+        """Length of the cosine schedule of the camera stage: that of stage 1, as released."""
         return max(self.config.stage_epochs[0], *self.config.camera_epochs)
 
     def _lr(self, stage: int, epochs: int) -> float:
-        """Cosine from the stage's rate to its least one."""
+        """Cosine from the stage's first rate to its last one."""
         high, low = self.config.lr[stage], self.config.least_lr[stage]
         return low + (high - low) * (1 + math.cos(math.pi * self.when.epoch / epochs)) / 2
 
@@ -181,7 +184,7 @@ class TokenMatcher:
         labels: dict[Modality, IntArray],
         association: Association,
     ) -> None:
-        """Partners, mates, and the memories of both modalities."""
+        """Set partners, mates, and the memories of both modalities."""
         config = self.config
         shares = {VIS: association.vis_to_ir, IR: association.ir_to_vis}
         partners = {
@@ -206,7 +209,7 @@ class TokenMatcher:
     def _list_neighbours(
         self, features: dict[Modality, Tensor], compared: dict[Modality, Tensor]
     ) -> None:
-        """Of every image: whom enough of its tokens point at, by modality of both."""
+        """Neighbours of every image on which enough tokens agree, by modality of both."""
         config = self.config
         self.neighbours = {}
         if not config.neighbour_weight:
@@ -227,7 +230,7 @@ class TokenMatcher:
     def _filtered(
         self, modality: Modality, neighbours: sparse.csr_array, _: Tensor
     ) -> sparse.csr_array:
-        """The lists within a modality, less whom the camera itself tells apart."""
+        """The lists within a modality, without images that the camera clustered apart."""
         rows = self.data.rows(modality)
         return camera_filter(
             neighbours,
@@ -245,7 +248,7 @@ class TokenMatcher:
         }
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Own clusters and diverse tokens; in stage 2 neighbours, partners and mates too."""
+        """Own clusters and token diversity; in stage 2 neighbours, partners and mates too."""
         config = self.config
         reads = self._reads(batch, outputs)
         losses = released(reads) if config.updates == "between" else map(loss_of, reads)
@@ -262,7 +265,7 @@ class TokenMatcher:
         return terms
 
     def _reads(self, batch: Batch, outputs: Features) -> list[Read]:
-        """Every comparison with a memory of this step, in the order of the public script."""
+        """Every read of a memory in this step, in the order of the public script."""
         config = self.config
 
         def read(term: str, weight: float, memory: Memory, of: Modality, labels: Tensor) -> Read:
@@ -284,7 +287,8 @@ class TokenMatcher:
                      self.partners[of][labels[of]])
                 for of in (IR, VIS)
             ]  # fmt: skip
-        mate_weight = config.mate_weight[self.when.epoch >= config.mate_switch]
+        before, after = config.mate_weight
+        mate_weight = after if self.when.epoch >= config.mate_switch else before
         if mate_weight:
             reads += [
                 read("mates", mate_weight, self.pure[of], of, self.mates[of][labels[of]])
@@ -301,22 +305,22 @@ class TokenMatcher:
         return neighbour_loss(self.images[b].logits(outputs.embedding[mask]), *pairs)
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
-        """Blend the batch into the memories, in the order in which the script's backward does."""
+        """Update the memories with the batch, in the order of the script's backward pass."""
         if self.config.updates == "once":
             for read in reversed(self._reads(batch, outputs)):
                 read.memory.update(read.features, read.labels)
 
     def state(self) -> dict[str, Any]:
-        """That of the camera stage; memories are rebuilt from the model at every epoch."""
+        """That of the camera stage; the memories are rebuilt from the model in every epoch."""
         return self.cameras.state()
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.cameras.load_state(state)
 
 
 class VitBaseline(TokenMatcher):
-    """What CMAG's ladder of ablations begins with, as we read it: partners and nothing more.
+    """The baseline of CMAG's ablations as we read it: partners only.
 
     TokenMatcher without neighbours, mates and camera stage; only the presets differ.
     """
@@ -328,5 +332,5 @@ class VitBaseline(TokenMatcher):
 
 
 def _positions(data: TrainingSet) -> IntArray:
-    """Of every training row: its place among the rows of its modality."""
+    """For every training row, its position among the rows of its modality."""
     return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from visir.cluster.health import Adapt
+from visir.cluster.adapt import Adapt
+from visir.cluster.associate import AssociationName
+from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import InputError
+from visir.methods.contract import StageStart
 
 
 @dataclass(frozen=True)
@@ -16,47 +19,65 @@ class Config:
     size: tuple[int, int] = (384, 128)  # input height, width in pixels [script]
     network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
     class_tokens: int = 4  # N [paper]
-    drop_path: float = 0.3  # [script]
-    stage_epochs: tuple[int, int] = (50, 50)  # [script]
-    stage_start: Literal["last", "test-best"] = "last"  # of stage 1, for later ones [script: test]
-    iterations: int = 200  # batches an epoch [script]
-    visible_clusters: int = 4  # in a batch, of `instances` images, two views each [script]
-    infrared_clusters: int = 8  # [script]
-    instances: int = 16  # images of a cluster in a batch [script]
-    eps: float = 0.6  # DBSCAN radius, Jaccard distance [script]
-    adapt: Adapt = "nothing"  # ours: "eps" or "momentum" gives way where clustering fails
+    drop_path: Share = 0.3  # [script]
+    stage_epochs: tuple[CountFrom0, CountFrom0] = (50, 50)  # [script]
+    stage_start: StageStart = "last"  # epoch later stages continue from [script: test-best]
+    iterations: int = 200  # batches per epoch [script]
+    visible_clusters: int = 4  # per batch, with two views of each image [script]
+    infrared_clusters: int = 8  # per batch [script]
+    instances: int = 16  # images of each cluster in a batch [script]
+    eps: PositiveShare = 0.6  # DBSCAN radius, Jaccard distance [script]
+    adapt: Adapt = "nothing"  # ours: what is changed if clustering fails
     min_samples: int = 4  # neighbours of a core point [script]
     k1: int = 30  # k-reciprocal neighbourhood [script]
     k2: int = 6  # query expansion [script]
-    temperature: float = 0.05  # [script]
-    momentum: tuple[float, float] = (0.2, 0.2)  # weight of old prototypes, by stage [paper]
-    mixed_momentum: float = 0.8  # the same in memories of both modalities [paper]
+    temperature: Positive = 0.05  # [script]
+    momentum: tuple[Share, Share] = (0.2, 0.2)  # weight of old prototypes, by stage [paper]
+    mixed_momentum: Share = 0.8  # the same in the memories of both modalities [paper]
     diversity_weight: float = 1.0  # of the self-diverse constraint [script]
-    camera_epochs: tuple[int, int] = (20, 25)  # of each visible, infrared camera [script]
-    camera_from: int = 10  # epoch whose labels may be the first to be kept [script]
-    camera_iterations: int = 50  # batches an epoch, of one camera [script]
-    camera_clusters: int = 8  # in a batch of one camera [script]
-    camera_eps: tuple[float, ...] = (0.2, 0.2, 0.6, 0.5, 0.5, 0.2)  # of each, or of all [script]
-    neighbour_ratio: float = 0.9  # of the best similarity, above which an image counts [paper]
-    agreeing_tokens: int = 4  # that have to agree on a neighbour [script]
+    camera_epochs: tuple[CountFrom0, CountFrom0] = (
+        20,
+        25,
+    )  # of each visible, infrared camera [script]
+    camera_from: CountFrom0 = 10  # first epoch whose labels may be kept [script]
+    camera_iterations: int = 50  # batches per epoch, of one camera [script]
+    camera_clusters: int = 8  # per batch of one camera [script]
+    camera_eps: tuple[PositiveShare, ...] = (
+        0.2,
+        0.2,
+        0.6,
+        0.5,
+        0.5,
+        0.2,
+    )  # per camera, or of all [script]
+    neighbour_ratio: Share = 0.9  # of the highest similarity; a neighbour exceeds it [paper]
+    agreeing_tokens: int = 4  # tokens that must agree on a neighbour [script]
+    association: AssociationName = "greedy"  # of visible and infrared clusters [paper]
     sharers: int = 2  # λ: clusters that may take the same partner [paper]
     cross_weight: float = 0.4  # [paper]
     neighbour_weight: float = 0.5  # [paper]
     mate_weight: tuple[float, float] = (0.03, 0.12)  # before, after `mate_switch` [paper, script]
-    mate_switch: int = 36  # epoch of stage 2 [script]
+    mate_switch: CountFrom0 = 36  # epoch of stage 2 [script]
     lists: Literal["own", "first"] = "own"  # whose list an image learns from [RegDB script: first]
-    filter: Literal["all", "skipping"] = "all"  # camera conflicts dropped [script: skipping]
-    groups: Literal["across", "any"] = "across"  # of stage 2: other cameras first [script: any]
-    outlier_cluster: bool = False  # silhouettes take outliers for a cluster [script: they do]
-    updates: Literal["once", "between"] = "once"  # memories' within a step [script: between losses]
+    filter: Literal["all", "skipping"] = (
+        "all"  # which camera conflicts are dropped [script: skipping]
+    )
+    groups: Literal["across", "any"] = "across"  # of stage 2: prefer other cameras [script: any]
+    outlier_cluster: bool = False  # treat outliers as a cluster in silhouettes [script: true]
+    updates: Literal["once", "between"] = (
+        "once"  # of memories within a step [script: between losses]
+    )
     optimizer: Literal["sgd", "adam"] = "sgd"  # [script]
-    lr: tuple[float, float] = (3.5e-4, 3.5e-5)  # of stages 1 (and camera stage) and 2 [paper]
-    least_lr: tuple[float, float] = (1e-6, 1e-7)  # at the end of a stage's cosine [script]
+    lr: tuple[Positive, Positive] = (3.5e-4, 3.5e-5)  # of stages 1 (and camera stage) and 2 [paper]
+    least_lr: tuple[float, float] = (1e-6, 1e-7)  # at the end of each stage's cosine [script]
     weight_decay: float = 5e-4  # [script]
-    pad: int = 10  # border before the random crop, pixels [script]
-    jitter: float = 0.5  # of brightness, contrast, saturation, hue [script]
-    jitter_all: tuple[bool, bool] = (False, True)  # by stage: or second visible views only [script]
-    center_cameras: bool = False  # ours: cluster and match features less their camera's mean
+    pad: CountFrom0 = 10  # border before the random crop, pixels [script]
+    jitter: Share = 0.5  # of brightness, contrast, saturation, hue [script]
+    jitter_all: tuple[bool, bool] = (
+        False,
+        True,
+    )  # by stage; false: second visible views only [script]
+    center_cameras: bool = False  # ours: subtract each camera's mean before clustering
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
 
@@ -93,7 +114,7 @@ PRESETS = {
         camera_from=0,
         camera_iterations=10,
         camera_eps=(0.5,),
-        neighbour_ratio=0.7,  # at .9 a list of this network holds the image alone
+        neighbour_ratio=0.7,  # at .9 lists of this network hold the image itself only
         mate_switch=20,
         optimizer="adam",
         lr=(1e-3, 1e-3),
@@ -103,25 +124,45 @@ PRESETS = {
         center_cameras=True,
     ),
 }
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    size=(32, 16),
+    stage_epochs=(1, 2),
+    iterations=2,
+    visible_clusters=2,
+    infrared_clusters=2,
+    instances=2,
+    eps=0.7,
+    min_samples=2,
+    k1=4,
+    k2=2,
+    camera_epochs=(2, 1),
+    camera_iterations=2,
+    camera_clusters=2,
+    camera_eps=(0.7,),
+    precision="fp32",
+)
 
 
 def require_sound(config: Config) -> None:
     """Refuse settings that leave a part without effect.
 
     Raises:
-        InputError: which, and the mend.
+        InputError: the settings, and what to set instead.
     """
     if not any(config.stage_epochs):
-        raise InputError("--set: stage_epochs=0,0 trains nothing; give one of the stages an epoch")
+        raise InputError(
+            "setting stage_epochs=0,0: nothing is trained; set an epoch for one of the stages"
+        )
     if config.agreeing_tokens > config.class_tokens:
         raise InputError(
-            f"--set: agreeing_tokens={config.agreeing_tokens} of class_tokens="
-            f"{config.class_tokens} can never agree; set it to {config.class_tokens} at most"
+            f"setting agreeing_tokens={config.agreeing_tokens}: there are only class_tokens="
+            f"{config.class_tokens}; set it to {config.class_tokens} at most"
         )
     for epochs in filter(None, config.camera_epochs):
         if epochs <= config.camera_from:
             raise InputError(
-                f"--set: a camera's {epochs} epochs (camera_epochs) end before camera_from="
+                f"setting camera_epochs: the {epochs} epochs of a camera end before camera_from="
                 f"{config.camera_from}, so none of its labels is kept; set camera_from lower"
             )
 
@@ -135,11 +176,13 @@ def radii_of(name: str, radii: tuple[float, ...], cameras: list[int]) -> dict[in
         cameras: their numbers, rising.
 
     Raises:
-        InputError: as many radii as neither.
+        InputError: neither one radius nor one per camera.
     """
     if len(radii) not in (1, len(cameras)):
         raise InputError(
-            f"--set: {name} has {len(radii)} radii, the data {len(cameras)} cameras "
+            f"setting {name} has {len(radii)} radii, the data {len(cameras)} cameras "
             f"({', '.join(map(str, cameras))}); give one for all, or one for each"
         )
-    return dict(zip(cameras, radii * (len(cameras) if len(radii) == 1 else 1), strict=True))
+    if len(radii) == 1:
+        return dict.fromkeys(cameras, radii[0])
+    return dict(zip(cameras, radii, strict=True))
