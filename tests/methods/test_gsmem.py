@@ -84,7 +84,7 @@ def test_what_reaches_some_nodes_is_their_part_of_the_graph():
 
 def test_at_the_start_nothing_is_added_but_everything_can_learn():
     torch.manual_seed(0)
-    module = GraphMemory(8, tokens=2, least=2, base=4)
+    module = GraphMemory(8, tokens=2, minimum=2, base=4)
     batch, queue = torch.randn(6, 16, requires_grad=True), torch.randn(30, 16)
     out = module(batch, queue)
     assert torch.equal(out, batch)
@@ -100,7 +100,7 @@ def test_at_the_start_nothing_is_added_but_everything_can_learn():
 
 def test_the_layers_are_the_formula():
     torch.manual_seed(0)
-    module = GraphMemory(4, tokens=2, layers=2, least=2, base=3)
+    module = GraphMemory(4, tokens=2, layers=2, minimum=2, base=3)
     torch.nn.init.normal_(module.mix[2].weight)
     batch, queue = torch.randn(5, 8), torch.randn(7, 8)
     whole = torch.cat([batch, queue]).view(12, 2, 4)

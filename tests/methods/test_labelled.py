@@ -261,7 +261,7 @@ OTHER = [("visible", 2), ("visible", 2), ("infrared", 2)]
     ("rows", "said"),
     [
         (BOTH + OTHER + [("visible", 3)], "identity 3 has visible training images only"),
-        (BOTH + OTHER + [("infrared", None)], r"7\.jpg: nobody said who is on it"),
+        (BOTH + OTHER + [("infrared", None)], r"7\.jpg: has no identity label"),
         (BOTH, "has 1 identities"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Neighbours that several descriptors of the same images agree on."""
+"""Neighbours on which several embeddings of the same images agree."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ROWS = 1024  # queries compared at once
 
 
 def agreeing(sims: Sequence[Tensor], ratio: float, at_least: int | None = None) -> Tensor:
-    """Which columns come close to the best of their row under enough descriptors.
+    """Columns close to the maximum of their row in enough of the matrices.
 
     SDCL (CVPR 2024), collaborative neighbour learning; TokenMatcher (AAAI 2025), diverse tokens.
 
     Args:
-        sims: (B, N) cosines, one matrix for each descriptor.
-        ratio: of the row's best cosine, which a neighbour exceeds.
-        at_least: descriptors that have to agree; all of them where None.
+        sims: (B, N) cosines, one matrix for each embedding.
+        ratio: of the row's highest cosine, which a neighbour exceeds.
+        at_least: embeddings that must agree; all if None.
 
     Returns:
         (B, N) bool.
@@ -46,16 +46,16 @@ def agreeing(sims: Sequence[Tensor], ratio: float, at_least: int | None = None) 
 def agreeing_neighbours(
     queries: Sequence[Tensor], gallery: Sequence[Tensor], ratio: float, at_least: int | None = None
 ) -> sparse.csr_array:
-    """`agreeing` over whole sets of images; only the pairs that agree are ever held.
+    """`agreeing` over whole sets of images; only agreeing pairs are held in memory.
 
-    Candidates come from products in bf16 and a bound on their error; every answer rests on
-    cosines summed in float64 and rounded to float32.
+    Candidates come from products in bf16 and a bound on their error; the result
+    depends only on cosines summed in float64 and rounded to float32.
 
     Args:
-        queries: (Q, D) unit features or parts of such, one matrix for each descriptor.
+        queries: (Q, D) unit features or parts of such, one matrix for each embedding.
         gallery: (G, D), the same of the images to find neighbours among.
-        ratio: of the row's best cosine, which a neighbour exceeds; above 0.
-        at_least: descriptors that have to agree; all of them where None.
+        ratio: of the row's highest cosine, which a neighbour exceeds; above 0.
+        at_least: embeddings that must agree; all if None.
 
     Returns:
         (Q, G) bool.
@@ -80,9 +80,13 @@ def agreeing_neighbours(
 
 
 def _agreed(
-    views: list[Estimator], sides: list[Tensor], rows: Int32Array, first: int, ratio: float,
+    views: list[Estimator],
+    sides: list[Tensor],
+    rows: Int32Array,
+    first: int,
+    ratio: float,
     needed: int,
-) -> sparse.csr_array:  # fmt: skip
+) -> sparse.csr_array:
     """The agreed pairs of some queries; the gallery's rows begin at `first`."""
     bests, count = [], torch.zeros(len(rows), len(sides[0]), dtype=torch.uint8)
     for view, side in zip(views, sides, strict=True):

@@ -247,9 +247,12 @@ def _shares(mass: np.ndarray) -> FloatArray:
 
 
 def collaborative_ranking(
-    vis_views: Sequence[Tensor], ir_views: Sequence[Tensor], ir_labels: IntArray, ranked: int = 20,
+    vis_views: Sequence[Tensor],
+    ir_views: Sequence[Tensor],
+    ir_labels: IntArray,
+    ranked: int = 20,
     smoothing: int = 5,
-) -> IntArray:  # fmt: skip
+) -> IntArray:
     """Infrared cluster of every visible image (SDCL, CVPR 2024, collaborative ranking association).
 
     Two embeddings rank the infrared images. Among the labels in the first one's list, the one that

@@ -33,9 +33,13 @@ def centred(features_ND: Tensor, cams: IntArray) -> Tensor:
 
 
 def cluster_cameras(
-    features_ND: Tensor, cams: IntArray, eps: float | Mapping[int, float] = 0.6,
-    min_samples: int = 4, k1: int = 30, k2: int = 6,
-) -> IntArray:  # fmt: skip
+    features_ND: Tensor,
+    cams: IntArray,
+    eps: float | Mapping[int, float] = 0.6,
+    min_samples: int = 4,
+    k1: int = 30,
+    k2: int = 6,
+) -> IntArray:
     """DBSCAN on the Jaccard distance inside every camera (CMAG, Eq. 29).
 
     Args:

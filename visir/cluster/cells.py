@@ -1,4 +1,4 @@
-"""Overlapping cells of similar rows, so that neighbours need be looked for inside a cell only."""
+"""Overlapping cells of similar rows, so that neighbours are searched within a cell only."""
 
 from __future__ import annotations
 

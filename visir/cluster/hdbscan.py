@@ -18,7 +18,7 @@ class _Tree(NamedTuple):
     """Single-linkage tree; node n < N is row n, the others are merges in rising distance.
 
     parent: of every node, itself for the root; cluster: the cluster that a merge belongs to, -1
-    for fewer rows than one needs; chosen: which clusters are worth more than those inside them.
+    for fewer rows than a cluster needs; chosen: clusters more stable than those inside them.
     """
 
     parent: list[int]
@@ -33,7 +33,7 @@ def hdbscan(graph: sparse.csr_array, min_samples: int = 4) -> IntArray:
         graph: (N, N), symmetric distances in [0, 1], each row holding itself; pairs that are not
             stored have distance 1.
         min_samples: the distance to this neighbour, itself included, is a row's density; also the
-            fewest rows of a cluster (at least 2).
+            minimum size of a cluster (2 or more).
 
     Returns:
         (N,) labels from 0, numbered by their first row, -1 for outliers.
@@ -78,7 +78,7 @@ def _spanning_edges(
     return left[order], right[order], distance[order]
 
 
-def _grow(left: np.ndarray, right: np.ndarray, distance: np.ndarray, least: int) -> _Tree:
+def _grow(left: np.ndarray, right: np.ndarray, distance: np.ndarray, min_size: int) -> _Tree:
     """Merge along the edges, weighing every cluster once it ends in a larger one.
 
     A cluster's stability is the sum over its rows of (density at which the row leaves it - density
@@ -101,7 +101,7 @@ def _grow(left: np.ndarray, right: np.ndarray, distance: np.ndarray, least: int)
         if len(grown) == 1:  # the few others leave it here
             cluster[node] = cluster[grown[0]]
             leaving[cluster[node]] += (size[node] - size[grown[0]]) * density
-        elif size[node] >= least:
+        elif size[node] >= min_size:
             best = 0.0
             for end in grown:
                 c = cluster[end]

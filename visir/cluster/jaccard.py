@@ -29,9 +29,12 @@ Rows = tuple[Int32Array, Int32Array, FloatArray]  # entries of each row; their c
 
 
 def jaccard_graph(
-    features_ND: Tensor, radius: float, k1: int = 30, k2: int = 6,
+    features_ND: Tensor,
+    radius: float,
+    k1: int = 30,
+    k2: int = 6,
     ranks_NK: IntArray | None = None,
-) -> sparse.csr_array:  # fmt: skip
+) -> sparse.csr_array:
     """All pairs whose Jaccard distance is at most `radius`.
 
     Args:
@@ -61,10 +64,14 @@ def jaccard_graph(
 
 
 def encode(
-    ranks_NK: Int32Array, exact_ND: FloatArray, square_N: FloatArray, scale_N: FloatArray,
-    k1: int, k2: int,
-) -> sparse.csr_array:  # fmt: skip
-    """The code of each row: weights of its expanded reciprocal neighbours, averaged over the near.
+    ranks_NK: Int32Array,
+    exact_ND: FloatArray,
+    square_N: FloatArray,
+    scale_N: FloatArray,
+    k1: int,
+    k2: int,
+) -> sparse.csr_array:
+    """The code of each row: weights of its expanded reciprocal neighbours, averaged over k2 rows.
 
     Args:
         ranks_NK: (N, K) nearest rows of every row, itself first.
@@ -146,9 +153,13 @@ def _mutual(
 
 @compiled
 def _expand(
-    whole_NK: Int32Array, whole_sizes: Int32Array, half_NK: Int32Array, half_sizes: Int32Array,
-    start: int, stop: int,
-) -> tuple[Int32Array, Int32Array]:  # fmt: skip
+    whole_NK: Int32Array,
+    whole_sizes: Int32Array,
+    half_NK: Int32Array,
+    half_sizes: Int32Array,
+    start: int,
+    stop: int,
+) -> tuple[Int32Array, Int32Array]:
     """Sets with the half-size sets that overlap them by more than 2/3: how many, which (sorted)."""
     marked = np.full(len(whole_NK), -1, np.int32)  # the row whose set, not yet expanded, has it
     added = np.full(len(whole_NK), -1, np.int32)
@@ -176,9 +187,13 @@ def _expand(
 
 @compiled
 def _weigh(
-    sizes: Int32Array, indices: Int32Array, exact_ND: FloatArray, square_N: FloatArray,
-    scale_N: FloatArray, start: int,
-) -> FloatArray:  # fmt: skip
+    sizes: Int32Array,
+    indices: Int32Array,
+    exact_ND: FloatArray,
+    square_N: FloatArray,
+    scale_N: FloatArray,
+    start: int,
+) -> FloatArray:
     """Of each set's members, exp of minus the squared distance times the row's scale; sum 1."""
     weights = np.empty(len(indices), np.float32)
     used = 0
@@ -207,9 +222,13 @@ def _add(some: Int32Array, added: Int32Array, i: int, members: Int32Array, met: 
 
 @compiled
 def _average(
-    ranks_NK: Int32Array, indptr: Int32Array, columns: Int32Array, values: FloatArray,
-    start: int, stop: int,
-) -> Rows:  # fmt: skip
+    ranks_NK: Int32Array,
+    indptr: Int32Array,
+    columns: Int32Array,
+    values: FloatArray,
+    start: int,
+    stop: int,
+) -> Rows:
     """Mean of the codes of each row's first ranks."""
     share = np.float32(1 / ranks_NK.shape[1])
     total = np.zeros(len(ranks_NK), np.float32)
@@ -239,10 +258,17 @@ def _average(
 
 @compiled
 def _overlap(
-    rows_ptr: Int32Array, rows_col: Int32Array, rows_val: FloatArray,
-    cols_ptr: Int32Array, cols_row: Int32Array, cols_val: FloatArray,
-    width: int, radius: np.float32, start: int, stop: int,
-) -> Rows:  # fmt: skip
+    rows_ptr: Int32Array,
+    rows_col: Int32Array,
+    rows_val: FloatArray,
+    cols_ptr: Int32Array,
+    cols_row: Int32Array,
+    cols_val: FloatArray,
+    width: int,
+    radius: np.float32,
+    start: int,
+    stop: int,
+) -> Rows:
     """Walk the inverted index: for every row, sum the smaller weights over shared columns."""
     overlap = np.zeros(width, np.float32)
     touched = np.empty(width, np.int32)

@@ -84,9 +84,13 @@ def infomap(graph: sparse.csr_array, min_samples: int = 4, seed: int = 0) -> Int
 
 
 def pseudo_labels(
-    features_ND: Tensor, eps: float, min_samples: int = 4, k1: int = 30, k2: int = 6,
+    features_ND: Tensor,
+    eps: float,
+    min_samples: int = 4,
+    k1: int = 30,
+    k2: int = 6,
     algorithm: Algorithm = "dbscan",
-) -> IntArray:  # fmt: skip
+) -> IntArray:
     """Cluster images by their features: (N,) labels from 0, -1 for outliers.
 
     Args:

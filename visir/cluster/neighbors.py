@@ -31,7 +31,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 EXACT_UP_TO = 60_000  # rows; the exact search takes about a quarter of a minute there on two cores
 _UNIT_TOLERANCE = 1e-2  # half-precision features are this far from length 1 at most
 _BLOCK = 2**25  # products held at once
-_GROUPS = 1024  # columns are looked through by the best of every group
+_GROUPS = 1024  # columns are scanned by the best of every group
 _ACQUAINTANCES = 20  # nearest rows whose own nearest are compared as well, in an approximate search
 OUTPUT_ROUNDING = 2.0**-8  # of a product stored as bf16, relative
 
@@ -60,15 +60,15 @@ def nearest(features_ND: Tensor, k: int, exact_up_to: int = EXACT_UP_TO, seed: i
     if count == 0:
         return np.empty((0, 0), np.int64)
     space = estimator(features_ND)
-    found = _nobody(count, min(k, count))
-    everybody = np.arange(count, dtype=np.int32)
+    found = _empty(count, min(k, count))
+    all_rows = np.arange(count, dtype=np.int32)
     if count <= exact_up_to:
-        _search(space, everybody, everybody, found)
+        _search(space, all_rows, all_rows, found)
     else:
         for cell in overlapping_cells(space.low_NE[:, :-2], seed):
             _search(space, cell, cell, found)
         short = np.flatnonzero((found.rows_NK < 0).any(axis=1)).astype(np.int32)
-        _search(space, short, everybody, found)
+        _search(space, short, all_rows, found)
         before = found.rows_NK[:, :_ACQUAINTANCES].copy()
         in_chunks(lambda a, b: _look_further(before, space.exact_ND, *found, a, b), count)
     return found.rows_NK.astype(np.int64)
@@ -94,7 +94,7 @@ def nearest_across(queries_QD: Tensor, gallery_GD: Tensor, k: int) -> IntArray:
     if not queries or not gallery:
         return np.empty((queries, min(k, gallery)), np.int64)
     space = estimator(torch.cat([queries_QD, gallery_GD]))
-    found = _nobody(queries, min(k, gallery) + 1)  # a query stands first in its own list
+    found = _empty(queries, min(k, gallery) + 1)  # a query stands first in its own list
     columns = np.arange(queries, queries + gallery, dtype=np.int32)
     _search(space, np.arange(queries, dtype=np.int32), columns, found)
     return found.rows_NK[:, 1:].astype(np.int64) - queries
@@ -114,22 +114,22 @@ def check_features(features_ND: Tensor, parts: bool = False) -> None:
         shape = tuple(features_ND.shape)
         raise InputError(f"features have shape {shape}; give one row of numbers an image")
     lengths = torch.linalg.vector_norm(features_ND.detach(), dim=1, dtype=torch.float32)
-    least = 0.0 if parts else 1 - _UNIT_TOLERANCE
-    wrong = (~((lengths >= least) & (lengths <= 1 + _UNIT_TOLERANCE))).nonzero()  # NaN too
+    shortest = 0.0 if parts else 1 - _UNIT_TOLERANCE
+    wrong = (~((lengths >= shortest) & (lengths <= 1 + _UNIT_TOLERANCE))).nonzero()  # NaN too
     if len(wrong):
         row = int(wrong[0])
         finite = bool(features_ND[row].isfinite().all())
         fault = (
             f"length {float(lengths[row]):.3g}, not 1" if finite else "a number that is not finite"
         )
-        mend = "L2-normalise the features" if finite else "look for a diverged network"
-        raise InputError(f"feature row {row} has {fault}; {mend}")
+        fix = "L2-normalise the features" if finite else "check whether the network has diverged"
+        raise InputError(f"feature row {row} has {fault}; {fix}")
 
 
-def in_chunks(work: Callable[[int, int], Result], count: int, least: int = 64) -> list[Result]:
+def in_chunks(work: Callable[[int, int], Result], count: int, min_step: int = 64) -> list[Result]:
     """Results of `work(start, stop)` over consecutive parts of a range, computed in threads."""
     threads = torch.get_num_threads()
-    step = min(max(least, -(-count // (4 * threads))), 2**14)
+    step = min(max(min_step, -(-count // (4 * threads))), 2**14)
     starts = range(0, count, step)
     if threads == 1 or len(starts) < 2:
         return [work(start, min(start + step, count)) for start in starts]
@@ -169,7 +169,7 @@ class Estimator(NamedTuple):
         return self.low_NE if whole else self.low_NE[torch.from_numpy(columns)]
 
     def estimates(self, rows: Int32Array, side_ME: Tensor) -> Tensor:
-        """(B, M) bf16: cosines less the offset of their row, give or take.
+        """(B, M) bf16: cosines minus the offset of their row, approximately.
 
         An estimate e is off by at most the row's slack and OUTPUT_ROUNDING |e|.
         """
@@ -179,13 +179,13 @@ class Estimator(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """The nearest rows so far (-1 where there are none yet) and their cosines, falling."""
+    """The nearest rows so far (-1 for none yet) and their cosines, in decreasing order."""
 
     rows_NK: Int32Array  # noqa: N815
     cosines_NK: FloatArray  # noqa: N815
 
 
-def _nobody(count: int, k: int) -> _Found:
+def _empty(count: int, k: int) -> _Found:
     return _Found(np.full((count, k), -1, np.int32), np.full((count, k), -np.inf, np.float32))
 
 
@@ -242,14 +242,19 @@ def _keep_part(
 
 @compiled
 def _keep_best(
-    bits_BM: npt.NDArray[np.int16], rows: Int32Array, columns: Int32Array,
-    exact_ND: FloatArray, offset_N: DoubleArray, slack_N: DoubleArray,
-    rows_NK: Int32Array, cosines_NK: FloatArray,
-) -> None:  # fmt: skip
+    bits_BM: npt.NDArray[np.int16],
+    rows: Int32Array,
+    columns: Int32Array,
+    exact_ND: FloatArray,
+    offset_N: DoubleArray,
+    slack_N: DoubleArray,
+    rows_NK: Int32Array,
+    cosines_NK: FloatArray,
+) -> None:
     """Merge the best of a block of products into the lists of its rows.
 
     First a threshold is guessed that enough columns reach. The k-th best cosine found there and the
-    error bound then say which others could still belong to the best, and those are looked at too.
+    error bound then say which others could still belong to the best; those are compared too.
     """
     best = np.empty(max(1, min(len(columns), max(_GROUPS, rows_NK.shape[1]))), np.int16)
     for b in range(len(rows)):
@@ -313,10 +318,16 @@ def _reach(worst: float, slack: float) -> np.int32:
 
 @compiled
 def _look(
-    row: npt.NDArray[np.int16], best: npt.NDArray[np.int16], low: np.int32, high: np.int32,
-    columns: Int32Array, exact_ND: FloatArray, i: np.int32,
-    listed: Int32Array, cosines: FloatArray,
-) -> None:  # fmt: skip
+    row: npt.NDArray[np.int16],
+    best: npt.NDArray[np.int16],
+    low: np.int32,
+    high: np.int32,
+    columns: Int32Array,
+    exact_ND: FloatArray,
+    i: np.int32,
+    listed: Int32Array,
+    cosines: FloatArray,
+) -> None:
     """List the columns whose ordered product is at least `low` and less than `high`."""
     for g in range(len(best)):
         if best[g] < low:
@@ -336,7 +347,7 @@ def _holds(listed: Int32Array, j: np.int32) -> bool:
 
 @compiled
 def _insert(j: np.int32, value: np.float32, listed: Int32Array, cosines: FloatArray) -> None:
-    """Put a new row where it belongs in a falling list, ties by row, unless too far down."""
+    """Insert a new row into a decreasing list, ties by row, if it belongs there."""
     place = len(listed)
     while place > 0 and (
         value > cosines[place - 1] or (value == cosines[place - 1] and j < listed[place - 1])
@@ -351,9 +362,13 @@ def _insert(j: np.int32, value: np.float32, listed: Int32Array, cosines: FloatAr
 
 @compiled
 def _look_further(
-    before_NA: Int32Array, exact_ND: FloatArray, rows_NK: Int32Array, cosines_NK: FloatArray,
-    start: int, stop: int,
-) -> None:  # fmt: skip
+    before_NA: Int32Array,
+    exact_ND: FloatArray,
+    rows_NK: Int32Array,
+    cosines_NK: FloatArray,
+    start: int,
+    stop: int,
+) -> None:
     """Compare each row with the nearest of its nearest, as they were `before`."""
     seen = np.full(len(exact_ND), -1, np.int32)
     for i in range(start, stop):

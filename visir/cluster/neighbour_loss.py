@@ -1,4 +1,4 @@
-"""Ragged lists of neighbours, and the loss that draws images to everybody on theirs."""
+"""Neighbour lists of different lengths, and the loss that pulls images towards them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class Lists(NamedTuple):
-    """Neighbours of every image, one list behind the other, on the device they are used on.
+    """Neighbours of every image, all lists concatenated, on the device of the loss.
 
-    columns: the neighbours; starts, counts: (N,) where each image's begin, and how many.
+    columns: the neighbours; starts, counts: (N,) start and length of each image's list.
     """
 
     columns: Tensor
@@ -22,13 +22,13 @@ class Lists(NamedTuple):
 
     @classmethod
     def of(cls, neighbours: sparse.csr_array, device: torch.device) -> Lists:
-        """From (N, M) bool, row i the neighbours of i."""
+        """From an (N, M) boolean matrix, row i the neighbours of i."""
         indptr = torch.from_numpy(neighbours.indptr.astype(np.int64)).to(device)
         columns = torch.from_numpy(neighbours.indices.astype(np.int64)).to(device)
         return cls(columns, indptr[:-1], indptr.diff())
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Every neighbour of every one of the rows: (P,) places in `rows`, (P,) columns."""
+        """All neighbours of the rows: (P,) positions in `rows`, (P,) columns."""
         counts = self.counts[rows]
         places = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
         before = counts.cumsum(0) - counts

@@ -120,7 +120,7 @@ def _images(
 
 
 def _folder_of(root: Path, path: Path) -> str:
-    """The folder below the root that an image lies in; the image's own folder outside the root."""
+    """The folder below the root that holds an image; the image's own folder outside the root."""
     if not path.is_relative_to(root):
         return str(path.parent)
     inside = path.relative_to(root).parts

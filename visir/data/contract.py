@@ -100,10 +100,10 @@ def _checked(load: Callable[..., Benchmark], name: str) -> Callable[..., Benchma
 
 
 def require_data_set(found: object, name: str) -> DataSet:
-    """The data set a name stands for.
+    """The data set of a name or address.
 
     Args:
-        found: a `DataSet`, or a function `load(root)` or `load(root, split)`.
+        found: what was imported; a `DataSet`, or a function `load(root)` or `load(root, split)`.
         name: for messages.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Training images in memory: decoded once, drawn as mixed batches of augmented views."""
+"""Training images in memory: decoded once, sampled as mixed batches of augmented views."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from visir.data.transforms import Augmentation, augment
 
 
 class Part(NamedTuple):
-    """The rows of one modality that enter a batch, in one view, with the labels to learn."""
+    """Rows of one modality in a batch, with one kind of view and the labels to learn."""
 
     rows: IntArray
     labels: IntArray
@@ -30,11 +30,11 @@ class Part(NamedTuple):
 
 
 class TrainingSet(NamedTuple):
-    """The training images, as a method gets to see them.
+    """The training images, as methods receive them.
 
     pixels: (N, H, W, 3) uint8, memory-mapped; infrared: (N,) bool; cams: (N,) int64;
     identities: (N,) int64 from 0, the same numbers in both modalities, for methods that learn from
-    labels; None for all others, which so cannot look.
+    labels; None for all others, which therefore cannot use them.
     """
 
     pixels: ByteArray
@@ -73,11 +73,11 @@ def open_training_set(
     Args:
         records: the images, in the order their rows will have.
         size: (height, width) in pixels.
-        cache: folder for the decoded pixels; found again when nothing changed.
+        cache: folder for the decoded pixels; reused while nothing has changed.
         progress: show a progress bar.
 
     Raises:
-        InputError: an image cannot be read, or the pixels find no room on the disk.
+        InputError: an image cannot be read, or the disk is too small for the pixels.
     """
     stamp = hashlib.sha256(repr(size).encode())
     for record in records:
@@ -93,17 +93,17 @@ def open_training_set(
 
 
 def shared_identities(records: Sequence[Record]) -> IntArray:
-    """(N,) labels from 0 to learn from, in the order of the identities' numbers.
+    """(N,) labels from 0, in the order of the identity numbers.
 
     Raises:
-        InputError: an image without an identity, fewer than two identities, or one that only one
-            modality has seen.
+        InputError: an image without an identity, fewer than two identities, or an identity with
+            images of one modality only.
     """
     for record in records:
         if record.pid is None:
             raise InputError(
-                f"{record.path}: nobody said who is on it, and this method learns from labels; "
-                "label the training images, or choose a method that needs none (visir --help)"
+                f"{record.path}: has no identity label, but this method needs labels; label the "
+                "training images, or choose a method that needs none, such as cmag"
             )
     pids = np.array([record.pid for record in records], np.int64)
     infrared = np.array([record.modality is Modality.INFRARED for record in records], bool)
@@ -111,14 +111,14 @@ def shared_identities(records: Sequence[Record]) -> IntArray:
     if len(alone):
         kind = "infrared" if alone[0] in pids[infrared] else "visible"
         raise InputError(
-            f"identity {alone[0]} has {kind} training images only, as {len(alone)} in all that one "
-            "modality alone has seen; learning from labels needs both: give images of the other "
-            "kind, or take these identities out of the training set"
+            f"identity {alone[0]} has {kind} training images only ({len(alone)} identities have "
+            "images of one modality); learning from labels needs both: add images of the other "
+            "modality, or remove these identities from the training set"
         )
     names, labels = np.unique(pids, return_inverse=True)
     if len(names) < 2:
         raise InputError(
-            f"the training set has {len(names)} identities; learning from labels needs two"
+            f"the training set has {len(names)} identities; learning from labels needs two or more"
         )
     return labels
 
@@ -143,9 +143,9 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
 
 
 def _room_for(shape: tuple[int, ...], path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """A new memory-mapped array, its place on the disk taken.
+    """A new memory-mapped array with its disk space reserved.
 
-    Writing to a map of a file with holes, a full disk kills the process instead of raising.
+    If a disk fills up while a sparse file is written through a map, the process is killed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def _room_for(shape: tuple[int, ...], path: Path) -> np.memmap[Any, np.dtype[np.
             path.unlink()
         size = int(np.prod(shape)) / 1e9
         raise InputError(
-            f"{path.parent}: no room for the decoded images, {size:.1f} GB "
-            f"({error.strerror or error}); free space or write the run elsewhere"
+            f"{path.parent}: not enough space for the decoded images, {size:.1f} GB "
+            f"({error.strerror or error}); free space, or write the run to another disk"
         ) from error
     return pixels

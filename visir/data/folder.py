@@ -1,9 +1,9 @@
 """A plain folder of crops: `<modality>/<camera>/...` or `<modality>/...`, labels optional.
 
-`labels.csv`, where there is one, has the header `path,pid` or `path,pid,split`:
+`labels.csv`, if there is one, has the header `path,pid` or `path,pid,split`:
 
-- no file: every image is for training, nobody knows who is on it, there is nothing to score;
-- `path,pid`: every image is for training, the labelled ones are the test too;
+- no file: every image is for training and unlabelled; there is nothing to score;
+- `path,pid`: every image is for training, the labelled ones are also the test;
 - `path,pid,split` (train or test): rows say so; images without a row are for training, unlabelled.
 """
 
@@ -132,7 +132,7 @@ def _labels(root: Path, images: set[Path]) -> dict[Path, _Label]:
         if image not in images:
             raise InputError(
                 f"{where} names {name!r}, which is not an image in the visible "
-                "or infrared folder; correct the path or take the row out"
+                "or infrared folder; correct the path or remove the row"
             )
         if image in labels:
             raise InputError(f"{where} names {name!r} again; keep one row")
@@ -147,7 +147,7 @@ def _label(where: str, row: dict[str, str]) -> tuple[str, _Label]:
     if not (pid.isascii() and pid.isdigit() and len(pid) <= 18):  # more digits overflow int64
         raise InputError(
             f"{where} has pid {pid!r}; write a whole number of at most 18 digits, or take the row "
-            "out if nobody knows"
+            "out if the identity is unknown"
         )
     if "split" in row and split not in ("train", "test"):
         raise InputError(f"{where} has split {split!r}; write train or test")

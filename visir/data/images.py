@@ -99,14 +99,14 @@ def upright_rgb(image: Image.Image, name: Path | str) -> Image.Image:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted by name; hidden files are passed over."""
+    """Image files directly in `folder`, sorted by name; hidden files are ignored."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_file() and _is_image(entry.name)]
     return [folder / name for name in sorted(names)]
 
 
 def image_tree(folder: Path) -> list[Path]:
-    """Image files anywhere below `folder`, sorted by path; hidden files and folders left out."""
+    """Image files anywhere below `folder`, sorted by path; hidden files and folders are ignored."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -1,4 +1,4 @@
-"""The index files and numbered folders the public data sets share."""
+"""Index files and numbered folders, as several public data sets have them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def read_ids(path: Path) -> set[int]:
     Raises:
         InputError: the file is missing, or a word in it is not a number.
     """
-    mend = "it holds one line of comma-separated identity numbers, such as 1,2,3"
+    fix = "it holds one line of comma-separated identity numbers, such as 1,2,3"
     try:
         words = path.read_text(encoding="utf-8-sig").replace(",", " ").split()
     except FileNotFoundError:
-        raise InputError(f"{path}: missing; copy it from the data set, {mend}") from None
+        raise InputError(f"{path}: missing; copy it from the data set, {fix}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); {mend}") from error
+        raise InputError(f"{path}: cannot be read ({error}); {fix}") from error
     for word in words:
         if not (word.isascii() and word.isdigit()):
-            raise InputError(f"{path}: {word!r} is not an identity number; {mend}")
+            raise InputError(f"{path}: {word!r} is not an identity number; {fix}")
     return {int(word) for word in words}
 
 
@@ -60,7 +60,7 @@ def read_list(root: Path, path: Path) -> list[tuple[Path, int]]:
         if not image.is_file():
             raise InputError(
                 f"{path}: line {number} lists {name.strip()}, which is not in {root}; "
-                "copy the image there or take the line out"
+                "copy the image there or remove the line"
             )
         found.append((image, int(label)))
     return found

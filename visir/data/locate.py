@@ -1,4 +1,4 @@
-"""The images of a folder: what is known of each without a network."""
+"""The images of a folder: modality and camera of each, from the layout or the folder names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GREY_TOLERANCE = 6.0
 
 
 class Item(NamedTuple):
-    """A gallery image. ``subset``: nobody is in two, and each numbers people its own way."""
+    """A gallery image. Identities of different ``subset``s differ, even with equal numbers."""
 
     record: Record
     camera: str
@@ -32,7 +32,7 @@ def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
 
     Args:
         root: a data set in a known layout, or a folder of images in any nesting.
-        modality: of the images below no folder named after one (visible, rgb, infrared, ...).
+        modality: of images whose folder names do not say it (visible, rgb, infrared, ...).
 
     Raises:
         InputError: there is no image, or the modality of one is not known.
@@ -43,12 +43,12 @@ def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
     layout = _layout(root)
     items = _crops(root, modality) if layout is None else _data_set(root, layout)
     if not items:
-        raise InputError(f"{root}: holds no image; give a folder with images in it")
+        raise InputError(f"{root}: there is no image in it; give a folder with images")
     return items
 
 
 def _layout(root: Path) -> str | None:
-    """The layout a data set is in; None for a folder of crops, of one modality maybe."""
+    """The layout of a data set; None for a folder of crops, possibly of one modality."""
     try:
         layout = detect(root)
         if layout == "folder":
@@ -70,7 +70,7 @@ def _data_set(root: Path, layout: str) -> list[Item]:
 
 
 def _crops(root: Path, fallback: Modality | None) -> list[Item]:
-    """Images in any nesting; the camera is the folder below the modality's, else the first."""
+    """Images of any nesting; the camera is the folder below the modality's, else the first."""
     found = []
     for path in image_tree(root):
         said, camera = placed(path.relative_to(root).parent.parts)
@@ -89,10 +89,10 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
 
 
 def placed(folders: Sequence[str]) -> tuple[Modality | None, str | None]:
-    """Modality and camera as the names of the folders an image lies in say them.
+    """Modality and camera from the names of an image's folders.
 
-    The first folder named after a modality counts; the camera is the folder below it, or the first
-    of all where none is named so.
+    The modality is from the first folder named after one; the camera is the folder below it, or the
+    first folder if none is named after a modality.
     """
     kinds = [MODALITY_OF_FOLDER.get(name.lower()) for name in folders]
     at = next((place for place, kind in enumerate(kinds) if kind is not None), None)
@@ -101,7 +101,7 @@ def placed(folders: Sequence[str]) -> tuple[Modality | None, str | None]:
 
 
 def modality_by_colour(picture: Image.Image) -> Modality:
-    """Infrared where the three channels agree nearly everywhere, visible otherwise."""
+    """Infrared if the three channels are nearly equal almost everywhere, visible otherwise."""
     pixels = np.asarray(picture, dtype=np.int16)
     spread = pixels.max(axis=-1) - pixels.min(axis=-1)
     grey = float(np.percentile(spread, 95)) <= GREY_TOLERANCE
@@ -109,10 +109,10 @@ def modality_by_colour(picture: Image.Image) -> Modality:
 
 
 def modality_named(name: str | None, field: str) -> Modality | None:
-    """The modality a user names.
+    """The modality of a user's word.
 
     Raises:
-        InputError: none is called that.
+        InputError: there is no such modality.
     """
     if name is None:
         return None

@@ -40,7 +40,7 @@ def prepare(layout: str, raw: Path, out: Path, progress: bool = True) -> None:
     """Copy the raw data set in `raw` into a Market-1501 style tree in `out`.
 
     Every file appears under its name only when it is whole. A file already there in full size is
-    passed over, so a run that was broken off is finished by running it again.
+    skipped, so an interrupted run is completed by running it again.
 
     Args:
         layout: "sysu" or "regdb".
@@ -136,5 +136,5 @@ def _copy(source: Path, target: Path) -> None:
             temporary.unlink()
         raise InputError(
             f"{target}: copying {source} failed ({error.strerror or error}); all files there are "
-            "whole, free space or mend the disk and run the same command again"
+            "whole, free space or repair the disk, and run the same command again"
         ) from error

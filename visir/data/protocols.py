@@ -23,7 +23,7 @@ MULTI_SHOTS = 10
 _NOTHING = Exclusion()
 
 Counts = Mapping[tuple[int, int], int]
-"""(identity, camera) -> number of images, only where there is at least one."""
+"""(identity, camera) -> number of images, only if there is at least one."""
 
 
 class Pick(NamedTuple):
@@ -39,7 +39,7 @@ def seeded_gallery(counts: Counts, cams: Sequence[int], trial: int, shots: int) 
 
     Identities ascend in the outer loop, `cams` run in the order given in the inner one. One shot
     is `choice` (what the public Python evaluations do); several are `sample` (defined here, the
-    public code has no such case), all images where there are fewer.
+    public code has no such case), all images if there are fewer.
 
     Args:
         counts: images per (identity, camera).

@@ -40,7 +40,7 @@ def load(root: Path, split: int = 1) -> Benchmark:
 
 
 def split_records(root: Path, part: str, split: int) -> tuple[Record, ...]:
-    """Both modalities of one side of a split, sorted by path. `part`: train or test."""
+    """Both modalities of one part (train or test) of a split, sorted by path."""
     return tuple(
         sorted(
             Record(path, label, CAMS[modality], modality)
@@ -51,7 +51,7 @@ def split_records(root: Path, part: str, split: int) -> tuple[Record, ...]:
 
 
 def list_path(root: Path, part: str, modality: Modality, split: int) -> Path:
-    """Where the list of one side (`part`: train or test) and modality of a split lies."""
+    """Path of the list of one part (train or test) and modality of a split."""
     return root / "idx" / f"{part}_{_WORDS[modality]}_{split}.txt"
 
 

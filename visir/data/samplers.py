@@ -1,4 +1,4 @@
-"""Which images meet in a batch."""
+"""Batch samplers: which images form a batch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def cluster_batches(
 ) -> Iterator[IntArray]:
     """Endless batches of `clusters` x `instances` rows, drawn by pseudo-label.
 
-    The field's RandomMultipleGallerySampler: pseudo-identities in random order; for each an
-    anchor, then images of other cameras where there are any, of the same camera otherwise,
-    repeated only where there are too few. An identity with one image repeats it, so that groups
-    keep their size. A new permutation begins where the last one ends, in the same batch.
+    The RandomMultipleGallerySampler of this field: pseudo-identities in random order; for each an
+    anchor, then images of other cameras if there are any, else of the same camera, repeated only
+    if there are too few. An identity with one image repeats it, so that all groups have the same
+    size. When a permutation ends, the next one continues the same batch.
 
     Args:
-        labels: (N,) pseudo-labels, -1 for outliers, which are never drawn.
+        labels: (N,) pseudo-labels, -1 for outliers, which are never sampled.
         cams: (N,) camera of every row.
-        clusters: pseudo-identities in a batch.
+        clusters: pseudo-identities per batch.
         instances: images of each.
-        rng: where the draws come from.
+        rng: the random generator.
     """
     order = np.argsort(labels, kind="stable")
     order = order[labels[order] >= 0]
@@ -55,16 +55,16 @@ def _group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Genera
 def identity_batches(
     identities: IntArray, infrared: BoolArray, people: int, images: int, rng: np.random.Generator
 ) -> Iterator[tuple[IntArray, IntArray]]:
-    """Endless batches of `people` identities, `images` of each in either modality.
+    """Endless batches of `people` identities, `images` of each in each modality.
 
-    The sampler of AGW and all that follow it: identities without, images with repetition.
+    The sampler of AGW and its successors: identities without repetition, images with.
 
     Args:
-        identities: (N,) labels, the same in both modalities; each is seen in both.
+        identities: (N,) labels, the same in both modalities; each occurs in both.
         infrared: (N,) bool.
-        people: identities in a batch (all of them where there are fewer).
+        people: identities per batch (all of them if there are fewer).
         images: of each, in each modality.
-        rng: where the draws come from.
+        rng: the random generator.
 
     Yields:
         Visible and infrared rows, (people * images,) each, in the same order of identities.
@@ -84,7 +84,7 @@ def identity_batches(
 
 
 def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Endless batches of `size` distinct rows (all of them where there are fewer)."""
+    """Endless batches of `size` distinct rows (all of them if there are fewer)."""
     size = min(size, len(rows))
     while True:
         order = rng.permutation(rows)
@@ -95,16 +95,16 @@ def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Ite
 def pairs_of_views(
     data: TrainingSet, size: int, steps: int, seed: int, epoch: int, jitter: float = 0.0
 ) -> Iterator[list[Part]]:
-    """Batches of `size` images of each modality there is, two views of each, nobody labelled.
+    """Batches of `size` images of each modality in the data, two views of each, without labels.
 
-    Visible images show one channel at a time, which brings them towards infrared ones.
+    Visible images show one channel at a time, which makes them more like infrared ones.
 
     Args:
         data: the training images.
         size: images of a modality.
-        steps: how many batches.
+        steps: number of batches.
         seed: of the run.
-        epoch: each one has its own draws.
+        epoch: part of the random key, so every epoch draws other batches.
         jitter: of the colours.
     """
     views = {Modality.VISIBLE: View.EXCHANGE, Modality.INFRARED: View.GRAY}

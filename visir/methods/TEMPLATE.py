@@ -2,7 +2,7 @@
 """A method to copy: name of the method (Authors, VENUE year).
 
 What it does, in a few sentences. This one is real and small: it clusters each modality separately
-and trains every image towards the prototype of its cluster. It can be trained as it stands:
+and trains every image towards the prototype of its cluster. It can be trained as it is:
 `visir train visir.methods.TEMPLATE:Template --data people --out runs/mine`.
 
 To add a method to visir: copy this file, write `docs/methods/<name>.md`, and add one line to

@@ -86,9 +86,15 @@ def join(data: TrainingSet, labels: Mapping[Modality, IntArray]) -> IntArray:
 
 
 def batches_by_cluster(
-    data: TrainingSet, labels: IntArray, clusters: Mapping[Modality, int], instances: int,
-    steps: int, seed: int, epoch: int, jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
-) -> Iterator[list[Part]]:  # fmt: skip
+    data: TrainingSet,
+    labels: IntArray,
+    clusters: Mapping[Modality, int],
+    instances: int,
+    steps: int,
+    seed: int,
+    epoch: int,
+    jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> Iterator[list[Part]]:
     """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
 
     Visible images are used twice, unchanged and with one channel in place of all three, which makes

@@ -122,10 +122,10 @@ class Method(ABC):
 
 
 def require_method(found: object, name: str) -> type[Method]:
-    """The method a name stands for, if it is one that can be trained.
+    """The class of a method, if it can be trained.
 
     Args:
-        found: what the name stands for.
+        found: what was imported.
         name: for messages.
 
     Raises:

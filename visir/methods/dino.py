@@ -171,10 +171,12 @@ class Dino(Method):
         decayed = [weight for weight in weights if weight.requires_grad and weight.ndim > 1]
         others = [weight for weight in weights if weight.requires_grad and weight.ndim <= 1]
         return torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.config.weight_decay},
-             {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": self.config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=self.config.lr,
-        )  # fmt: skip
+        )
 
     def plan(self, epoch: int) -> Plan:
         """Shuffled images of the modalities in the data."""
@@ -224,8 +226,9 @@ class Dino(Method):
         tall = np.minimum(np.sqrt(area / aspect), 1)
         wide = np.minimum(np.sqrt(area * aspect), 1)
         turn = np.where(draws[:, 4] < 0.5, -1, 1)
-        centre_x, centre_y = ((2 * draws[:, i] - 1) * (1 - side)
-                              for i, side in ((2, wide), (3, tall)))  # fmt: skip
+        centre_x, centre_y = (
+            (2 * draws[:, i] - 1) * (1 - side) for i, side in ((2, wide), (3, tall))
+        )
         zero = np.zeros(len(draws))
         theta = np.stack([[wide * turn, zero, centre_x], [zero, tall, centre_y]]).transpose(2, 0, 1)
         matrix = torch.from_numpy(theta).to(batch.images)
@@ -256,8 +259,12 @@ class Dino(Method):
             module.load_state_dict(state[name])
 
     def _kept(self) -> dict[str, torch.nn.Module]:
-        return {"head": self.head, "teacher": self.teacher, "teacher_head": self.teacher_head,
-                "criterion": self.criterion}  # fmt: skip
+        return {
+            "head": self.head,
+            "teacher": self.teacher,
+            "teacher_head": self.teacher_head,
+            "criterion": self.criterion,
+        }
 
 
 def _head(config: Config, net: Vit) -> Any:  # noqa: ANN401 - lightly has no types

@@ -135,9 +135,13 @@ def known(data: TrainingSet) -> IntArray:
 
 
 def plan(
-    config: Config, data: TrainingSet, seed: int, epoch: int,
-    visible: Sequence[Augmentation] = (PLAIN,), infrared: Sequence[Augmentation] = (PLAIN,),
-) -> Plan:  # fmt: skip
+    config: Config,
+    data: TrainingSet,
+    seed: int,
+    epoch: int,
+    visible: Sequence[Augmentation] = (PLAIN,),
+    infrared: Sequence[Augmentation] = (PLAIN,),
+) -> Plan:
     """One pass over the larger modality.
 
     Args:
@@ -158,14 +162,17 @@ def plan(
     return Plan(
         stage="training",
         batches=(
-            [Part(rows, labels[rows], how) for rows, hows in zip(next(draws), views, strict=True)
-             for how in hows]
+            [
+                Part(rows, labels[rows], how)
+                for rows, hows in zip(next(draws), views, strict=True)
+                for how in hows
+            ]
             for _ in range(steps)
         ),
         steps=steps,
         lr=rate(config, epoch),
         warnings=_scarce(config, data, labels) if epoch == 0 else (),
-    )  # fmt: skip
+    )
 
 
 def rate(config: Config, epoch: int) -> float:
@@ -181,8 +188,10 @@ def _scarce(config: Config, data: TrainingSet, labels: IntArray) -> tuple[str, .
     few = int((counts.min(axis=0) < config.images).sum())
     if not few:
         return ()
-    return (f"{few} identities have fewer than {config.images} images in a modality (images=K); "
-            "theirs are repeated",)  # fmt: skip
+    return (
+        f"{few} identities have fewer than {config.images} images in a modality (images=K); "
+        "theirs are repeated",
+    )
 
 
 def sgd(config: Config, slow: Iterable[nn.Module], fast: Iterable[nn.Module]) -> torch.optim.SGD:
@@ -190,13 +199,19 @@ def sgd(config: Config, slow: Iterable[nn.Module], fast: Iterable[nn.Module]) ->
     groups = [(slow, config.trunk_lr), (fast, 1.0)]
     return torch.optim.SGD(
         [
-            {"params": [weight for part in parts for weight in part.parameters()
-                        if weight.requires_grad], "lr_scale": scale}
+            {
+                "params": [
+                    weight for part in parts for weight in part.parameters() if weight.requires_grad
+                ],
+                "lr_scale": scale,
+            }
             for parts, scale in groups
         ],
-        lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
-    )  # fmt: skip
+    )
 
 
 def classifier(width: int, data: TrainingSet, bias: bool) -> nn.Linear:

@@ -1,4 +1,4 @@
-"""Losses that more than one method uses, or that stand for themselves."""
+"""Losses that more than one method uses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def nt_xent(views_BD: Tensor, temperature: float) -> Tensor:
 
 
 def diversity(tokens_BND: Tensor) -> Tensor:
-    """How alike an image's tokens are (self-diverse constraint; DC-Former, AAAI 2023).
+    """Similarity of an image's tokens (self-diverse constraint; DC-Former, AAAI 2023).
 
-    The absolute cosines of all pairs of tokens, weighted by their own softmax, so that the pairs
-    most alike count most; mean over the images.
+    The absolute cosines of all pairs of tokens, weighted by their softmax, so that the most similar
+    pairs count most; mean over the images.
 
     Args:
         tokens_BND: (B, N, D), N > 1, before their bottlenecks.
@@ -39,7 +39,7 @@ def diversity(tokens_BND: Tensor) -> Tensor:
 
 
 def label_distances(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Euclidean distances (B, B), and which pairs share a label (B, B) bool, oneself included."""
+    """Euclidean distances (B, B), and which pairs share a label (B, B) bool, with the diagonal."""
     square = features_BD.square().sum(dim=1)
     squared = square[:, None] + square[None, :] - 2 * features_BD @ features_BD.T
     return squared.clamp(min=1e-12).sqrt(), labels[:, None] == labels[None, :]
@@ -48,11 +48,11 @@ def label_distances(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor
 def weighted_distances(
     distances_BB: Tensor, same_BB: Tensor, sharpness: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Each row's mean distance to its label, weighted towards the far, and to others, to the near.
+    """Each row's weighted mean distance to its own label and to other labels.
 
-    Weights of weighted regularised triplets (AGW; Ye et al., TPAMI 2021): softmax over
-    the distances, and over minus the distances. Each softmax is shifted by its own largest value,
-    so far features give no 0 / 0.
+    Weighted regularised triplets (AGW; Ye et al., TPAMI 2021): large distances to the own label and
+    small ones to others get large weights, by softmax. Each softmax is shifted by its largest
+    value, so distant features do not give 0 / 0.
 
     Args:
         distances_BB: distances.
@@ -81,13 +81,13 @@ def weighted_triplet(features_BD: Tensor, labels: Tensor) -> Tensor:
 def squared_difference(
     features_BD: Tensor, labels: Tensor, sharpness: float = 1.0, scale: float = 1.0
 ) -> Tensor:
-    """Enhanced squared difference loss (CAJ; Ye et al., ICCV 2021): the gap counts squared.
+    """Enhanced squared difference loss (CAJ; Ye et al., ICCV 2021): the difference is squared.
 
     Args:
         features_BD: (B, D), not normalised.
         labels: (B,) at least two different ones.
         sharpness: alpha, of the weights.
-        scale: gamma, of the squared gap, which counts 88 at most.
+        scale: gamma, of the squared difference, which is clipped at 88.
     """
     own, others = weighted_distances(*label_distances(features_BD, labels), sharpness)
     gap = (scale * (own - others).square()).clamp(max=88)
@@ -95,12 +95,12 @@ def squared_difference(
 
 
 def batch_hard(features_BD: Tensor, labels: Tensor, margin: float = 0.3) -> Tensor:
-    """Triplet loss of the farthest of one's label and the nearest of another (Hermans, 2017).
+    """Triplet loss of the farthest same and the nearest other label (Hermans et al., 2017).
 
     Args:
         features_BD: (B, D), not normalised.
         labels: (B,) at least two different ones.
-        margin: by which the second is to be farther.
+        margin: minimum difference of the two distances.
     """
     distances, same = label_distances(features_BD, labels)
     own = distances.masked_fill(~same, -torch.inf).amax(dim=1)
@@ -113,14 +113,14 @@ def hetero_centre_triplet(
 ) -> Tensor:
     """Triplet loss over centres, one of each identity and modality (HCT; Liu et al., TMM 2020).
 
-    The centre of the other modality is to be nearer than that of any other identity. The order of
-    the batch does not matter.
+    The centre of the same identity in the other modality should be nearer than the centre of any
+    other identity. The order of the batch does not matter.
 
     Args:
         features_BD: (B, D), not normalised.
         labels: (B,) identities, at least two different ones.
         infrared: (B,) bool.
-        margin: by which others are to be farther.
+        margin: minimum difference of the two distances.
     """
     groups, place = torch.unique(2 * labels + infrared, return_inverse=True)
     sums = features_BD.new_zeros(len(groups), features_BD.shape[1])

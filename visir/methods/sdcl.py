@@ -211,12 +211,12 @@ class Sdcl(Method):
             batches=batches_by_cluster(
                 self.data,
                 join(self.data, labels),
-                dict.fromkeys(Modality, config.clusters),
-                config.instances,
-                steps,
-                self.seed,
-                epoch,
-                (config.jitter,) * 3,
+                clusters=dict.fromkeys(Modality, config.clusters),
+                instances=config.instances,
+                steps=steps,
+                seed=self.seed,
+                epoch=epoch,
+                jitter=(config.jitter,) * 3,
             ),
             steps=steps,
             lr=config.lr * 0.1 ** (epoch // config.lr_step),
@@ -328,10 +328,12 @@ class Sdcl(Method):
         mask = batch.of(a)
         rows = self.position[batch.rows[mask]]
         agreed = agreeing(
-            [self.images[a, depth].rows_CD[rows] @ self.images[b, depth].rows_CD.T
-             for depth in DEPTHS],
+            [
+                self.images[a, depth].rows_CD[rows] @ self.images[b, depth].rows_CD.T
+                for depth in DEPTHS
+            ],
             self.config.ratio,
-        )  # fmt: skip
+        )
         parts = halves(outputs.embedding[mask])
         losses = Halves(
             *(

@@ -34,7 +34,7 @@ def build(
         image_size: (height, width) in pixels.
         class_tokens: of a transformer.
         drop_path: of a transformer.
-        shallow: of a transformer, SDCL's shallow descriptor beside the deep one.
+        shallow: of a transformer, SDCL's shallow embedding beside the deep one.
         share_net: of a ResNet, as all that follow; see `TwoStream`.
         non_local: width of its attention.
         power: of its pooling.

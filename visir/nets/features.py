@@ -11,7 +11,7 @@ class Features(NamedTuple):
     """What every network returns, in training and in evaluation.
 
     embedding: (B, N * dim), the bottlenecked tokens side by side, not normalised;
-    tokens: (B, N, dim), the same before their bottlenecks (descriptors of strips have none);
+    tokens: (B, N, dim), the same before their bottlenecks (embeddings of strips have none);
     maps: (B, C, rows, columns), a ResNet's last map; None of a transformer.
     """
 

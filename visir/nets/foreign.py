@@ -1,4 +1,4 @@
-"""Other people's checkpoints in visir's terms: whose they are, and which tensor goes where."""
+"""Checkpoints of other projects: which project they are from, and which tensor goes where."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 
 SAME = "give the network the file's own size, class_tokens, share_net, non_local and strips"
-"""The mend where a file's tensors do not fit a network."""
+"""What to do if a file's tensors do not fit a network."""
 
 _VIS, _IR, _SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
-_TRUNKS = (_VIS, _IR, _SHARED)
+_BACKBONES = (_VIS, _IR, _SHARED)
 # What a two-stream checkpoint calls the parts of ours; NL_2.0 is the first block in layer 2.
 _TWO_STREAM = {
     "vis_stem.": _VIS,
@@ -121,7 +121,7 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
     net = {
         "size": "resnet50",
         "image_size": [288, 144],
-        "share_net": 1 if _whole_trunks(whole) else len(own & {"conv1", *LAYERS}),
+        "share_net": 1 if _whole_backbones(whole) else len(own & {"conv1", *LAYERS}),
         "non_local": "off",
         "strips": strips,
         "power": 3.0 if power is None else power,
@@ -135,13 +135,13 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
     return {"net": net, "method": method, "precision": "auto"}
 
 
-def _whole_trunks(names: Iterable[str]) -> bool:
-    """Whether every trunk holds all layers: AGW's way, whose own layers are then never used."""
-    return {f"{trunk}layer4.0.conv1.weight" for trunk in _TRUNKS} <= set(names)
+def _whole_backbones(names: Iterable[str]) -> bool:
+    """Whether every backbone has all layers, as in AGW, which never uses the copies."""
+    return {f"{backbone}layer4.0.conv1.weight" for backbone in _BACKBONES} <= set(names)
 
 
 def _numbers(names: Iterable[str], prefix: str) -> set[str]:
-    """What stands behind the prefix, up to the next dot."""
+    """What follows the prefix, up to the next dot."""
     return {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
 
 
@@ -149,7 +149,7 @@ def _kind(names: Iterable[str]) -> str:
     names = list(names)
     if any(name.startswith("b1.0.") for name in names):
         return "tokenmatcher"
-    if any(name.startswith(_TRUNKS) for name in names):
+    if any(name.startswith(_BACKBONES) for name in names):
         return "two-stream"
     if "patch_embed.conv.0.weight" in names:
         return "transreid"
@@ -205,11 +205,11 @@ def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
 
 
 def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
-    """AGW and all that grew from it: up to three whole trunks lie there, of which parts are used.
+    """AGW and its successors: up to three complete backbones, of which parts are used.
 
     Memories, classifiers and, where strips are compared, the bottleneck serve in training only.
     """
-    if _whole_trunks(whole) and net.described["share_net"] != 1:
+    if _whole_backbones(whole) and net.described["share_net"] != 1:
         raise InputError(
             "its networks share all layers behind the stem, and what it holds of others was never "
             "used; set share_net=1"
@@ -219,7 +219,7 @@ def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation
         source = _two_stream_name(name, list(net.non_local))
         if source in whole:
             sources[name] = source
-    spare = (*_TRAINING_ONLY, *_TRUNKS, *("bottleneck.",) * bool(net.strips))
+    spare = (*_TRAINING_ONLY, *_BACKBONES, *("bottleneck.",) * bool(net.strips))
     return _renamed(whole, sources, spare)
 
 
@@ -236,7 +236,7 @@ def _two_stream_name(name: str, attended: Sequence[str]) -> str:
 
 
 def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:
-    """TokenMatcher and CMAG: the last block and norm they use lie apart, under b1."""
+    """TokenMatcher and CMAG: the last block and norm in use are stored under b1."""
     tokens = whole["cls_token"].shape[1] if "cls_token" in whole else net.class_tokens
     if tokens != net.class_tokens:
         raise InputError(

@@ -1,6 +1,6 @@
 """Other people's checkpoints: tensors by name, and nothing in the file runs.
 
-Research code saves whole pickles: beside the weights lie settings, meters and classes of modules
+Research code saves whole pickles: with the weights come settings, meters and classes of modules
 that are long gone. The reader here rebuilds tensors and plain containers. Everything else a file
 names becomes an inert stub, so neither is any of it imported, nor can it do anything.
 """
@@ -76,7 +76,7 @@ _READER = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="pickle")
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint of torch, by name.
 
-    A state dict is found where it lies: by itself, or under "state_dict", "model", "net" or, as
+    A state dict is found at the top level, or under "state_dict", "model", "net" or, as
     DINO saves it, "teacher". The prefixes of parallel and of wrapped networks are taken off; where
     some names begin with "backbone." only these are the network.
 
@@ -99,7 +99,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _wrapped(found: dict[Any, Any]) -> dict[Any, Any]:
-    """What lies in a dictionary under one of the usual names; itself where nothing does."""
+    """The value of a dictionary under one of the usual names; the dictionary itself if none."""
     inside = (found[name] for name in _WRAPPERS if isinstance(found.get(name), dict))
     return next(inside, found)
 

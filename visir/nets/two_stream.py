@@ -1,7 +1,7 @@
 """Two-stream ResNet: stems and early layers per modality, the rest shared, and what becomes of it.
 
 The network of AGW (Ye et al., TPAMI 2021), of ADCA, and of HCT (Liu et al., TMM 2020). The last
-layer works at full stride. Either the whole map is pooled into one descriptor, which a batch-norm
+layer works at full stride. Either the whole map is pooled into one embedding, which a batch-norm
 bottleneck turns into the embedding, or horizontal strips of it are, each with a small head, and
 their outputs side by side are the embedding.
 """
@@ -22,7 +22,7 @@ from visir.nets.features import Features, by_stem
 STEM = ("conv1", "bn1", "relu", "maxpool")
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 STRIDE = 16  # pixels a side of the last map's positions
-STRIP_DIM = 256  # width of a strip's descriptor
+STRIP_DIM = 256  # width of a strip's embedding
 Width = Literal["off", "published", "intended"]
 _ATTENDED = {"layer2": 2, "layer3": 3}  # how many of a layer's last blocks a non-local one follows
 
@@ -37,15 +37,15 @@ def _resnet18() -> ResNet:
 
 def _resnet_micro() -> ResNet:
     """One block a layer, at a quarter of the width."""
-    trunk = ResNet(BasicBlock, [1, 1, 1, 1])
-    trunk.conv1 = nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False)
-    trunk.bn1 = nn.BatchNorm2d(16)
-    trunk.inplanes = 16
+    backbone = ResNet(BasicBlock, [1, 1, 1, 1])
+    backbone.conv1 = nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False)
+    backbone.bn1 = nn.BatchNorm2d(16)
+    backbone.inplanes = 16
     for number, layer in enumerate(LAYERS):
         stride = 1 if number == 0 else 2
-        setattr(trunk, layer, trunk._make_layer(BasicBlock, 16 * 2**number, 1, stride))
-    trunk.fc = nn.Linear(128, 1000)
-    return trunk
+        setattr(backbone, layer, backbone._make_layer(BasicBlock, 16 * 2**number, 1, stride))
+    backbone.fc = nn.Linear(128, 1000)
+    return backbone
 
 
 # The last is ours, for CPUs.
@@ -62,7 +62,7 @@ class TwoStream(nn.Module):
         non_local: attention over the whole map after the last blocks of layers 2 and 3, of width 1
             ("published": so are AGW's checkpoints) or of half the channels ("intended").
         power: of the generalised mean.
-        strips: horizontal strips with a descriptor each; 0 pools the whole map.
+        strips: horizontal strips with an embedding each; 0 pools the whole map.
 
     Attributes:
         described: what `visir.nets.build.build` makes it from again, beside the image size.
@@ -89,17 +89,17 @@ class TwoStream(nn.Module):
                 f"--set: share_net={share_net} leaves non-local blocks no shared layer 2; set it "
                 "to 2 at most, or non_local=off"
             )
-        trunk = SIZES[size]()
-        _keep_stride(trunk.layer4)
-        stages: list[dict[str, nn.Module]] = [{name: getattr(trunk, name) for name in STEM}]
-        stages += [{name: getattr(trunk, name)} for name in LAYERS]
+        backbone = SIZES[size]()
+        _keep_stride(backbone.layer4)
+        stages: list[dict[str, nn.Module]] = [{name: getattr(backbone, name) for name in STEM}]
+        stages += [{name: getattr(backbone, name)} for name in LAYERS]
         own = {name: part for stage in stages[:share_net] for name, part in stage.items()}
         shared = {name: part for stage in stages[share_net:] for name, part in stage.items()}
         self.vis_stem = nn.Sequential(OrderedDict(own))
         # Both modalities start alike, as two copies of one pre-trained stem do.
         self.ir_stem = deepcopy(self.vis_stem)
         self.layers = nn.Sequential(OrderedDict(shared))
-        self.map_dim: int = trunk.fc.in_features
+        self.map_dim: int = backbone.fc.in_features
         self.power, self.strips = power, strips
         self.described: dict[str, Any] = {
             "size": size,
@@ -108,7 +108,7 @@ class TwoStream(nn.Module):
             "power": power,
             "strips": strips,
         }
-        self.non_local = _non_local(trunk, non_local)
+        self.non_local = _non_local(backbone, non_local)
         self.embedding_dim = strips * STRIP_DIM if strips else self.map_dim
         if strips:
             self.strip_heads = nn.ModuleList(_strip_head(self.map_dim) for _ in range(strips))
@@ -163,7 +163,7 @@ class NonLocal(nn.Module):
         super().__init__()
         self.g, self.theta, self.phi = (nn.Conv2d(channels, width, 1) for _ in range(3))
         norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(norm.weight)  # at the start nobody is heard
+        nn.init.zeros_(norm.weight)  # at the start the block is the identity
         self.W = nn.Sequential(nn.Conv2d(width, channels, 1), norm)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -204,11 +204,11 @@ def generalised_mean(positions: Tensor, power: float = 3.0) -> Tensor:
     return (positions.pow(power).mean(dim=-1) + 1e-12).pow(1 / power)
 
 
-def _non_local(trunk: ResNet, width: Width) -> nn.ModuleDict:
+def _non_local(backbone: ResNet, width: Width) -> nn.ModuleDict:
     """A block for each place that has one, by layer and number."""
     found = nn.ModuleDict()
     for layer, last in _ATTENDED.items() if width != "off" else ():
-        blocks = getattr(trunk, layer)
+        blocks = getattr(backbone, layer)
         channels = next(m for m in reversed(list(blocks.modules())) if isinstance(m, nn.Conv2d))
         half = channels.out_channels // 2
         for number in range(max(len(blocks) - last, 0), len(blocks)):
@@ -217,7 +217,7 @@ def _non_local(trunk: ResNet, width: Width) -> nn.ModuleDict:
 
 
 def _strip_head(channels: int) -> nn.Sequential:
-    """A strip's descriptor: one linear map, batch norm, ReLU, written as convolutions."""
+    """A strip's embedding: one linear map, batch norm, ReLU, written as convolutions."""
     return nn.Sequential(
         nn.Conv2d(channels, STRIP_DIM, 1), nn.BatchNorm2d(STRIP_DIM), nn.ReLU(inplace=True)
     )

@@ -5,8 +5,8 @@ two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images 
 stems of their own, share every transformer block, and leave as N class tokens, each with its own
 batch-norm bottleneck. The concatenation of the N bottlenecks is the embedding.
 
-SDCL (Yang et al., CVPR 2024) reads a second, shallow descriptor off the same network:
-one more block and norm look at the patch embeddings before any block, with the deep class tokens as
+SDCL (Yang et al., CVPR 2024) takes a second, shallow embedding from the same network:
+another block and norm process the patch embeddings before any block, with the deep class tokens as
 queries.
 """
 

@@ -55,8 +55,19 @@ def pretrain(
     if (settings or {}).get("class_tokens", "1") != "1":
         raise InputError("setting class_tokens: a backbone has one; leave the setting out")
     layout = layout or fitting_layout(data) or "crops"
-    run = train(method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
-                device=device, resume=resume, on_epoch=on_epoch, progress=progress)  # fmt: skip
+    run = train(
+        method,
+        data,
+        out,
+        preset=preset,
+        settings=settings,
+        seed=seed,
+        layout=layout,
+        device=device,
+        resume=resume,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
     state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
     made = to_transreid(state["method"]["teacher"] if method == "dino" else state["model"])
     buffer = io.BytesIO()

@@ -13,15 +13,14 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from visir.core.bounds import require_within_bounds
-from visir.core.config import apply, did_you_mean, dump_yaml, from_mapping, load_yaml, to_mapping
+from visir.core.config import dump_yaml, to_mapping
 from visir.core.device import autocast, resolve_device
 from visir.core.run import Run, atomic_write, quiet, sweep, write_text
 from visir.core.types import Batch, Benchmark, InputError, Modality
@@ -34,25 +33,13 @@ from visir.methods import METHODS
 from visir.methods.contract import Method, Plan
 from visir.nets.weights import cached_imagenet, save_weights, start_from
 from visir.training.progress import Progress
+from visir.training.settings import DataPlace, RunSettings, new_settings, stored_settings
+from visir.training.settings import find_preset as find_preset
 
 OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
 BEFORE_TRAINING = -1
 """The epoch number of what is reported before the first epoch."""
 TINY = "preset: tiny, for a first try on a CPU; --preset sysu or regdb has the published settings"
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What config.yaml holds: everything that determines a run."""
-
-    method: str
-    preset: str
-    seed: int
-    data: str
-    layout: str | None
-    split: int
-    start: str | None
-    settings: Any
 
 
 def train(
@@ -73,16 +60,14 @@ def train(
     """Train a method on a data set, or on a folder of unlabelled crops.
 
     Args:
-        method: a name of `visir.methods.METHODS`, or the address of a class outside visir,
-            "package.module:Class".
+        method: a name of `visir.methods.METHODS`, or an address, "package.module:Class".
         data: the data set's folder.
         out: the run folder to write.
         preset: the settings to start from.
         settings: some of them replaced, `{"eps": "0.5"}`.
         seed: of all random draws.
         split: which of the data set's fixed splits (RegDB: 1 to 10).
-        layout: a name of `visir.data.registry.DATASETS`, or the address of a data set outside
-            visir, "package.module:name"; detected if None.
+        layout: a name of `visir.data.registry.DATASETS` or an address; detected if None.
         start: a run folder or weights file to initialise the network from; "imagenet" uses
             torchvision's cached file for a ResNet.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
@@ -99,34 +84,59 @@ def train(
         InputError: unusable settings or data, or a run folder in the way.
     """
     run = Run(out)
-    setting = (
-        _stored_setting(run, method, settings or {})
-        if resume
-        else _new_setting(run, method, preset, settings or {}, seed, data, layout, split, start)
-    )
-    place = resolve_device(device)
-    benchmark = _open(setting)
-    sweep(run.folder, below=False)  # folders inside may hold files of others
-    config = setting.settings
-    torch.manual_seed(key(setting.seed))
-    training = _training_set(setting, benchmark, run, progress)
-    learner = METHODS.find(setting.method)(config, training, place, setting.seed)
-    if setting.start and not (resume and run.checkpoint.exists()):
-        _start(learner, Path(setting.start), progress)
-    if not resume:
-        _keep(run, setting, benchmark, progress)
-    _Loop(run, setting, benchmark, training, learner, place, on_epoch, progress).go(resume)
+    if resume:
+        setting = stored_settings(run, method, settings or {})
+    else:
+        where = DataPlace(data, layout, split)
+        setting = new_settings(
+            run, method, preset, settings or {}, seed=seed, data=where, start=start
+        )
+    loop = _prepared(run, setting, resume, device=device, on_epoch=on_epoch, progress=progress)
+    loop.go(resume)
     return run
 
 
-def _keep(run: Run, setting: _Setting, benchmark: Benchmark, progress: bool) -> None:
+def _prepared(
+    run: Run,
+    setting: RunSettings,
+    resume: bool,
+    device: str,
+    on_epoch: OnEpoch | None,
+    progress: bool,
+) -> _Loop:
+    """Open the data set, build the method, and write the settings of a new run."""
+    place = resolve_device(device)
+    benchmark = _open(setting)
+    sweep(run.folder, below=False)  # folders inside may hold files of others
+    torch.manual_seed(key(setting.seed))
+    data = _training_set(setting, benchmark, run, progress)
+    method = METHODS.find(setting.method)(setting.settings, data, place, setting.seed)
+    if setting.start and not (resume and run.checkpoint.exists()):
+        _start(method, Path(setting.start), progress)
+    if not resume:
+        _keep(run, setting, benchmark, progress)
+    return _Loop(
+        run,
+        setting,
+        benchmark=benchmark,
+        data=data,
+        method=method,
+        device=place,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
+
+
+def _keep(run: Run, setting: RunSettings, benchmark: Benchmark, progress: bool) -> None:
     """Write what determines the run; say so if real people are trained on with a small preset."""
     write_text(run.config, dump_yaml(to_mapping(setting)))
     if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
         tqdm.write(TINY, file=sys.stderr)
 
 
-def _training_set(setting: _Setting, benchmark: Benchmark, run: Run, progress: bool) -> TrainingSet:
+def _training_set(
+    setting: RunSettings, benchmark: Benchmark, run: Run, progress: bool
+) -> TrainingSet:
     """The images; identities only for methods that learn from labels."""
     labelled = METHODS.find(setting.method).learns_from_labels
     identities = shared_identities(benchmark.train) if labelled else None
@@ -149,7 +159,7 @@ class _Loop:
     def __init__(
         self,
         run: Run,
-        setting: _Setting,
+        setting: RunSettings,
         benchmark: Benchmark,
         data: TrainingSet,
         method: Method,
@@ -265,8 +275,10 @@ class _Loop:
         start_from(self.method.model, self.run.stage_best)
         score, chosen = self.best
         self.best = (-math.inf, -1)
-        return (f"this stage starts from epoch {chosen + 1}, chosen by its score of {score:.1%} on "
-                "the test identities",)  # fmt: skip
+        return (
+            f"this stage starts from epoch {chosen + 1}, chosen by its score of {score:.1%} on "
+            "the test identities",
+        )
 
     def _save(self, epoch: int) -> None:
         # Weights first: if the process is killed between the two, a resumed run repeats this epoch.
@@ -310,67 +322,7 @@ class _Loop:
         write_text(self.run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def _new_setting(
-    run: Run, method: str, preset: str, settings: Mapping[str, str], seed: int, data: Path,
-    layout: str | None, split: int, start: Path | None,
-) -> _Setting:  # fmt: skip
-    if run.checkpoint.exists():
-        raise InputError(
-            f"{run.folder}: already holds a run; continue it with --resume, or name another --out"
-        )
-    config = apply(find_preset(method, preset), settings)
-    require_within_bounds(config)
-    return _Setting(
-        method=method,
-        preset=preset,
-        seed=seed,
-        data=str(data),
-        layout=layout,
-        split=split,
-        start=None if start is None else str(start),
-        settings=config,
-    )
-
-
-def find_preset(method: str, preset: str) -> Any:  # noqa: ANN401 - each method has a Config of its own
-    """A method's settings by name.
-
-    Raises:
-        InputError: no such method or preset; the message suggests the nearest name.
-    """
-    presets = METHODS.find(method).presets
-    if preset not in presets:
-        raise InputError(
-            f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, presets)}"
-        )
-    return presets[preset]
-
-
-def _read_setting(run: Run) -> _Setting:
-    if not run.config.exists():
-        raise InputError(f"{run.config}: no such file; there is no run to resume in {run.folder}")
-    stored = load_yaml(run.config)
-    method, preset = stored.get("method", ""), stored.get("preset", "")
-    kind = type(find_preset(str(method), str(preset)))
-    config = from_mapping(kind, stored.pop("settings", {}), f"{run.config}: settings")
-    return from_mapping(_Setting, {**stored, "settings": config}, str(run.config))
-
-
-def _stored_setting(run: Run, method: str, settings: Mapping[str, str]) -> _Setting:
-    """The settings stored in the run; different ones are refused instead of ignored."""
-    setting = _read_setting(run)
-    if method != setting.method:
-        raise InputError(f"{run.config}: the run's method is {setting.method}, not {method}")
-    if apply(setting.settings, settings) != setting.settings:
-        raise InputError(
-            f"{run.config}: the run to resume has other settings than "
-            f"{', '.join(f'{key}={value}' for key, value in settings.items())}; leave them out, "
-            "or start another run"
-        )
-    return setting
-
-
-def _open(setting: _Setting) -> Benchmark:
+def _open(setting: RunSettings) -> Benchmark:
     """The data set, if it can be trained on; prints a warning if images are missing."""
     data, layout = Path(setting.data), setting.layout
     both = METHODS.find(setting.method).needs_both_modalities

@@ -1,7 +1,7 @@
-"""CATS, the cycle-aware topology of CMAG (IEEE TCSVT 2026, Eq. 1-15): pairs that lie on cycles.
+"""CATS, the cycle-aware topology of CMAG (IEEE TCSVT 2026, Eq. 1-15): pairs on cycles.
 
-Reconstructed from the published formulas. The nodes are the images of a batch. Nothing here is a
-part of the encoder, and nothing is needed at inference.
+Reconstructed from the published formulas. The nodes are the images of a batch. Nothing here is part
+of the backbone or needed at inference.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Closing = Literal["transpose", "same"]
 
 
 class Cycles(NamedTuple):
-    """Edges between images of a batch, and which of them a cycle confirms.
+    """Edges between images of a batch, and pairs on cycles of them.
 
-    edges: (B, B) 0/1, directed; pairs: (B, B) bool, those drawn together.
+    edges: (B, B) 0/1, directed; pairs: (B, B) bool, images that are pulled together.
     """
 
     edges: Tensor
     pairs: Tensor
 
     def kept(self) -> float:
-        """Share of the edges, by the way the cycle closes, that are pairs."""
+        """Share of the edges that are pairs."""
         return float(self.pairs.sum() / self.edges.sum().clamp(min=1))
 
     def across(self, infrared: Tensor) -> float:
@@ -36,19 +36,24 @@ class Cycles(NamedTuple):
 
 @torch.no_grad()
 def find_cycles(
-    features_BD: Tensor, labels: Tensor, k: int = 10, p: int = 3, closing: Closing = "transpose",
-    simple: bool = False, extra_edge: bool = True,
-) -> Cycles:  # fmt: skip
-    """Edges to the nearest of the same label, and the pairs that lie on a cycle of p + 1 edges.
+    features_BD: Tensor,
+    labels: Tensor,
+    k: int = 10,
+    p: int = 3,
+    closing: Closing = "transpose",
+    simple: bool = False,
+    extra_edge: bool = True,
+) -> Cycles:
+    """Edges to the nearest of the same label, and the pairs on a cycle of p + 1 edges.
 
     Args:
-        features_BD: (B, D), of any length.
+        features_BD: (B, D), of any norm.
         labels: (B,) joint pseudo-labels; edges between different ones are deleted (Eq. 6-7).
         k: nearest neighbours of a node.
-        p: edges of the path that an edge back closes.
-        closing: whether the edge that closes runs back (the public figure), or along (Eq. 2).
-        simple: only paths over four different nodes count; p must be 3.
-        extra_edge: from the last to the first neighbour of every node that has two (Eq. 8).
+        p: edges of the path that a further edge closes.
+        closing: direction of the closing edge: backward (published figure), or forward (Eq. 2).
+        simple: only paths over four different nodes; p must be 3.
+        extra_edge: an edge from the last to the first neighbour of every node with two (Eq. 8).
     """
     count = len(features_BD)
     unit = F.normalize(features_BD, dim=1)
@@ -92,14 +97,14 @@ def simple_paths(edges: Tensor) -> Tensor:
 def circular_loss(
     features_BD: Tensor, pairs: Tensor, temperature: float = 0.07, exclude_self: bool = True
 ) -> Tensor:
-    """Cross-entropy towards every pair's other image (Eq. 12); 0 where there is no pair.
+    """Cross-entropy towards every pair's other image (Eq. 12); 0 without pairs.
 
     Args:
-        features_BD: (B, D), of any length.
+        features_BD: (B, D), of any norm.
         pairs: (B, B) bool.
         temperature: divisor of the cosines.
-        exclude_self: leave an image itself out of its sum; as printed it is in, and outweighs
-            everybody else.
+        exclude_self: exclude an image itself from its sum; as published it is included and
+            dominates the sum.
     """
     unit = F.normalize(features_BD, dim=1)
     logits = unit @ unit.T / temperature
@@ -112,9 +117,9 @@ def circular_loss(
 
 
 class CycleConvolution(nn.Module):
-    """What edges and cyclic pairs carry to every node (Eq. 9-11, 13-15).
+    """Features passed along edges and along cyclic pairs (Eq. 9-11, 13-15).
 
-    Both are averages over the neighbours, ours: the printed sums grow with their number.
+    Both are averages over the neighbours, which is ours: the published sums grow with their number.
 
     Args:
         dim: width of the features.

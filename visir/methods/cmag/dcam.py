@@ -1,7 +1,8 @@
 """DCAM, the cross-modal attention of CMAG (IEEE TCSVT 2026, Eq. 16-20) over class tokens.
 
-Reconstructed from the published formulas. A token asks the tokens of the other modality, and what
-it hears is added to it through a gate that starts closed. Training only; the encoder is as it was.
+Reconstructed from the published formulas. A token attends to the tokens of the other modality, and
+the result is added to it through a gate that starts closed. Used in training only; the backbone is
+unchanged.
 """
 
 from __future__ import annotations
@@ -15,30 +16,34 @@ Scope = Literal["batch_tokens", "paired_tokens", "batch"]
 
 
 class CrossAttention(nn.Module):
-    """One head of attention from tokens to the other modality's, and a residual fusion.
+    """One attention head from tokens to those of the other modality, and a residual fusion.
 
     The weights are shared over tokens and directions.
 
     Args:
         dim: width of a token.
         reduction: of queries and keys.
-        scope: whom a token asks: all tokens of all images of the other modality; the tokens of one
-            image of the same label; or the token of its own number of all images.
-        gate: where the learned factor of what is added starts.
-        full_value: what is heard is as wide as a token, or as narrow as the keys.
+        scope: keys of a token: all tokens of all images of the other modality; the tokens of one
+            image of the same label; or the token with the same number of all images.
+        gate: initial value of the learned factor of the residual.
+        full_value: values as wide as a token, or as narrow as the keys.
     """
 
     def __init__(
-        self, dim: int, reduction: int = 8, scope: Scope = "batch_tokens", gate: float = 0.0,
+        self,
+        dim: int,
+        reduction: int = 8,
+        scope: Scope = "batch_tokens",
+        gate: float = 0.0,
         full_value: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         width = max(dim // reduction, 1)
         self.query = nn.Linear(dim, width, bias=False)
         self.key = nn.Linear(dim, width, bias=False)
-        heard = dim if full_value else width
-        self.value = nn.Linear(dim, heard, bias=False)
-        self.mix = nn.Sequential(nn.Linear(dim + heard, dim), nn.ReLU(), nn.Linear(dim, dim))
+        value_width = dim if full_value else width
+        self.value = nn.Linear(dim, value_width, bias=False)
+        self.mix = nn.Sequential(nn.Linear(dim + value_width, dim), nn.ReLU(), nn.Linear(dim, dim))
         self.gate = nn.Parameter(torch.tensor(gate))
         self.scope = scope
 
@@ -49,7 +54,7 @@ class CrossAttention(nn.Module):
             tokens_BND: (B, N, D) of one modality.
             others_MND: (M, N, D) of the other, M > 0.
             partner_B: (B,) image of the other modality with the same label, -1 for none; read by
-                the scope "paired_tokens" alone, where an image without one stays as it is.
+                the scope "paired_tokens" alone, where an image without one is left unchanged.
 
         Returns:
             (B, N, D).
@@ -75,6 +80,6 @@ class CrossAttention(nn.Module):
 
 
 def partners_in_batch(labels: Tensor, others: Tensor) -> Tensor:
-    """(B,) the first of the others with the same label, -1 where there is none."""
+    """(B,) the first of the others with the same label, -1 for none."""
     same = labels[:, None] == others
     return torch.where(same.any(dim=1), same.float().argmax(dim=1), -1)

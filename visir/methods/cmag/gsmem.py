@@ -1,7 +1,8 @@
 """GSMEM, the graph-structured memory of CMAG (IEEE TCSVT 2026, Eq. 21-28).
 
-Reconstructed from the published formulas. A batch sees little of a data set; a queue of earlier
-features, joined with it to a graph, shows it more. Training only; the encoder is as it was.
+Reconstructed from the published formulas. A queue of earlier features is joined with the batch to a
+graph, so that a batch is compared with more images. Used in training only; the backbone is
+unchanged.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from torch.nn import functional as F
 
 
 class Queue:
-    """A ring of earlier features of both modalities, and which of the two each is.
+    """A ring buffer of earlier features of both modalities.
 
     Args:
-        size: rows at most.
+        size: maximum number of rows.
         dim: width of a row.
-        device: where it is kept.
+        device: of the rows.
 
     Attributes:
-        filled: rows that hold something.
+        filled: number of rows in use.
     """
 
     def __init__(self, size: int, dim: int, device: torch.device) -> None:
@@ -32,7 +33,7 @@ class Queue:
 
     @torch.no_grad()
     def push(self, features_BD: Tensor, infrared: Tensor) -> None:
-        """Add rows, over the oldest ones where it is full; at most `size` of them."""
+        """Add rows (at most `size`), overwriting the oldest ones if it is full."""
         size, count = len(self.rows), len(features_BD)
         places = (self.next + torch.arange(count, device=self.rows.device)) % size
         self.rows[places] = features_BD.detach().float()
@@ -41,70 +42,79 @@ class Queue:
         self.filled = min(self.filled + count, size)
 
     def held(self) -> Tensor:
-        """(filled, D) the rows that hold something."""
+        """(filled, D) the rows in use."""
         return self.rows[: self.filled]
 
     def balance(self) -> float:
-        """Share of infrared rows; one half is meant (Eq. 21)."""
+        """Share of infrared rows; one half is intended (Eq. 21)."""
         return float(self.infrared[: self.filled].float().mean()) if self.filled else 0.0
 
     def state(self) -> dict[str, Tensor | int]:
         """What a resumed run needs."""
-        return {"rows": self.rows, "infrared": self.infrared, "next": self.next,
-                "filled": self.filled}  # fmt: skip
+        return {
+            "rows": self.rows,
+            "infrared": self.infrared,
+            "next": self.next,
+            "filled": self.filled,
+        }
 
     def load_state(self, state: dict[str, Tensor | int]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.rows.copy_(state["rows"])  # type: ignore[arg-type]
         self.infrared.copy_(state["infrared"])  # type: ignore[arg-type]
         self.next, self.filled = int(state["next"]), int(state["filled"])
 
 
 def neighbours_by_density(
-    sim_RR: Tensor, least: int = 3, base: int = 10, beta: float = 0.5, radius: float = 0.3,
+    sim_RR: Tensor,
+    minimum: int = 3,
+    base: int = 10,
+    beta: float = 0.5,
+    radius: float = 0.3,
     per_radius: bool = True,
-) -> Tensor:  # fmt: skip
-    """How many neighbours each node gets: fewer where it is crowded (Eq. 25-26).
+) -> Tensor:
+    """Number of neighbours of each node: fewer at a higher density (Eq. 25-26).
 
     Args:
         sim_RR: (R, R) cosines.
-        least: neighbours at least.
-        base: neighbours of a node that is alone.
-        beta: neighbours less for each unit of density.
-        radius: distance, 1 - cosine, within which others crowd.
-        per_radius: density is their number over the radius, as printed, or their number.
+        minimum: minimum number of neighbours.
+        base: neighbours of a node at density 0.
+        beta: fewer neighbours per unit of density.
+        radius: distance, 1 - cosine, within which nodes count for the density.
+        per_radius: the density is their number divided by the radius, as published; or their
+            number.
 
     Returns:
         (R,) int64.
     """
     near = 1 - sim_RR < radius
-    crowd = (near.sum(dim=1) - near.diagonal().long()).double()
-    density = crowd / radius if per_radius else crowd
-    return (base - beta * density).floor().clamp(min=least).long()
+    others = (near.sum(dim=1) - near.diagonal().long()).double()
+    density = others / radius if per_radius else others
+    return (base - beta * density).floor().clamp(min=minimum).long()
 
 
 class Graph(NamedTuple):
-    """Weighted edges (rows[e], columns[e]), (E,) each; equal ones add up."""
+    """Weighted edges (rows[e], columns[e]), (E,) each; weights of equal edges are added."""
 
     rows: Tensor
     columns: Tensor
     weights: Tensor
 
     def into(self, outer: Tensor) -> tuple[Tensor, Tensor]:
-        """What reaches some nodes in one step.
+        """The edges into some nodes.
 
         Args:
             outer: (R,) bool, the nodes.
 
         Returns:
-            (R,) bool, the nodes it comes from, and the weights between the two: (outer, inner),
-            sparse.
+            (R,) bool, the nodes the edges come from, and their weights: (outer, inner), sparse.
         """
         kept = outer[self.rows]
         inner = torch.zeros_like(outer)
         inner[self.columns[kept]] = True
-        places = torch.stack([_numbered(outer)[self.rows[kept]],
-                              _numbered(inner)[self.columns[kept]]])  # fmt: skip
+        places = torch.stack(
+            [_numbered(outer)[self.rows[kept]], _numbered(inner)[self.columns[kept]]]
+        )
         size = int(outer.sum()), int(inner.sum())
         return inner, torch.sparse_coo_tensor(
             places, self.weights[kept], size, check_invariants=False
@@ -112,23 +122,23 @@ class Graph(NamedTuple):
 
 
 def _numbered(chosen: Tensor) -> Tensor:
-    """Place of every chosen node among the chosen ones."""
+    """Position of every chosen node among the chosen ones."""
     return chosen.cumsum(0) - 1
 
 
 def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Graph:
-    """Each node's nearest, itself once, symmetric, normalised by degrees (Eq. 23).
+    """Edges to each node's nearest nodes and itself, symmetric, normalised by degree (Eq. 23).
 
     Args:
         sim_RR: (R, R) cosines.
         counts: (R,) neighbours of each node.
     """
     size = len(sim_RR)
-    most = min(int(counts.max()), size - 1)
-    nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(most, dim=1).indices
-    taken = torch.arange(most, device=sim_RR.device) < counts[:, None]
+    limit = min(int(counts.max()), size - 1)
+    nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(limit, dim=1).indices
+    taken = torch.arange(limit, device=sim_RR.device) < counts[:, None]
     own = torch.arange(size, device=sim_RR.device)
-    i, j = own[:, None].expand(-1, most)[taken], nearest[taken]
+    i, j = own[:, None].expand(-1, limit)[taken], nearest[taken]
     rows, columns = torch.cat([i, j, own]), torch.cat([j, i, own])
     weights = torch.cat([torch.full((2 * len(i),), 0.5, device=own.device), torch.ones_like(own)])
     degree = torch.zeros(size, device=own.device).index_add_(0, rows, weights)
@@ -138,8 +148,8 @@ def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Graph:
 class GraphMemory(nn.Module):
     """A graph convolution over a batch and the queue, added to the batch's features.
 
-    The weights are shared over the tokens that a feature consists of; the last of them start at
-    zero, so that at first nothing is added. Only nodes that reach the batch are computed.
+    The weights are shared over the tokens of a feature; the last layer starts at zero, so that at
+    first nothing is added. Only nodes with a path to the batch are computed.
 
     Args:
         dim: width of a token.
@@ -164,7 +174,7 @@ class GraphMemory(nn.Module):
 
         Args:
             features_BD: (B, N dim) of the batch.
-            queue_MD: (M, N dim) earlier ones.
+            queue_MD: (M, N dim) earlier features.
         """
         whole = torch.cat([features_BD, queue_MD])
         graph = self._graph(whole)
@@ -179,8 +189,8 @@ class GraphMemory(nn.Module):
             self.layers, needed[-2::-1], needed[:0:-1], steps[::-1], strict=True
         ):
             with torch.autocast(nodes.device.type, enabled=False):
-                carried = torch.sparse.mm(weights, nodes)
-            nodes = F.relu(self._by_token(layer, carried)) + nodes[outer[inner]]
+                passed = torch.sparse.mm(weights, nodes)
+            nodes = F.relu(self._by_token(layer, passed)) + nodes[outer[inner]]
         out: Tensor = features_BD + self._by_token(self.mix, nodes)
         return out
 

@@ -110,10 +110,10 @@ class Cmag(Method):
             neighbours,
             cams,
             self.local[modality],
-            epoch / config.stage_epochs[1],
-            generator(self.seed, epoch, modality is IR),
-            config.carc_p0,
-            config.carc_conflicts,
+            progress=epoch / config.stage_epochs[1],
+            rng=generator(self.seed, epoch, modality is IR),
+            p0=config.carc_p0,
+            conflicts=config.carc_conflicts,
         )
         self._record(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
         self._record(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
@@ -184,9 +184,14 @@ class Cmag(Method):
     def _cycles(self, features: Tensor, labels: Tensor) -> Cycles:
         config = self.config
         return find_cycles(
-            features, labels, config.cats_k, config.cats_p, config.cats_closing,
-            config.cats_simple, config.cats_extra_edge,
-        )  # fmt: skip
+            features,
+            labels,
+            k=config.cats_k,
+            p=config.cats_p,
+            closing=config.cats_closing,
+            simple=config.cats_simple,
+            extra_edge=config.cats_extra_edge,
+        )
 
     def _dcam(self, batch: Batch, outputs: Features, joint: Tensor) -> Tensor:
         attention = self.modules["attention"]
@@ -277,10 +282,15 @@ def _modules(config: Config, net: Vit) -> nn.ModuleDict:
         )
     if config.gsmem:
         modules["graph"] = GraphMemory(
-            dim, tokens, config.gsmem_layers, least=config.gsmem_least, base=config.gsmem_base,
-            beta=config.gsmem_beta, radius=config.gsmem_radius,
+            dim,
+            tokens,
+            config.gsmem_layers,
+            minimum=config.gsmem_least,
+            base=config.gsmem_base,
+            beta=config.gsmem_beta,
+            radius=config.gsmem_radius,
             per_radius=config.gsmem_per_radius,
-        )  # fmt: skip
+        )
     if config.weighting == "uncertainty":
         names = ("cats", "cats convolution", "dcam", "gsmem")
         modules["variances"] = nn.ParameterDict({name: torch.zeros(()) for name in names})

@@ -1,8 +1,8 @@
-"""Memory regulation (SG-MRA, MG-MRA): positions of a map read from learnt prototypes.
+"""Memory regulation (SG-MRA, MG-MRA): positions of a feature map read learned prototypes.
 
-A read is a softmax over all prototypes of which only what passes a threshold counts. With
-thousands of prototypes nothing passes for most positions; those cost one product here and nothing
-in the backward pass, and no read keeps more than the weights of the positions that do get one.
+A read is a softmax over all prototypes; only weights above a threshold are used. With thousands of
+prototypes no weight passes for most positions. These cost one product here and nothing in the
+backward pass, and only the weights of the other positions are kept.
 """
 
 from __future__ import annotations
@@ -18,35 +18,43 @@ _ROWS = 1024  # read at once
 
 
 def read(
-    inputs_TC: Tensor, keys_MC: Tensor, items_MC: Tensor, threshold: float,
+    inputs_TC: Tensor,
+    keys_MC: Tensor,
+    items_MC: Tensor,
+    threshold: float,
     dtype: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
-    """What each input recalls: a mean of the items, weighted by softmax, hard shrinkage, length 1.
+) -> Tensor:
+    """What each input reads: a mean of the items, weighted by softmax with hard shrinkage.
 
     a = softmax(x keys^T); a <- relu(a - t) a / (|a - t| + 1e-12); a <- a / |a|_1; y = a items.
 
     Args:
         inputs_TC: (T, C) x.
-        keys_MC: (M, C) what items answer to; the items themselves, as published.
+        keys_MC: (M, C) the keys; as published these are the items.
         items_MC: (M, C).
         threshold: t, of the weights.
-        dtype: of the products and of what comes out of each; the softmax, its gradient and the
+        dtype: of the products and their results; the softmax, its gradient and the
             weights kept for the backward pass are float32.
 
     Returns:
-        (T, C) float32, zero where no weight passes the threshold.
+        (T, C) float32, zero if no weight passes the threshold.
     """
     found: Tensor = _Read.apply(inputs_TC, keys_MC, items_MC, threshold, dtype)
     return found
 
 
 class _Read(torch.autograd.Function):
-    """`read`, block by block, with gradients for the inputs that recalled something."""
+    """`read`, block by block, with gradients for inputs with a nonzero read."""
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, keys: Tensor, items: Tensor, threshold: float, dtype: torch.dtype  # noqa: ANN401
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,  # noqa: ANN401
+        inputs: Tensor,
+        keys: Tensor,
+        items: Tensor,
+        threshold: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
         few, many = inputs.detach().to(dtype), keys.detach().to(dtype)
         alive, weights = [], []
         for start in range(0, len(few), _ROWS):
@@ -97,28 +105,28 @@ def _to_scores(grad: Tensor, soft: Tensor, shrunk: Tensor, threshold: float) -> 
 
 
 class Recalled(NamedTuple):
-    """What positions recall: `whole` enters the network, `parts` is aligned; (T, C) each."""
+    """What positions read: `whole` enters the network, `parts` is aligned; (T, C) each."""
 
     whole: Tensor
     parts: Tensor
 
 
 class Regulation(nn.Module):
-    """A memory of part prototypes, and coarser ones made of them.
+    """A memory of part prototypes, and of coarser ones averaged from them.
 
     Args:
-        width: C of the map.
-        classes: of the coarsest prototypes.
-        instances: of a class.
-        parts: prototypes of an instance.
-        granularity: "single" reads parts alone; "multi" makes instances of parts and classes of
-            instances, with learnt weights, and reads classes.
-        reading: "parallel" reads each level with the input, "chained" with what the finer one
-            gave.
-        layout: how instances find their parts among the rows: "mixed" as the released code, whose
-            reshaping takes every sixth number of the block, "plain" takes whole rows.
-        addressing: "dot" products, or "cosine" over `temperature`, under which reads do not die.
-        threshold: of a weight that counts.
+        width: C of the feature map.
+        classes: number of the coarsest prototypes.
+        instances: per class.
+        parts: prototypes per instance.
+        granularity: "single" reads parts only; "multi" averages parts to instances and instances
+            to classes, with learned weights, and reads classes.
+        reading: "parallel" reads each level with the input, "chained" with the result of the
+            finer level.
+        layout: how rows are grouped to instances: "mixed" as in the released code, which reshapes
+            to every sixth number of a block; "plain" uses whole rows.
+        addressing: "dot" products, or "cosine" over `temperature`, with which reads stay nonzero.
+        threshold: minimum weight that is used.
         temperature: of cosines.
     """
 
@@ -184,7 +192,7 @@ class Regulation(nn.Module):
 
 
 def alignment(parts_STC: Tensor, order: Tensor) -> Tensor:
-    """Part alignment (MG-MRA): strips' recalls, shuffled, one half against the other.
+    """Part alignment (MG-MRA): the reads of shuffled strips, one half against the other.
 
     Args:
         parts_STC: (S, T, C) of each strip, S even.

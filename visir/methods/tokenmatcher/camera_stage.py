@@ -143,9 +143,12 @@ class CameraStage:
         config = self.config
         view = View.GRAY if modality is IR else View.PLAIN
         draws = cluster_batches(
-            labels, self.data.cams, config.camera_clusters, config.instances,
+            labels,
+            self.data.cams,
+            config.camera_clusters,
+            config.instances,
             generator(self.seed, epoch),
-        )  # fmt: skip
+        )
         for _ in range(config.camera_iterations):
             rows = next(draws)
             yield [Part(rows, labels[rows], Augmentation(view, config.jitter))]

@@ -138,12 +138,12 @@ class TokenMatcher(Method):
             batches=batches_by_cluster(
                 self._grouped(second),
                 joined,
-                {VIS: config.visible_clusters, IR: config.infrared_clusters},
-                config.instances,
-                config.iterations,
-                self.seed,
-                epoch,
-                (every, config.jitter, every),
+                clusters={VIS: config.visible_clusters, IR: config.infrared_clusters},
+                instances=config.instances,
+                steps=config.iterations,
+                seed=self.seed,
+                epoch=epoch,
+                jitter=(every, config.jitter, every),
             ),
             steps=config.iterations,
             lr=self._lr(stage, config.stage_epochs[stage]),
@@ -283,10 +283,15 @@ class TokenMatcher(Method):
             return reads
         if config.cross_weight:
             reads += [
-                read("cross", config.cross_weight, self.memories[of.other], of,
-                     self.partners[of][labels[of]])
+                read(
+                    "cross",
+                    config.cross_weight,
+                    self.memories[of.other],
+                    of,
+                    self.partners[of][labels[of]],
+                )
                 for of in (IR, VIS)
-            ]  # fmt: skip
+            ]
         before, after = config.mate_weight
         mate_weight = after if self.when.epoch >= config.mate_switch else before
         if mate_weight:

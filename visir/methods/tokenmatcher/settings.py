@@ -58,7 +58,9 @@ class Config:
     neighbour_weight: float = 0.5  # [paper]
     mate_weight: tuple[float, float] = (0.03, 0.12)  # before, after `mate_switch` [paper, script]
     mate_switch: CountFrom0 = 36  # epoch of stage 2 [script]
-    lists: Literal["own", "first"] = "own"  # whose list an image learns from [RegDB script: first]
+    lists: Literal["own", "first"] = (
+        "own"  # neighbour list of an image, or the first [RegDB script]
+    )
     filter: Literal["all", "skipping"] = (
         "all"  # which camera conflicts are dropped [script: skipping]
     )
