@@ -1,12 +1,12 @@
-"""What each module of CMAG gives, on synthetic people: two ladders and what they stand on.
+"""Measure the gain of each module of CMAG on synthetic people.
 
-From one first stage of TokenMatcher a seed, second stages of equal length differ in nothing but
-their switches: the printed ladder (baseline, + DCAM, + CATS, + CARC, + GSMEM, which is CMAG), each
-module alone on TokenMatcher, other readings of some, TokenMatcher without each of its own parts,
-and the first stage simply continued for as long, the control. Last epoch everywhere; the scored
-people are never seen in training and choose nothing.
+All second stages have the same length, start from one first stage of TokenMatcher per seed, and
+differ only in their switches: the published order (baseline, + DCAM, + CATS, + CARC, + GSMEM, which
+is CMAG), each module alone on TokenMatcher, other interpretations of some modules, TokenMatcher
+without each of its own parts, and, as the control, the first stage continued for as long. Results
+are those of the last epoch; the scored people are neither trained on nor used for any choice.
 
-    python benchmarks/ablation.py            # about two hours on two cores; goes on if stopped
+    python benchmarks/ablation.py            # about two hours on two cores; resumes if stopped
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which association of clusters holds where people have no partner in the other modality.
+"""Compare the associations of clusters when only one modality sees some of the people.
 
-A share of the training people is seen in one modality only. From one first stage of ADCA each,
-short second stages differ in nothing but the association. Last epoch everywhere; the scored people,
-seen in both modalities, are never seen in training and choose nothing.
+A share of the training people is seen in one modality only. Short second stages start from the same
+first stage of ADCA and differ only in the association. Results are those of the last epoch; the
+scored people are seen in both modalities and neither trained on nor used for any choice.
 
-    python benchmarks/association.py            # about 70 minutes on two cores; goes on if stopped
+    python benchmarks/association.py            # about 70 minutes on two cores; resumes if stopped
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FORCED = {
     "balanced": "optimal transport, balanced",
 }
 FREE = {
-    "ranking": "ranking vote (SDCL), one descriptor",
+    "ranking": "ranking vote (SDCL), one embedding",
     "unbalanced": "optimal transport, unbalanced",
     "mutual": "mutually most similar",
 }

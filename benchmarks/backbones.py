@@ -1,8 +1,8 @@
-"""What `visir pretrain` makes in equal time with DINO and with SimCLR, and what CMAG makes of it.
+"""Compare DINO and SimCLR in `visir pretrain` with equal time, and CMAG started from each.
 
-On the people of the demo, whose own runs are the second row: a micro transformer from nothing,
-about two minutes of pre-training, then CMAG. Last epoch everywhere; the scored people are never
-seen in training and choose nothing.
+On the people of the demo, whose runs are the second row: a micro transformer with random weights,
+about two minutes of pre-training, then CMAG. Results are those of the last epoch; the scored people
+are neither trained on nor used for any choice.
 
     python benchmarks/backbones.py            # about 25 minutes on two cores, after demo.py
 """
@@ -39,7 +39,7 @@ def main() -> None:
         folder = arguments.out / str(seed)
         if not Run(folder).scores.exists():
             demo(folder, seed, say=print)
-        found["SimCLR"].append(looked_at(folder / "backbone", folder))
+        found["SimCLR"].append(logged(folder / "backbone", folder))
         found["DINO"].append(with_dino(folder, seed))
         print(seed, {name: of[-1] for name, of in found.items()}, flush=True)
     text = table(found)
@@ -54,22 +54,22 @@ def with_dino(folder: Path, seed: int) -> dict[str, float]:
     if not result.exists():
         benchmark = open_benchmark(people)
 
-        def look(epoch: int, plan: object, embedder) -> None:
+        def score(epoch: int, plan: object, embedder) -> None:
             if plan is None:
                 score_and_log(Run(run), embedder, benchmark, epoch, "backbone", [PROTOCOL])
 
         start = pretrain(people, backbone, "dino", seed=seed,
                          resume=(backbone / "config.yaml").exists())  # fmt: skip
-        train("cmag", people, run, seed=seed, start=start, on_epoch=look,
+        train("cmag", people, run, seed=seed, start=start, on_epoch=score,
               resume=(run / "config.yaml").exists())  # fmt: skip
         mean = evaluate(load(run), benchmark, [PROTOCOL]).results[PROTOCOL].mean
-        result.write_text(json.dumps({**looked_at(backbone, run), "after": mean.mAP}))
+        result.write_text(json.dumps({**logged(backbone, run), "after": mean.mAP}))
     kept: dict[str, float] = json.loads(result.read_text())
     return kept
 
 
-def looked_at(backbone: Path, run: Path) -> dict[str, float]:
-    """What is logged: minutes of pre-training, mAP before CMAG and after, purity of the start."""
+def logged(backbone: Path, run: Path) -> dict[str, float]:
+    """Read the minutes of pre-training, the mAP before and after CMAG, and the first purity."""
     lines = Run(run).read_metrics()
     epochs = [line for line in Run(backbone).read_metrics() if line["kind"] == "epoch"]
     scores = {line["label"]: line["mAP"] for line in lines if line["kind"] == "scores"}

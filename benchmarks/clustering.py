@@ -1,9 +1,9 @@
-"""Time, memory and labels of clustering at the sizes of SYSU-MM01, against the usual algorithm.
+"""Compare the time, memory and labels of clustering with the usual algorithm, at SYSU-MM01's sizes.
 
 Run: python benchmarks/clustering.py [--runs 3] [--sizes N ...] [--large N ...]. Writes
-docs/tables/clustering.md. The usual algorithm is written here as research code has it: faiss, or
-NumPy where faiss-cpu is not installed, for the neighbours; a loop over images for the k-reciprocal
-sets and another for the distances; three dense N x N matrices; scikit-learn's DBSCAN on the last.
+docs/tables/clustering.md. The usual algorithm is written here as in research code: faiss, or NumPy
+if faiss-cpu is not installed, for the neighbours; a loop over images for the k-reciprocal sets and
+another one for the distances; three dense N x N matrices; scikit-learn's DBSCAN on the last matrix.
 """
 
 from __future__ import annotations
@@ -142,13 +142,13 @@ def seconds(work: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def status(field: str) -> float:
-    """MiB of this process, from Linux: VmRSS is held now, VmHWM the most so far."""
+    """MiB of this process, from Linux: VmRSS is the current use, VmHWM the peak so far."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def peak(work: Callable[[], object]) -> float:
-    """MiB that a piece of work needs at most, beyond what this process holds already."""
+    """Peak MiB of a piece of work, without what this process already uses."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")  # forget the peak so far
     before = status("VmRSS")
     work()
@@ -168,8 +168,8 @@ def peak_of(way: Callable[[Tensor], IntArray], count: int) -> list[str]:
     return [str(peak(lambda: way(feats)))]
 
 
-def looked_at(feats: Tensor, ranks: IntArray, sample: int = 1000) -> float:
-    """Columns that the error bound does not rule out, a row: compared in full precision."""
+def exact_columns(feats: Tensor, ranks: IntArray, sample: int = 1000) -> float:
+    """Columns per row that the error bound does not exclude, which are compared exactly."""
     space = neighbors.estimator(feats)
     rows = np.linspace(0, len(feats) - 1, sample).astype(np.int32)
     estimates = space.estimates(rows, space.low_NE)
@@ -219,7 +219,7 @@ def exact_cells(count: int, runs: int) -> list[str]:
         spelt(times["their nearest"]),
         spelt(times["product"]),
         f"{whole / median['product']:.2f}",
-        f"{looked_at(feats, ranks):.0f}",
+        f"{exact_columns(feats, ranks):.0f}",
         *(f"{m:,.0f}" for m in memory),
         f"{memory[1] / memory[0]:.0f}",
     ]

@@ -1,10 +1,10 @@
-"""What `visir demo` reaches, over seeds, and that neither labels nor file names help it.
+"""Measure the accuracy of `visir demo` over seeds, and that labels and file names have no effect.
 
 Each seed has its own people, cameras and training. The last row trains on the first seed's images
-copied to an unlabelled folder under random names. Last epoch everywhere; the scored people are
-never seen in training and choose nothing.
+copied to an unlabelled folder under random names. Results are those of the last epoch; the scored
+people are neither trained on nor used for any choice.
 
-    python benchmarks/demo.py            # about 20 minutes on two cores; goes on if stopped
+    python benchmarks/demo.py            # about 20 minutes on two cores; resumes if stopped
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Time and memory of scoring at the sizes of SYSU-MM01 and RegDB, against sorting every gallery.
+"""Compare time and memory of scoring with sorting every gallery, at SYSU-MM01's and RegDB's sizes.
 
-Run: python benchmarks/evaluation.py [--runs 5]. Writes docs/tables/evaluation.md. The features
-are whole numbers, so that every similarity is exact, many are tied, and both ways of scoring must
-agree to the last tie, which is asserted.
+Run: python benchmarks/evaluation.py [--runs 5]. Writes docs/tables/evaluation.md. The features are
+whole numbers, so every similarity is exact and many are tied; the script asserts that both ways
+give the same scores.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How fast and how near to PyTorch exported graphs are, and what 8 bits cost a trained network.
+"""Compare exported graphs with PyTorch: speed, embeddings, and the accuracy of 8 bits.
 
-The first table is of networks at full size with random weights, which cost the same; all ways take
-turns. Each further table is of a trained run, on the test images of its data set. It holds a way
-that visir does not write: 8 bits whose ranges are found anew for every batch.
+The first table uses networks at full size with random weights, which take as long as trained ones;
+all variants run in turns. Each further table is of a trained run, on the test images of its data
+set, and includes a variant that visir does not write: 8 bits with ranges measured for every batch.
 
     python benchmarks/export.py --run runs/demo            # about ten minutes on two cores
 """
@@ -57,7 +57,7 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = [
         f"| network, way | {BATCHES[0]} image, ms | {BATCHES[1]} images, ms | times as fast "
-        "| least cosine |",
+        "| minimum cosine |",
         "|---|---|---|---|---|",
     ]
     for network in arguments.networks:
@@ -66,9 +66,9 @@ def main() -> None:
         print(*rows, sep="\n", flush=True)
     lines += [
         "",
-        f"{SIZE[0]} x {SIZE[1]}, mirror images included. Median (least to most) of "
+        f"{SIZE[0]} x {SIZE[1]}, mirror images included. Median (lowest to highest) of "
         f"{arguments.turns} turns; times as fast as PyTorch in float32 with {BATCHES[1]} images. "
-        "The cosine is the least of random pixels with PyTorch's in float32. "
+        "The cosine is the minimum over random pixels, with PyTorch in float32. "
         f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, "
         f"ONNX Runtime {onnxruntime.__version__}."
         + ("" if BF16 else " No bf16: this processor has no units for it."),
@@ -110,9 +110,9 @@ def speed(network: str, turns: int) -> list[str]:
 
 
 def cost(run: Path, data: Path) -> list[str]:
-    """What each way scores on a data set, and how near its descriptors are."""
+    """Scores of each variant on a data set, and cosines of its embeddings with PyTorch's."""
     benchmark, about = open_benchmark(data), load(run)
-    head = ["way", "least cosine", "mean", "alone or among others"]
+    head = ["way", "minimum cosine", "mean", "single image or batch"]
     head += [f"{key}, R1 / mAP" for key in benchmark.protocols]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     expected = None
@@ -132,13 +132,13 @@ def cost(run: Path, data: Path) -> list[str]:
         f"{about.method} ({type(about.net).__name__}, {about.net.described['size']}) at "
         f"{about.size[0]} x {about.size[1]}, {len(benchmark.test)} test images of "
         f"{benchmark.name}, accuracies "
-        "in percent. Cosines are with PyTorch's in float32; alone or among others is the least "
-        f"cosine of an image by itself and the same in a batch, of {ALONE} images a modality.",
+        'in percent. Cosines are with PyTorch in float32; "single image or batch" is the minimum '
+        f"cosine between an image embedded alone and in a batch, of {ALONE} images per modality.",
     ]
 
 
 def ways_of(run: Path, data: Path | None = None) -> dict[str, Way]:
-    """PyTorch in float32, then all others; with data, ranges found by batch too."""
+    """PyTorch in float32, then all other variants; with data, also ranges per batch."""
     net, cpu = load(run).net, torch.device("cpu")
     ways: dict[str, Way] = {
         "PyTorch, float32": lambda x, m: embed_pixels(net, x, m, cpu, "fp32").numpy(),
@@ -186,15 +186,15 @@ def embedded(way: Way, benchmark: Benchmark, size: tuple[int, int]) -> FloatArra
 
 
 def dependence(way: Way, benchmark: Benchmark, size: tuple[int, int]) -> float:
-    """The least cosine of an image by itself and the same among others."""
-    least = 1.0
+    """The minimum cosine between an image embedded alone and in a batch."""
+    minimum = 1.0
     for modality in Modality:
         paths = [of.path for of in benchmark.test if of.modality is modality][:ALONE]
         pixels = next(chunks_of_pixels(paths, size))
         among = way(pixels, modality)
         alone = np.concatenate([way(pixels[i : i + 1], modality) for i in range(len(pixels))])
-        least = min(least, float((among * alone).sum(axis=1).min()))
-    return least
+        minimum = min(minimum, float((among * alone).sum(axis=1).min()))
+    return minimum
 
 
 def spread(values: list[float]) -> str:

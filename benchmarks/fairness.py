@@ -1,13 +1,14 @@
-"""Are the synthetic people a fair test? What matchers without any idea of a person reach on them.
+"""Check that the synthetic people are a fair test: score simple matchers on them.
 
-Scored across modalities on people of the test side: matchers that look at borders, brightness,
-grey values or gradients alone, a network that was never trained, and the same network trained with
-labels on other people. Shortcuts would show in the first, a toy or noise in the last.
+Scored across modalities on test people: matchers that use only borders, brightness, grey values or
+gradients, an untrained network, and the same network trained with labels on other people. If the
+data had shortcuts, the first would score too high; if it were too easy or pure noise, the last
+would show it.
 
     python benchmarks/fairness.py        # about 15 minutes on two cores
-    python benchmarks/fairness.py --out people    # keeps the people, to look at or to go on with
+    python benchmarks/fairness.py --out people    # keeps the images
 
-Exit status 1 where a limit is broken.
+The exit status is 1 if a limit is exceeded.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Galleries of 100,000 and a million images, beside faiss and pgvector: time, recall, memory, disk.
+"""Compare galleries of 100,000 and a million images with faiss and pgvector.
 
-The vectors are made to look like embeddings of people: a centre for each of N / 50 identities on a
-64-dimensional plane, every image around its centre there, a shift for each camera, and a little of
-everything else; 768 numbers, of length 1. Queries are further images of the same people. Each
-system runs in a process of its own on the same file, one query at a time. Recall is of the ten best
-by exact products, within the part asked for: everything, one camera of six, or an hour that holds
-one image in a hundred.
+Measured are time, recall, memory and disk. The vectors resemble embeddings of people: a centre for
+each of N / 50 identities in a 64-dimensional subspace, every image around its centre, a shift for
+each camera, and a little noise in all dimensions; 768 numbers, of length 1. Queries are further
+images of the same people. Each system runs in its own process on the same file, one query at a
+time. Recall is of the ten best by exact products, within the filter: all images, one camera of six,
+or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
@@ -31,15 +31,15 @@ DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "gallery.md", DOCS / "tables" / "gallery.png"
 WIDTH, PLANE, CAMERAS, QUERIES, BEST = 768, 64, 6, 200, 10
 CHUNK = 20_000
-PARTS = ("everything", "a camera", "an hour")
-Look = Callable[[np.ndarray, str], np.ndarray]  # a query and a part: (10,) row numbers
+PARTS = ("all images", "one camera", "one hour")
+Search = Callable[[np.ndarray, str], np.ndarray]  # a query and a part: (10,) row numbers
 
 
 class Opened(NamedTuple):
-    """A system that is full of vectors: seconds it took, how it is asked, bytes on disk."""
+    """A filled system: seconds of filling, its search function, bytes on disk."""
 
     seconds: float
-    look: Look
+    search: Search
     disk: int
 
 
@@ -77,10 +77,10 @@ def ours(folder: Path, count: int, mode: str) -> Opened:
     seconds = _fill(gallery, folder, Entry, Model, Modality)
     where = _wheres(Where, count)
 
-    def look(query: np.ndarray, part: str) -> np.ndarray:
+    def search(query: np.ndarray, part: str) -> np.ndarray:
         return gallery.nearest(query, BEST, where[part], mode).ids - 1
 
-    return Opened(seconds, look, gallery.stats().bytes_on_disk)
+    return Opened(seconds, search, gallery.stats().bytes_on_disk)
 
 
 def pgvector(folder: Path, count: int) -> Opened:
@@ -96,10 +96,10 @@ def pgvector(folder: Path, count: int) -> Opened:
     seconds = _fill(gallery, folder, Entry, Model, Modality)
     where = _wheres(Where, count)
 
-    def look(query: np.ndarray, part: str) -> np.ndarray:
+    def search(query: np.ndarray, part: str) -> np.ndarray:
         return gallery.nearest(query, BEST, where[part]).ids - 1
 
-    return Opened(seconds, look, gallery.stats().bytes_on_disk)
+    return Opened(seconds, search, gallery.stats().bytes_on_disk)
 
 
 def _stored(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
@@ -110,14 +110,14 @@ def _stored(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _fill(gallery: Any, folder: Path, entry: Any, model: Any, modality: Any) -> float:
-    whose = model("f" * 64, "made", WIDTH, (384, 128), True)
+    embedder = model("f" * 64, "made", WIDTH, (384, 128), True)
     count = len(np.load(folder.parent / "vectors.npy", mmap_mode="r"))
     began = time.perf_counter()
     for start, vectors in _stored(folder):
         rows = np.arange(start, start + len(vectors))
         times = rows * 7919 % count
         gallery.add(
-            whose,
+            embedder,
             [entry(f"{row}.jpg", f"cam{row % CAMERAS}", modality.VISIBLE, float(at))
              for row, at in zip(rows.tolist(), times, strict=True)],
             vectors,
@@ -166,12 +166,12 @@ def faiss_index(folder: Path, count: int, kind: str) -> Opened:
     else:
         options, settings = faiss.SearchParameters, {}
 
-    def look(query: np.ndarray, part: str) -> np.ndarray:
+    def search(query: np.ndarray, part: str) -> np.ndarray:
         asked = {"sel": chosen[part]} if part in chosen else {}
         return made.search(query[None], BEST, params=options(**settings, **asked))[1][0]
 
     faiss.write_index(made, str(folder / "index"))
-    return Opened(seconds, look, (folder / "index").stat().st_size)
+    return Opened(seconds, search, (folder / "index").stat().st_size)
 
 
 SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...], int]] = {  # and the most it gets
@@ -201,11 +201,11 @@ def measured(task: tuple[str, Path, int]) -> dict[str, Any]:
     found: dict[str, Any] = {"insert": count / opened.seconds, "disk": opened.disk / 2**20}
     Path("/proc/self/clear_refs").write_text("5")  # the peak of filling is forgotten
     for number, part in enumerate(PARTS):
-        opened.look(queries[0], part)
+        opened.search(queries[0], part)
         seconds, hits = [], 0
         for query, right in zip(queries, best[number], strict=True):
             began = time.perf_counter()
-            rows = opened.look(query, part)
+            rows = opened.search(query, part)
             seconds.append(time.perf_counter() - began)
             hits += len(np.intersect1d(rows, right))
         found[part] = (1000 * np.quantile(seconds, [0.5, 0.95]), hits / right.size / len(queries))
@@ -265,22 +265,22 @@ def table(found: dict[int, dict[str, dict[str, Any]]]) -> str:
     lines = []
     for count, systems in found.items():
         lines += [
-            f"| {count:,} images | images a second added | everything: ms (p95), recall "
-            "| a camera | an hour | times as fast as flat | GiB of memory | GiB on disk |",
+            f"| {count:,} images | images added per second | all images: ms (p95), recall "
+            "| one camera | one hour | times as fast as flat | GiB of memory | GiB on disk |",
             "|---|---|---|---|---|---|---|---|",
         ]
         flat = systems.get("faiss, flat")
-        for name, of in systems.items():
-            looks = [f"{of[p][0][0]:.1f} ({of[p][0][1]:.1f}), {of[p][1]:.3f}" for p in PARTS]
+        for system, of in systems.items():
+            searches = [f"{of[p][0][0]:.1f} ({of[p][0][1]:.1f}), {of[p][1]:.3f}" for p in PARTS]
             ratio = "-" if flat is None else f"{flat[PARTS[0]][0][0] / of[PARTS[0]][0][0]:.0f}"
-            cells = [name, f"{of['insert']:,.0f}", *looks, ratio, f"{of['memory'] / 1024:.1f}",
-                     f"{of['disk'] / 1024:.1f}"]  # fmt: skip
+            sizes = [f"{of[name] / 1024:.1f}" for name in ("memory", "disk")]
+            cells = [system, f"{of['insert']:,.0f}", *searches, ratio, *sizes]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     lines += [
         f"Median and 95th percentile of {QUERIES} queries, one at a time, ten best; recall of the "
-        "ten best by exact products within the part asked for; memory at its peak while searching, "
-        f"shared pages of files included, without the database's own. {os.cpu_count()} cores "
+        "ten best by exact products within the filter; peak memory while searching, including "
+        f"shared pages of files, without that of the database. {os.cpu_count()} cores "
         f"({platform.machine()}).",
         "",
     ]

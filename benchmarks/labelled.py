@@ -1,12 +1,12 @@
-"""What the methods that learn from labels reach on synthetic people, beside learning without.
+"""Measure the accuracy of methods with labels on synthetic people, beside training without labels.
 
-AGW, CAJ, HCT, SG-MRA and MG-MRA on HCT, MG-MRA on AGW, and MG-MRA with the addressing of ours,
-with a narrow ResNet: from nothing on the people of the demo; then in thermal light, in RegDB's
-layout and with as many images to train on as RegDB has, from the network that AGW made of the
-demo's. Last epoch everywhere; the scored people are never seen in training and choose nothing: the
-settings for thermal light were found on people that are not in the table.
+AGW, CAJ, HCT, SG-MRA and MG-MRA on HCT, MG-MRA on AGW, and MG-MRA with visir's own addressing, with
+a narrow ResNet: first with random weights on the people of the demo; then in thermal images, in
+RegDB's layout and with as many training images as RegDB has, started from AGW's network of the
+demo's people. Results are those of the last epoch; the scored people are neither trained on nor
+used for any choice: the settings for thermal images were chosen on people outside the table.
 
-    python benchmarks/labelled.py            # about two hours on two cores; goes on if stopped
+    python benchmarks/labelled.py            # about two hours on two cores; resumes if stopped
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def trained(root: Path, layout: str, seed: int, name: str) -> dict[str, float]:
         method, preset, settings, _ = RUNS[name]
         start = None
         if layout == "regdb":
-            start = trunk(root / "sysu" / str(seed) / "agw", folder / "trunk.pth")
+            start = backbone_of(root / "sysu" / str(seed) / "agw", folder / "trunk.pth")
             settings = settings | thermal(name)
         out = folder / name
         resume = (out / "config.yaml").exists()
@@ -121,8 +121,8 @@ def thermal(name: str) -> dict[str, str]:
     return THERMAL | ({"lr": "0.003"} if by_centres else {})
 
 
-def trunk(run: Path, file: Path) -> Path:
-    """A run's visible stem and shared layers, named as torchvision names a ResNet's."""
+def backbone_of(run: Path, file: Path) -> Path:
+    """Write a run's visible stem and shared layers under torchvision's names of a ResNet."""
     state = safetensors.torch.load_file(Run(run).weights)
     torch.save(
         {name.split(".", 1)[1]: value for name, value in state.items()
@@ -190,15 +190,15 @@ def explanation(seeds: int) -> str:
         f'differ); "over its base" is the mean of the differences to HCT, or AGW, seed by seed. '
         f"{counts}; {TEST_IDS} others to score: SYSU-MM01 all-search single-shot with the seeded "
         "gallery, 10 trials, and RegDB visible to infrared, one split; no re-ranking; mirror "
-        "images averaged; last epoch. In thermal light every network starts from the trunk of the "
-        f"AGW above and trains for {THERMAL['epochs']} epochs, HCT and what is built on it at a "
-        f"rate of {thermal('hct')['lr']}. "
+        "images averaged; last epoch. In thermal light every network starts from the backbone of "
+        f"the AGW above and trains for {THERMAL['epochs']} epochs, HCT and what is built on it at "
+        f"a rate of {thermal('hct')['lr']}. "
         f"{os.cpu_count()} cores ({platform.machine()})."
     )
 
 
 def draw(all_found: dict[str, dict[str, list[dict[str, float]]]], without: np.ndarray) -> None:
-    """A bar for each method, a dot for each seed, and a line where nobody gave a label."""
+    """A bar for each method, a dot for each seed, and a line for training without labels."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -1,12 +1,11 @@
-"""Training steps with labels, their losses and MRA's memory read, against the plain way.
+"""Compare training steps with labels, their losses and MRA's memory read with the usual code.
 
-The plain way is how research code does it: reads strip by strip, one matrix after the other, the
-read of instances included that the released code computes and discards; attention with a matrix
-of all pairs of positions; triplets found image by image, centres identity by identity (CAJ's own
-triplets are the same both ways). Published sizes: ResNet-50, 288 x 144, 8 + 8 images, six strips,
-6,180 prototypes. "silent": features as at the start of a training, under which no part prototype is
-recalled; "speaking": longer ones, under which nearly all positions recall.
-All kinds of steps take turns.
+The usual code is that of research projects: reads strip by strip, one matrix after the other, with
+the read of instances that the released code computes and discards; attention with a matrix of all
+pairs of positions; triplets image by image, centres identity by identity (CAJ's triplets are the
+same in both). Published sizes: ResNet-50, 288 x 144, 8 + 8 images, six strips, 6,180 prototypes.
+"silent": features as at the start of a training, with which no part prototype is recalled;
+"speaking": longer features, with which nearly all positions recall. All variants run in turns.
 
     python benchmarks/labelled_cost.py            # about eight minutes on two cores
 """
@@ -49,7 +48,7 @@ class Plain(torch.nn.Module):
         self.memory = memory
 
     def forward(self, inputs: Tensor, dtype: torch.dtype = torch.float32) -> Recalled:
-        """Strip by strip; the plain way knows float32 only."""
+        """Read strip by strip; the usual code supports float32 only."""
         del dtype
         parts, whole = [], []
         for strip in inputs.chunk(STRIPS):
@@ -122,21 +121,22 @@ def plain_weighted(features: Tensor, labels: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5, help="of each kind, after one to warm up")
+    parser.add_argument(
+        "--steps", type=int, default=5, help="of each variant, after one warm-up step"
+    )
     arguments = parser.parse_args()
-    lines = ["| memory read | seconds | plain over it | alike |", "|---|---|---|---|"]
+    lines = ["| memory read | seconds | speed-up | cosine |", "|---|---|---|---|"]
     lines += reads(arguments.steps)
-    lines += ["", "| loss, 32 + 32 images | milliseconds | plain, milliseconds | plain over it |",
+    lines += ["", "| loss, 32 + 32 images | milliseconds | usual, milliseconds | speed-up |",
               "|---|---|---|---|", *losses(arguments.steps)]  # fmt: skip
-    lines += ["", "| training step, 8 + 8 images | seconds | plain over it |",
+    lines += ["", "| training step, 8 + 8 images | seconds | speed-up |",
               "|---|---|---|", *steps(arguments.steps)]  # fmt: skip
     lines += [
         "",
-        f"Median (least to most) of {arguments.steps} after one to warm up, all kinds in turns; "
-        "losses ten times as often; forward and backward everywhere. Plain steps are float32, and "
-        "those of the same method. "
-        'One read of all positions of 16 images; "alike" is the cosine of '
-        "the gradients of the prototypes (of silent ones there are none). "
+        f"Median (lowest to highest) of {arguments.steps} steps after one warm-up step, all "
+        "variants in turns; losses ten times as often; forward and backward everywhere. Usual "
+        "steps are float32 steps of the same method. One read of all positions of 16 images; "
+        '"cosine" is that of the gradients of the prototypes (silent prototypes have none). '
         f"{os.cpu_count()} cores ({platform.machine()})."
         + ("" if BF16 else " No bf16: this processor has no units for it."),
         "",
@@ -183,7 +183,7 @@ def reads(count: int) -> list[str]:
         kinds = {
             name: lambda name=name, read=read, dtype=dtype: once(name, read, dtype)
             for name, read, dtype in (
-                ("plain", plain, torch.float32),
+                ("usual", plain, torch.float32),
                 ("float32", memory, torch.float32),
                 ("bf16", memory, torch.bfloat16),
             )
@@ -191,9 +191,9 @@ def reads(count: int) -> list[str]:
         }
         taken = turns(kinds, count)
         for name, seconds in taken.items():
-            ratio = np.median(taken["plain"]) / np.median(seconds)
-            alike = F.cosine_similarity(gradients[name], gradients["plain"], dim=0)
-            close = "-" if not gradients["plain"].any() else f"{alike:.4f}"
+            ratio = np.median(taken["usual"]) / np.median(seconds)
+            alike = F.cosine_similarity(gradients[name], gradients["usual"], dim=0)
+            close = "-" if not gradients["usual"].any() else f"{alike:.4f}"
             lines.append(f"| {state}, {name} | {spelt(seconds)} | {ratio:.1f} x | {close} |")
     return lines
 
@@ -219,8 +219,8 @@ def losses(count: int) -> list[str]:
     lines = []
     for name, (ours, plain) in pairs.items():
         assert torch.isclose(ours(), plain(), rtol=1e-3), name
-        taken = turns({"ours": backward(ours), "plain": backward(plain)}, 10 * count)
-        ratio = np.median(taken["plain"]) / np.median(taken["ours"])
+        taken = turns({"ours": backward(ours), "usual": backward(plain)}, 10 * count)
+        ratio = np.median(taken["usual"]) / np.median(taken["ours"])
         cells = [f"{1000 * np.median(of):.2f} ({1000 * min(of):.2f} to {1000 * max(of):.2f})"
                  for of in taken.values()]  # fmt: skip
         lines.append(f"| {name} | {' | '.join(cells)} | {ratio:.1f} x |")
@@ -243,12 +243,12 @@ def steps(count: int) -> list[str]:
         kinds = {
             f"{label}, {name}": ready(module, settings, precision, plain)
             for name, precision, plain in (
-                ("plain", "fp32", True), ("float32", "fp32", False), ("bf16", "bf16", False),
+                ("usual", "fp32", True), ("float32", "fp32", False), ("bf16", "bf16", False),
             )
             if BF16 or precision == "fp32"
         }  # fmt: skip
         taken = turns(kinds, count)
-        slow = np.median(taken[f"{label}, plain"])
+        slow = np.median(taken[f"{label}, usual"])
         rows = [
             f"| {name} | {spelt(seconds)} | {slow / np.median(seconds):.1f} x |"
             for name, seconds in taken.items()

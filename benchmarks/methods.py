@@ -1,10 +1,10 @@
-"""What the second stages of ADCA and SDCL are worth, on the demo's synthetic people.
+"""Measure the gains of the second stages of ADCA and SDCL on the demo's synthetic people.
 
-Everything starts from one SimCLR warm-up a seed: ADCA as its preset has it, with the published
-association instead, with its first stage for all epochs (the control), and SDCL. Last epoch
-everywhere; the scored people are never seen in training and choose nothing.
+All runs start from one SimCLR warm-up per seed: ADCA with its preset, with the published
+association, with its first stage for all epochs (the control), and SDCL. Results are those of the
+last epoch; the scored people are neither trained on nor used for any choice.
 
-    python benchmarks/methods.py            # about 50 minutes on two cores; goes on if stopped
+    python benchmarks/methods.py            # about 50 minutes on two cores; resumes if stopped
 """
 
 from __future__ import annotations

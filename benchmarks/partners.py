@@ -1,9 +1,9 @@
-"""Time and memory of what SDCL and ADCA compare across the modalities, at SYSU-MM01's size.
+"""Measure the cross-modality comparisons of SDCL and ADCA at SYSU-MM01's size.
 
-22,258 visible against 11,909 infrared images with two descriptors of 768 numbers: the ranked lists
-and their vote (SDCL's association), the neighbours both descriptors agree on, and the image pairs
-that vote for clusters (ADCA's). Every measurement has a fresh process; beside it stand two plain
-float32 products of that size, which the usual code holds whole.
+22,258 visible and 11,909 infrared images with two embeddings of 768 numbers: the ranked lists and
+their vote (SDCL's association), the neighbours on which both embeddings agree, and the image pairs
+that vote for clusters (ADCA's association). Every measurement runs in a new process; for comparison
+there are two float32 products of that size, which the usual code keeps in memory.
 
     python benchmarks/partners.py            # about three minutes
 """
@@ -31,11 +31,11 @@ TASKS: dict[str, tuple[str, Callable[..., object]]] = {
         lambda v, i, _, labels: collaborative_ranking(v, i, labels),
     ),
     "agreement": (
-        "SDCL: neighbours both descriptors agree on, ratio .9",
+        "SDCL: neighbours on which both embeddings agree, ratio .9",
         lambda v, i, *_: agreeing_neighbours(v, i, 0.9),
     ),
     "count": (
-        "ADCA: count priority, threshold .5, one descriptor",
+        "ADCA: count priority, threshold .5, one embedding",
         lambda v, i, *labels: count_priority(Side(v[0], labels[0]), Side(i[0], labels[1]), 0.5),
     ),
 }
@@ -48,7 +48,7 @@ def products(vis: list[Tensor], ir: list[Tensor]) -> None:
 
 
 def sides(vis: int, ir: int) -> tuple[list[Tensor], list[Tensor], IntArray, IntArray]:
-    """Two descriptors of the same people on both sides, and who is who."""
+    """Two embeddings of images of the same people in each modality, and their identities."""
     (deep, who), (shallow, _) = features(vis + ir), features(vis + ir, scatter=1.3)
     return (
         [deep[:vis], shallow[:vis]], [deep[vis:], shallow[vis:]], who[:vis], who[vis:],
@@ -70,7 +70,7 @@ def main() -> None:
     if name:
         print(*task(name), sep="\n")
         return
-    lines = ["| comparison | seconds | MiB at most |", "|---|---|---|"]
+    lines = ["| comparison | seconds | peak MiB |", "|---|---|---|"]
     for name, (label, _) in TASKS.items():
         *taken, memory = map(float, in_fresh_process(name, script=__file__))
         spread = f"{np.median(taken):.2f} ({min(taken):.2f} to {max(taken):.2f})"

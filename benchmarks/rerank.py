@@ -1,8 +1,9 @@
-"""Re-ranking at the sizes of SYSU-MM01 and RegDB, against the way research code takes.
+"""Compare re-ranking with the usual research code, at the sizes of SYSU-MM01 and RegDB.
 
-That way is scipy's distances in double precision, whole matrices in half, and a loop over images.
-Each way runs in a process of its own, so that its peak memory is its own; both see the same
-features, and their results are compared. What is exact is tested elsewhere, in float32.
+The usual code computes scipy's distances in double precision, whole matrices in half precision, and
+a loop over images. Each implementation runs in its own process, so that its peak memory is
+measured; both get the same features, and their results are compared. The tests check exactness in
+float32.
 
     python benchmarks/rerank.py            # about six minutes on two cores
 """
@@ -124,7 +125,7 @@ def alone(task: tuple[str, Path, int, int]) -> tuple[list[float], float, np.ndar
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     lines = [
-        "| | seconds | plain, seconds | times as fast | MiB | plain, MiB | largest difference |",
+        "| | seconds | usual, seconds | times as fast | MiB | usual, MiB | largest difference |",
         "|---|---|---|---|---|---|---|",
     ]
     for method in WAYS:
@@ -144,10 +145,10 @@ def main() -> None:
             print(lines[-1], flush=True)
     lines += [
         "",
-        f"Median (least to most) of {RUNS} runs against one of the plain way: distances in "
-        "float64, whole matrices in float16 and a loop over images, as research code has it, or an "
-        "inverse in float64. The differences are that way's rounding. "
-        f"{WIDTH} numbers a descriptor; memory above that of the descriptors. "
+        f"Median (lowest to highest) of {RUNS} runs against one run of the usual implementation: "
+        "distances in float64, whole matrices in float16 and a loop over images, as in research "
+        "code, or an inverse in float64. The differences are the rounding of that implementation. "
+        f"{WIDTH} numbers per embedding; memory without the embeddings. "
         f"{os.cpu_count()} cores ({platform.machine()}).",
         "",
     ]

@@ -1,8 +1,8 @@
-"""What a server stands: searches at once, how long they take, and whether its memory stays flat.
+"""Load test of a server: throughput, response times, and memory over time.
 
-A real server process on this machine, a trained run, and its data set's images in a gallery that
-is filled up with more vectors like theirs. Each client in turn searches with an image, looks at
-five thumbnails, and refines. The server's memory is read when all is warm, and at the end.
+A real server process on this machine, a trained run, and the images of its data set in a gallery
+that is filled up with similar made-up vectors. Each client repeatedly searches with an image, loads
+five thumbnails, and refines. The server's memory is read after warm-up and at the end.
 
     python benchmarks/serve.py --run runs/demo                  # about three minutes
     python benchmarks/serve.py --run runs/demo --screenshots    # the pictures of docs/serve.md
@@ -187,7 +187,7 @@ async def load_up(
 async def one_client(
     http: httpx.AsyncClient, crops: Sequence[bytes], rng: random.Random, told: Told
 ) -> None:
-    """One person at a page: search, look at five hits, refine, again."""
+    """One user of the page: search, load five thumbnails, refine, repeat."""
     while True:
         files = [("images", ("crop", rng.choice(crops)))]
         answer = await asked(told, "search with an image", http.post("/api/search", files=files))
@@ -197,7 +197,7 @@ async def one_client(
         ids = [hit["item"]["id"] for hit in found["hits"]]
         for item in ids[:5]:
             page = f"/api/items/{item}/thumbnail"
-            await asked(told, "look at a thumbnail", http.get(page), fine=(200, 404))
+            await asked(told, "load a thumbnail", http.get(page), fine=(200, 404))
         body = {"search": found["search"]["id"], "hits": ids[:1], "misses": ids[1:3]}
         await asked(told, "refine", http.post("/api/refine", json=body))
 
@@ -225,13 +225,13 @@ async def asked(
 def table(told: Told, arguments: argparse.Namespace, name: str) -> str:
     """The table and what it is of."""
     lines = [
-        "| request | a second | p50, ms | p95, ms | asked to wait | faults |",
+        "| request | per second | p50, ms | p95, ms | rate limited | faults |",
         "|---|---|---|---|---|---|",
     ]
     for what, seconds in sorted(told.seconds.items(), reverse=True):
-        middle, most = 1000 * np.percentile(seconds, [50, 95])
+        p50, p95 = 1000 * np.percentile(seconds, [50, 95])
         lines.append(
-            f"| {what} | {len(seconds) / arguments.seconds:.1f} | {middle:.0f} | {most:.0f} "
+            f"| {what} | {len(seconds) / arguments.seconds:.1f} | {p50:.0f} | {p95:.0f} "
             f"| {told.waits[what]} | {told.faults[what]} |"
         )
     first, last = told.memory
@@ -239,10 +239,10 @@ def table(told: Told, arguments: argparse.Namespace, name: str) -> str:
         "",
         f"{arguments.clients} clients at once, one server process and the clients on "
         f"{os.cpu_count()} cores ({platform.machine()}), for {arguments.seconds:.0f} seconds: each "
-        "searches with an image, looks at five thumbnails, refines, and begins again. "
-        f"{arguments.images:,} images in the gallery ({name}, and vectors like its); every search "
-        "and refinement writes its line of the audit log to disk. The server held "
-        f"{first:.0f} MiB when it was warm and {last:.0f} at the end.",
+        "searches with an image, loads five thumbnails, refines, and starts again. "
+        f"{arguments.images:,} images in the gallery ({name}, and similar made-up vectors); every "
+        "search and refinement writes a line of the audit log to disk. The server held "
+        f"{first:.0f} MiB after warm-up and {last:.0f} at the end.",
         "",
     ]
     return "\n".join(lines)
@@ -285,7 +285,7 @@ def screenshots(run: Path, folder: Path) -> None:
 
 
 def walk(chromium: Browser, address: str, crop: Path, right: list[bool]) -> None:
-    """Search, mark, compare, keep, and look around; a picture of each; right: of each hit."""
+    """Search, mark, compare, add to a case, and take a picture of each; right: of each hit."""
     size: ViewportSize = {"width": 1240, "height": 860}
     page = chromium.new_page(viewport=size)
     page.goto(address)

@@ -1,8 +1,8 @@
-"""What CMAG's modules and memories add to a training step of its bare encoder, at full size.
+"""Measure the cost of CMAG's modules and memories in a training step at full size.
 
 ViT-B/16 with ICS stems at 384 x 128, 16 visible images in two views and 16 infrared ones, memories
 of SYSU-MM01's size (22,258 + 11,909 images, 690 + 396 clusters) and a full queue; weights and
-features are random, which costs the same. Steps of both kinds take turns.
+features are random, which takes as long. Steps of the backbone only and of CMAG run in turns.
 
     python benchmarks/step.py            # about five minutes on two cores
 """
@@ -128,7 +128,7 @@ def step(
 
 
 def peak(device: torch.device) -> float:
-    """GiB at most so far: of the GPU, or of the process."""
+    """Peak GiB so far, of the GPU or of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -150,15 +150,14 @@ def table(
         [
             "| step | seconds | peak, GiB |",
             "|---|---|---|",
-            f"| bare encoder, forward and backward | {spread(taken['bare'])} "
-            f"| {memory['bare']:.1f} |",
+            f"| backbone, forward and backward | {spread(taken['bare'])} | {memory['bare']:.1f} |",
             f"| CMAG, all modules on | {spread(taken['whole'])} | {memory['whole']:.1f} |",
             f"| ratio, step by step | {spread(ratios)} | - |",
             "",
             f"{3 * EACH} views ({EACH} visible images twice, {EACH} infrared ones) at 384 x 128, "
             f"memories and queue of SYSU-MM01's size. Median (lowest to highest) of "
-            f"{len(ratios)} steps of each, in turns, on {where}. Memory is the process's; "
-            f"{before:.1f} GiB of it stood before the first step (weights, memories, queue).",
+            f"{len(ratios)} steps of each, in turns, on {where}. Memory is that of the process; "
+            f"{before:.1f} GiB of it were used before the first step (weights, memories, queue).",
             "",
         ]
     )

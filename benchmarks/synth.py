@@ -1,4 +1,4 @@
-"""How fast people are rendered: images a second and core, encoded and written as JPEG.
+"""Measure the rendering of people: images per second and core, encoded and written as JPEG.
 
 python benchmarks/synth.py           # about a minute
 """
@@ -31,7 +31,7 @@ def images_per_second(size: str, ids: int) -> list[float]:
 
 
 def main() -> None:
-    lines = ["| size | images a second and core | lowest to highest |", "|---|---|---|"]
+    lines = ["| size | images per second and core | lowest to highest |", "|---|---|---|"]
     for size, ids in SIZES.items():
         speed = images_per_second(size, ids)
         lines.append(

@@ -1,4 +1,4 @@
-"""Writes that are whole or not at all."""
+"""Atomic writes, and the run folder."""
 
 import errno
 

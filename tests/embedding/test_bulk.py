@@ -1,4 +1,4 @@
-"""Many images by many workers: each once, whatever is killed when."""
+"""Many images by many workers: each image once, whichever processes are killed."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from visir.core.types import InputError, Modality
 from visir.data.images import read_image
 from visir.embedding import bulk
 from visir.embedding.bulk.claims import claim
-from visir.sources.crop import Settings
+from visir.sources.crop import ReadOptions
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ def shard(tmp_path, folder):
 
 
 def check(out, folder, embedder, copies=1):
-    """Every picture once, with its own vector and thumbnail."""
+    """Check that every picture is there once, with its vector and thumbnail."""
     entries, vectors = [], []
     for some, rows in bulk.read_shards(out):
         assert rows.dtype == np.float32
@@ -107,7 +107,7 @@ def test_all_kinds_of_input_are_embedded_once(folder, shard, log, tmp_path):
     assert not list((tmp_path / "out" / "claims").iterdir())
 
 
-def test_a_second_call_embeds_nothing_and_mends_what_was_removed(folder, log, tmp_path):
+def test_a_second_call_embeds_nothing_and_restores_what_was_removed(folder, log, tmp_path):
     embedder, out = Pixels(log), tmp_path / "out"
     first = bulk.embed_many(embedder, [folder], out, shard_size=5)
     shard = sorted((out / "shards").iterdir())[1]
@@ -115,7 +115,7 @@ def test_a_second_call_embeds_nothing_and_mends_what_was_removed(folder, log, tm
     assert bulk.embed_many(embedder, [folder], out, shard_size=5) == first
     assert len(log.read_text()) == 18
     shard.unlink()
-    with pytest.raises(InputError, match="1 of 4 shards are not there yet"):
+    with pytest.raises(InputError, match="1 of 4 shards are missing"):
         next(bulk.read_shards(out))
     bulk.embed_many(embedder, [folder], out, shard_size=5)
     assert len(log.read_text()) == 23
@@ -147,27 +147,27 @@ def test_a_part_with_nothing_in_it_is_a_shard_without_crops(tmp_path, log):
 def test_another_model_input_or_setting_is_refused(folder, shard, log, tmp_path):
     out = tmp_path / "out"
     bulk.embed_many(Pixels(log), [folder, shard], out, shard_size=5, skip_broken=True)
-    # The order inputs are named in is nothing.
+    # The order of the inputs does not matter.
     bulk.embed_many(Pixels(log), [shard, folder], out, shard_size=5)
     other = Pixels(log, fingerprint="b" * 64)
     for embedder, inputs, settings, size, message in (
-        (other, [folder, shard], Settings(), 5, "another model \\(a{12}, this one is b{12}\\)"),
-        (Pixels(log), [folder], Settings(), 5, "input .*s.tar;"),
-        (Pixels(log), [folder, shard, tmp_path], Settings(), 5, "without input"),
-        (Pixels(log), [folder, shard], Settings(tags=("x",)), 5, r"tags \[\], now \['x'\]"),
-        (Pixels(log), [folder, shard], Settings(Modality.VISIBLE), 5, "modality None, now vis"),
-        (Pixels(log), [folder, shard], Settings(), 6, "shard_size 5, now 6"),
+        (other, [folder, shard], ReadOptions(), 5, "another model \\(a{12}, this one is b{12}\\)"),
+        (Pixels(log), [folder], ReadOptions(), 5, "input .*s.tar;"),
+        (Pixels(log), [folder, shard, tmp_path], ReadOptions(), 5, "without input"),
+        (Pixels(log), [folder, shard], ReadOptions(tags=("x",)), 5, r"tags \[\], now \['x'\]"),
+        (Pixels(log), [folder, shard], ReadOptions(Modality.VISIBLE), 5, "modality None, now vis"),
+        (Pixels(log), [folder, shard], ReadOptions(), 6, "shard_size 5, now 6"),
     ):
-        with pytest.raises(InputError, match=rf"manifest\.json: was begun (with )?{message}"):
+        with pytest.raises(InputError, match=rf"manifest\.json: was started (with )?{message}"):
             bulk.embed_many(embedder, inputs, out, settings, shard_size=size)
-    with pytest.raises(InputError, match="shard size: 0"):
+    with pytest.raises(InputError, match="shard size: must be 1 or more images, got 0"):
         bulk.embed_many(Pixels(log), [folder], tmp_path / "new", shard_size=0)
     with pytest.raises(InputError, match="model: it has no fingerprint"):
         bulk.embed_many(Pixels(log, fingerprint=""), [folder], tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
-def test_damage_in_the_output_is_told(folder, log, tmp_path):
+def test_damage_in_the_output_is_reported(folder, log, tmp_path):
     out = tmp_path / "out"
     bulk.embed_many(Pixels(log), [folder], out, shard_size=5)
     shard = out / "shards" / "000002.npz"
@@ -196,7 +196,7 @@ def worker(folder, out, log, begin):
 
 @pytest.fixture(scope="module")
 def processes():
-    """Quick to start, and with no thread of this process in them."""
+    """Processes that start quickly, without threads of this process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["visir.embedding.bulk"])
     return context
@@ -249,7 +249,7 @@ def test_killed_workers_leave_every_image_there_once(processes, folder, log, tmp
 
 
 def leave(path, seconds=0.0, **owner):
-    """A claim somebody left behind so many seconds ago."""
+    """Write a claim that its owner left this many seconds ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(owner) if owner else "")
     os.utime(path, (time.time() - seconds,) * 2)
@@ -261,7 +261,7 @@ def dead_process():
     return gone.pid
 
 
-def test_claims_left_behind_are_taken_over_and_live_ones_are_not(tmp_path):
+def test_stale_claims_are_taken_over_and_live_ones_are_not(tmp_path):
     path, here = tmp_path / "claims" / "1.json", socket.gethostname()
     for seconds, owner, mine in (
         (0, {"host": here, "pid": dead_process()}, True),
@@ -281,7 +281,7 @@ def test_claims_left_behind_are_taken_over_and_live_ones_are_not(tmp_path):
     assert [p.name for p in path.parent.iterdir()] in ([], ["1.json"])
 
 
-def test_a_claim_is_kept_fresh_and_only_its_holder_lets_it_go(tmp_path):
+def test_a_claim_is_kept_fresh_and_only_its_owner_removes_it(tmp_path):
     path = tmp_path / "1.json"
     with claim(path, patience=0.2) as mine:
         assert mine

@@ -16,7 +16,7 @@ from visir.embedding.pytorch import load
 from visir.nets.vit import Vit
 from visir.nets.weights import save_weights
 from visir.sources import detector
-from visir.sources.crop import Settings
+from visir.sources.crop import ReadOptions
 from visir.sources.tracks import Box
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_videos_are_embedded(tmp_path, monkeypatch):
         return [Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9)]
 
     monkeypatch.setattr(detector, "load_detector", lambda weights, device: bright)
-    settings = Settings(detector=tmp_path / "none.pth", crops=2)
+    settings = ReadOptions(detector=tmp_path / "none.pth", crops=2)
     done = bulk.embed_many(Grey(), [path], tmp_path / "out", settings)
     assert (done.shards, done.embedded) == (1, 2)
     ((entries, vectors),) = bulk.read_shards(tmp_path / "out")
@@ -121,5 +121,5 @@ def test_ranks_begin_at_different_places(run, folder, tmp_path, monkeypatch):
 
 
 def test_no_workers_are_refused(run, folder, tmp_path):
-    with pytest.raises(InputError, match="workers: 0 processes"):
+    with pytest.raises(InputError, match="workers: must be 1 or more processes, got 0"):
         bulk.embed_run(run, [folder], tmp_path / "out", workers=0)

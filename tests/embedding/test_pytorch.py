@@ -1,4 +1,4 @@
-"""From images to descriptors: flips, lengths, modalities, and files that are no model."""
+"""Embedding images: flips, lengths, modalities, and files that are no model."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def slow(net, picture, modality, flip=True):
 
 
 @pytest.mark.parametrize("modality", Modality)
-def test_descriptors_are_means_over_the_mirror_image(net, pictures, modality):
+def test_embeddings_are_means_over_the_mirror_image(net, pictures, modality):
     found = Embedder(net, ABOUT).embed(pictures, modality)
     assert found.shape == (5, 256)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)

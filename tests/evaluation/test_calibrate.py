@@ -1,4 +1,4 @@
-"""What a cosine is worth: on made-up features whose truth is known."""
+"""Calibration of scores, on made-up features with known truth."""
 
 import numpy as np
 import pytest
@@ -66,12 +66,12 @@ def test_the_threshold_lets_the_share_asked_for_pass_on_new_people():
 
 def test_confidence_is_how_often_best_hits_are_right():
     curve, _, _ = measure(tables(noise=0.9), 0.1)
-    looks = module.look_around(tables(noise=0.9), np.arange(PEOPLE), np.random.default_rng(3))
-    sure = curve.confidence(looks.scores, looks.images)
-    assert looks.there.mean() == 0.5
+    searches = module.draw_searches(tables(noise=0.9), np.arange(PEOPLE), np.random.default_rng(3))
+    sure = curve.confidence(searches.scores, searches.images)
+    assert searches.there.mean() == 0.5
     for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 1.0)):
         inside = (sure >= low) & (sure < high)
-        assert abs(looks.right[inside].mean() - sure[inside].mean()) < 0.12
+        assert abs(searches.right[inside].mean() - sure[inside].mean()) < 0.12
 
 
 class Fake:
@@ -117,6 +117,6 @@ def test_too_little_to_measure_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
     with pytest.raises(InputError, match="only 5 people are known in both modalities"):
         calibrate(tmp_path, tmp_path)
-    with pytest.raises(InputError, match="false_alarms: 0 is no share"):
+    with pytest.raises(InputError, match="false_alarms: must be between 0 and 1, got 0"):
         calibrate(tmp_path, tmp_path, false_alarms=0)
     assert not list(tmp_path.iterdir())

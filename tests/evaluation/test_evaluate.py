@@ -48,7 +48,7 @@ def features_for(benchmark, seed=0):
 
 
 class FakeEmbedder:
-    """Looks features up by file name and remembers which images it was asked for."""
+    """Returns stored features by file name and records which images were requested."""
 
     def __init__(self, benchmark, dataset=None, split=None):
         features = features_for(benchmark)
@@ -141,7 +141,7 @@ def test_chosen_protocols_only():
 
 def test_a_model_is_scored_on_its_own_split_only():
     benchmark = small_benchmark("RegDB", split="2")
-    with pytest.raises(InputError, match="trained on split 1 and so saw the test identities"):
+    with pytest.raises(InputError, match="trained on split 1, which contains test identities"):
         evaluate(FakeEmbedder(benchmark, "RegDB", "1"), benchmark)
     for dataset, split in [("RegDB", "2"), ("SYSU-MM01", None), ("synthetic RegDB", "1")]:
         assert evaluate(FakeEmbedder(benchmark, dataset, split), benchmark).split == "2"
@@ -277,7 +277,7 @@ def test_a_checkpoint_is_scored_on_the_split_that_is_named(run, monkeypatch):
     monkeypatch.setattr("visir.embedding.pytorch.load", lambda path, device: stranger)
     checkpoint = folder.parent / "weights" / "7.pth"
     checkpoint.parent.mkdir()
-    with pytest.raises(InputError, match=r"7\.pth: nothing tells .*--data"):
+    with pytest.raises(InputError, match=r"7\.pth: no config\.yaml says .*--data"):
         evaluate_run(checkpoint)
     evaluation = evaluate_run(checkpoint, folder.parent, layout="regdb", split=7)
     assert asked == [(folder.parent, "regdb", 7)]
@@ -285,10 +285,10 @@ def test_a_checkpoint_is_scored_on_the_split_that_is_named(run, monkeypatch):
     assert json.loads(written.read_text()) == evaluation.as_json()
 
 
-def test_a_run_whose_data_moved_is_refused(run):
+def test_a_run_with_moved_data_is_refused(run):
     folder, _ = run
     (folder.parent / "data").rmdir()
-    with pytest.raises(InputError, match=r"config\.yaml: data .* is not there"):
+    with pytest.raises(InputError, match=r"config\.yaml: data .* does not exist"):
         evaluate_run(folder)
     (folder / "config.yaml").write_text("method: adca\n")
     with pytest.raises(InputError, match=r"config\.yaml: key 'data' is missing"):

@@ -181,7 +181,7 @@ def test_sizes_that_disagree_are_refused():
 
 @pytest.mark.parametrize(("pids", "cams"), [([8], [1]), ([1], [2])])
 def test_no_match_at_all_is_refused(pids, cams):
-    """Nobody is shared, or the one shared image is in the room that the query may not see."""
+    """No identity is shared, or the one shared image is in the room that the query may not see."""
     with pytest.raises(InputError, match="no identity is shared by query and gallery"):
         score(np.ones((1, 1), np.float32), [1], pids, [3], cams, ROOM, True)
 

@@ -1,4 +1,4 @@
-"""Re-ranking against slow implementations of the formulas, and where it shows."""
+"""Re-ranking compared with slow implementations of the formulas, and its name in results."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Graphs of an export give PyTorch's descriptors, for every network, modality and batch."""
+"""Graphs of an export give PyTorch's embeddings, for every network, modality and batch."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
-# name -> arguments of `build`, and whether descriptors are means over the mirror image
+# name -> arguments of `build`, and whether embeddings are means over the mirror image
 NETS = {
     "vit": (("micro", (32, 16), 2), True),
     "resnet": (("resnet-micro", (64, 32)), True),
@@ -122,7 +122,7 @@ def cosines(a, b):
 
 
 @pytest.mark.parametrize("modality", Modality)
-def test_every_descriptor_is_pytorchs(modality, made, pictures):
+def test_every_embedding_is_pytorchs(modality, made, pictures):
     found = runtime.load(made.out).embed(pictures, modality)
     expected = in_pytorch(made, made.flip).embed(pictures, modality)
     assert found.dtype == np.float32
@@ -270,15 +270,27 @@ def flip_bit(path: Path) -> None:
     ("damage", "said"),
     [
         (lambda folder: (folder / "export.json").unlink(), r"export\.json: no such file; give"),
-        (lambda folder: (folder / "export.json").write_text("{"), r"export\.json: damaged"),
-        (lambda folder: (folder / "export.json").write_text("[1]"), r"export\.json: damaged"),
-        (lambda folder: rewrite(folder, files={}), r"export\.json: damaged"),
-        (lambda folder: rewrite(folder, later=1), r"export\.json: damaged"),
-        (lambda folder: rewrite(folder, format=2), r"format 2 is not 1, which this version"),
+        (
+            lambda folder: (folder / "export.json").write_text("{"),
+            r"export\.json: the file is damaged",
+        ),
+        (
+            lambda folder: (folder / "export.json").write_text("[1]"),
+            r"export\.json: the file is damaged",
+        ),
+        (lambda folder: rewrite(folder, files={}), r"export\.json: the file is damaged"),
+        (lambda folder: rewrite(folder, later=1), r"export\.json: the file is damaged"),
+        (
+            lambda folder: rewrite(folder, format=2),
+            r"has format 2, but this version of visir reads format 1",
+        ),
         (lambda folder: (folder / "infrared.onnx").unlink(), r"infrared\.onnx: no such file"),
         (lambda folder: (folder / "weights.bin").unlink(), r"weights\.bin: no such file"),
-        (lambda folder: flip_bit(folder / "weights.bin"), r"weights\.bin: not the file that was"),
-        (swap, r"infrared\.onnx: not the file that was exported"),
+        (
+            lambda folder: flip_bit(folder / "weights.bin"),
+            r"weights\.bin: is not the file that was",
+        ),
+        (swap, r"infrared\.onnx: is not the file that was exported"),
     ],
 )
 def test_damaged_exports_are_refused(damage, said, resnet, tmp_path):
@@ -305,7 +317,7 @@ def test_missing_packages_are_named(resnet, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_swapped_modalities_are_found_out_and_leave_nothing(
+def test_swapped_modalities_are_detected_and_leave_nothing(
     before, resnet, people, tmp_path, monkeypatch
 ):
     out = tmp_path / "exports" / "out"
@@ -314,7 +326,7 @@ def test_swapped_modalities_are_found_out_and_leave_nothing(
     contents = {path.name: path.read_bytes() for path in out.glob("*")}
     monkeypatch.setattr(visir.export, "graph_of", lambda net, modality, size, flip: onnx.load(
         resnet.out / runtime.graph_name(modality.other)))  # fmt: skip
-    with pytest.raises(InputError, match="the visible graph does not give PyTorch's descriptors"):
+    with pytest.raises(InputError, match="the visible graph does not give PyTorch's embeddings"):
         export(resnet.run, out, people)
     assert list(out.parent.iterdir()) == [out] * before
     assert {path.name: path.read_bytes() for path in out.glob("*")} == contents
@@ -323,9 +335,7 @@ def test_swapped_modalities_are_found_out_and_leave_nothing(
 @pytest.mark.parametrize(
     "measured", [(0.9998, 1.0, 1.0), (1.0, 1.0, 0.9998), (np.nan, np.nan, 1.0), (1.0, 1.0, np.nan)]
 )
-def test_every_kind_of_difference_is_refused(
-    measured, resnet, people, tmp_path, traced, monkeypatch
-):
+def test_every_difference_is_refused(measured, resnet, people, tmp_path, traced, monkeypatch):
     parity = {VIS: Parity(9, 1.0, 1.0, 1.0), IR: Parity(9, *measured)}
     monkeypatch.setattr(visir.export, "_compare", lambda *arguments: parity)
     with pytest.raises(InputError, match="the infrared graph does not give"):
@@ -340,7 +350,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(resnet, people, tmp_path
     assert runtime.load(tmp_path / "out").method == "adca"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     (tmp_path / "out" / "export.json").unlink()
-    with pytest.raises(InputError, match="out: is there already and no export; name another"):
+    with pytest.raises(InputError, match="out: exists and is not an export; name another"):
         export(resnet.run, tmp_path / "out", people)
     assert (tmp_path / "out" / "visible.onnx").exists()
 
@@ -349,7 +359,7 @@ def test_int8_says_what_it_costs_where_there_are_identities(resnet, people, tmp_
     found = export(resnet.run, tmp_path / "out", people, precision="int8")
     for of in found.parity.values():
         assert 0.9 < of.minimum < 0.99999
-        assert of.alone > 0.9999  # no descriptor depends on the rest of its batch
+        assert of.alone > 0.9999  # no embedding depends on the rest of its batch
     exported = runtime.load(tmp_path / "out")
     assert exported.precision == "int8"
     assert exported.fingerprint == embed.load(resnet.run).fingerprint
@@ -360,13 +370,13 @@ def test_int8_says_what_it_costs_where_there_are_identities(resnet, people, tmp_
     assert scores["int8"] != scores["pytorch"]
     stored = json.loads((tmp_path / "out" / "export.json").read_text())["accuracy"]
     assert stored == scores
-    for line in ("pytorch\nprotocol", "int8\nprotocol", "least 0.9"):
+    for line in ("pytorch\nprotocol", "int8\nprotocol", "minimum 0.9"):
         assert line in found.table()
     sizes = [(folder / "weights.bin").stat().st_size for folder in (tmp_path / "out", resnet.out)]
     assert sizes[0] < 0.5 * sizes[1]
 
 
-def test_without_data_people_are_drawn_and_only_cosines_told(resnet, tmp_path, traced, capsys):
+def test_without_data_people_are_drawn_and_only_cosines_printed(resnet, tmp_path, traced, capsys):
     shutil.copytree(resnet.run, tmp_path / "run")
     verb(tmp_path / "run", precision="int8", device="cpu")
     said = capsys.readouterr().out

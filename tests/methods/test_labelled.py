@@ -226,9 +226,9 @@ def test_states_come_back_whole(known):
 @pytest.mark.parametrize(
     ("module", "settings", "said"),
     [
-        (hct, {"strips": 3}, "strips=3 do not divide the 2 rows"),
+        (hct, {"strips": 3}, "strips: 3 strips do not divide the 2 rows"),
         (mra, {"strips": 1}, "strips=1 is odd"),
-        (mra, {"base": "agw", "strips": 4}, "strips=4 do not divide"),
+        (mra, {"base": "agw", "strips": 4}, "strips: 4 strips do not divide"),
         (agw, {"share_net": 4}, "no shared layer 2"),
         (agw, {"people": 1}, "people=1: a batch needs at least two"),
         (hct, {"people": 1}, "people=1: a batch needs at least two"),

@@ -23,12 +23,12 @@ def put(state, prefix, part):
 
 
 def as_agw(net, classes=395):
-    """Three whole trunks, five attention blocks, a bottleneck and a classifier."""
+    """Three whole backbones, five attention blocks, a bottleneck and a classifier."""
     state = {}
     for prefix, own in ((IR, net.ir_stem), (VIS, net.vis_stem), (SHARED, net.layers)):
-        trunk = {n: v for n, v in resnet50().state_dict().items() if not n.startswith("fc.")}
+        backbone = {n: v for n, v in resnet50().state_dict().items() if not n.startswith("fc.")}
         put(state, prefix, own)
-        state = {**{prefix + name: value for name, value in trunk.items()}, **state}
+        state = {**{prefix + name: value for name, value in backbone.items()}, **state}
     for place, block in net.non_local.items():
         layer, number = place.removeprefix("layer").split("_")
         prefix = f"NL_{layer}.{int(number) - {'2': 2, '3': 3}[layer]}."
@@ -41,7 +41,7 @@ def as_agw(net, classes=395):
 
 
 def as_hct(net, classes=206):
-    """Trunks of what is used, strips, and a classifier for each."""
+    """Backbones of what is used, strips, and a classifier for each."""
     state = {}
     put(state, IR, net.ir_stem)
     put(state, VIS, net.vis_stem)
@@ -138,7 +138,7 @@ def test_the_power_of_the_pooling_has_to_be_said():
             describe(small_state(), power)
 
 
-def test_trunks_kept_whole_start_networks_that_share_all_layers_only(tmp_path):
+def test_backbones_kept_whole_start_networks_that_share_all_layers_only(tmp_path):
     with torch.device("meta"):
         meta = as_agw(TwoStream())
     state = {name: torch.zeros(value.shape) for name, value in meta.items()}

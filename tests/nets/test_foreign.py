@@ -1,4 +1,4 @@
-"""Checkpoints of other people's code: every tensor accounted for, nothing in a file run."""
+"""Published checkpoints: every tensor is used or listed, and no code in a file runs."""
 
 import os
 from argparse import Namespace
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def randomised(net):
-    """A network all of whose tensors are unlike a fresh one's."""
+    """Change every tensor of a network."""
     for value in net.state_dict().values():
         if value.is_floating_point():
             value.copy_(torch.rand(value.shape))

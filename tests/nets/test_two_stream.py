@@ -1,4 +1,4 @@
-"""The two-stream ResNet: shapes, stems, pooling, and weights from other people's files."""
+"""The two-stream ResNet: shapes, stems, pooling, and published weights."""
 
 import os
 import pickle
@@ -30,9 +30,9 @@ def test_the_published_network_has_its_grid_and_width():
     with torch.no_grad():
         maps = net.layers(net.vis_stem(images(1, (288, 144))))
     assert maps.shape == (1, 2048, 18, 9)
-    trunk = sum(p.numel() for p in net.parameters()) - net.bottleneck.weight.numel() * 2
+    backbone = sum(p.numel() for p in net.parameters()) - net.bottleneck.weight.numel() * 2
     stem = 64 * 3 * 49 + 2 * 64
-    assert trunk == 23_508_032 + stem  # ResNet-50 without its classifier, and a second stem
+    assert backbone == 23_508_032 + stem  # ResNet-50 without its classifier, and a second stem
 
 
 def test_one_output_in_training_and_evaluation(net):
@@ -101,8 +101,8 @@ def test_pooling_is_the_third_power_mean():
     assert not torch.allclose(maps.mean(dim=(2, 3)), expected, atol=1e-2)
 
 
-def trunk(seed=1, blocks=1):
-    """A trunk all of whose tensors are unlike those of another seed."""
+def backbone(seed=1, blocks=1):
+    """A backbone in which every tensor differs from that of another seed."""
     torch.manual_seed(seed)
     net = SIZES["resnet-micro"]()
     net.layer1.extend(BasicBlock(16, 16) for _ in range(blocks - 1))
@@ -125,7 +125,7 @@ STEM, LAYERS = ("conv1", "bn1"), ("layer1", "layer2", "layer3", "layer4")
 
 
 def test_torchvision_weights_fill_both_stems_and_all_layers(net, tmp_path):
-    source, drawn = trunk(), net.bottleneck.weight.detach().clone()
+    source, drawn = backbone(), net.bottleneck.weight.detach().clone()
     torch.save(source.state_dict(), tmp_path / "resnet.pth")
     loaded = start_from(net, tmp_path / "resnet.pth")
     assert loaded.unused == ("fc.bias", "fc.weight")
@@ -137,25 +137,25 @@ def test_torchvision_weights_fill_both_stems_and_all_layers(net, tmp_path):
     assert loaded.used + len(loaded.unused) == len(source.state_dict())
     assert "unused (fc.bias, fc.weight)" in str(loaded)
     with pytest.raises(AssertionError):
-        assert_filled(net.layers, trunk(2), *LAYERS)
+        assert_filled(net.layers, backbone(2), *LAYERS)
 
 
 def adca_state(net):
-    """ADCA's layout: three whole trunks, a bottleneck, a classifier."""
-    trunks = {
-        "visible_module.visible.": trunk(1),
-        "thermal_module.thermal.": trunk(2),
-        "base_resnet.base.": trunk(3),
+    """ADCA's layout: three whole backbones, a bottleneck, a classifier."""
+    backbones = {
+        "visible_module.visible.": backbone(1),
+        "thermal_module.thermal.": backbone(2),
+        "base_resnet.base.": backbone(3),
     }
     state = {"classifier.weight": torch.ones(7, net.embedding_dim)}
     state |= {f"bottleneck.{n}": v + 1 for n, v in net.bottleneck.state_dict().items()}
-    for prefix, part in trunks.items():
+    for prefix, part in backbones.items():
         state |= {prefix + name: value for name, value in part.state_dict().items()}
-    return state, list(trunks.values())
+    return state, list(backbones.values())
 
 
 @pytest.mark.parametrize("prefix", ["module.", ""])
-def test_adca_checkpoints_give_each_stem_its_own_trunk(prefix, net, tmp_path):
+def test_adca_checkpoints_give_each_stem_its_own_backbone(prefix, net, tmp_path):
     state, (vis, ir, base) = adca_state(net)
     path = tmp_path / "adca.pth.tar"
     torch.save({"state_dict": {prefix + n: v for n, v in state.items()}, "epoch": 3}, path)
@@ -193,7 +193,7 @@ def test_own_files_come_back_whole(net, tmp_path):
 
 
 class Unsafe:
-    """What would run a command when unpickled."""
+    """Runs a command when unpickled."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -203,13 +203,13 @@ class Unsafe:
 
 
 def broken(kind, path):
-    state = trunk().state_dict()
+    state = backbone().state_dict()
     if kind == "missing":
         del state["layer2.0.conv1.weight"]
     elif kind == "shape":
         state["conv1.weight"] = F.pad(state["conv1.weight"], (0, 1))
     elif kind == "deeper":
-        state = trunk(blocks=2).state_dict()
+        state = backbone(blocks=2).state_dict()
     elif kind == "left over":
         state["head.weight"] = torch.ones(3)
     elif kind == "empty":
@@ -268,7 +268,7 @@ def test_a_description_of_no_known_network_is_refused(described, net, tmp_path):
 
 
 def test_a_resnet_file_is_no_start_for_a_transformer(tmp_path):
-    torch.save(trunk().state_dict(), tmp_path / "w.pth")
+    torch.save(backbone().state_dict(), tmp_path / "w.pth")
     with pytest.raises(InputError, match="a ResNet only"):
         start_from(build("micro", (32, 16)), tmp_path / "w.pth")
 

@@ -1,4 +1,4 @@
-"""What a two-stream network can be asked to be: stages of one's own, attention, strips."""
+"""Options of a two-stream network: separate stages, attention, strips."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_as_many_stages_are_each_modalitys_own_as_the_settings_say(share_net):
 
 
 def test_stages_beyond_the_network_are_refused():
-    with pytest.raises(InputError, match="share_net=6 is none of 0 to 5"):
+    with pytest.raises(InputError, match="share_net: must be 0 to 5, got 6"):
         TwoStream("resnet-micro", 6)
     with pytest.raises(InputError, match="no shared layer 2"):
         TwoStream("resnet-micro", 3, "published")
@@ -101,7 +101,9 @@ def test_strips_are_pooled_from_the_top_each_with_a_head_of_its_own():
 
 
 def test_strips_that_do_not_divide_the_height_are_refused_with_sizes_that_do():
-    with pytest.raises(InputError, match=r"strips=6 do not divide the 4 rows .* 96 pixels high"):
+    with pytest.raises(
+        InputError, match=r"strips: 6 strips do not divide the 4 rows .* 96 pixels high"
+    ):
         build("resnet-micro", (64, 32), strips=6)
     build("resnet-micro", (96, 48), strips=6)
 

@@ -91,7 +91,7 @@ def test_impossible_sizes_are_refused():
 
 
 def slow_shallow(net, x):
-    """SDCL's two descriptors, block by block."""
+    """SDCL's two embeddings, block by block."""
     x = torch.cat([net.cls_token.expand(len(x), -1, -1), net.vis_stem(x)], dim=1) + net.pos_embed
     patches = x[:, net.class_tokens :]
     for block in list(net.blocks)[:-1]:
@@ -102,7 +102,7 @@ def slow_shallow(net, x):
     return torch.cat([net.bottlenecks[0](deep), net.bottlenecks[1](shallow)], dim=1)
 
 
-def test_shallow_descriptor_reads_the_patches_with_the_deep_token():
+def test_shallow_embedding_reads_the_patches_with_the_deep_token():
     net = Vit("micro", (32, 16), shallow=True).eval()
     with torch.no_grad():
         for parameter in net.shallow.parameters():

@@ -10,8 +10,7 @@ from PIL import Image
 import visir.embedding.pytorch
 from visir.core.run import Run
 from visir.core.types import InputError
-from visir.report import ranked_lists as looks
-from visir.report import write_report
+from visir.report import ranked_lists, write_report
 from visir.report.inputs import evenly, gather
 
 pytestmark = pytest.mark.slow
@@ -72,9 +71,9 @@ def test_pictures_are_stored_once_and_can_be_decoded(page):
 
 
 def test_plots_take_the_colours_of_the_page(page):
-    for name, least in (("clusters", 6), ("losses", 1), ("accuracy", 1), ("map", 1)):
+    for name, minimum in (("clusters", 6), ("losses", 1), ("accuracy", 1), ("map", 1)):
         drawings = re.findall(r"<svg.*?</svg>", section(page, name), re.DOTALL)
-        assert len(drawings) >= least
+        assert len(drawings) >= minimum
         for drawing in drawings:
             assert ("currentColor" in drawing) or name == "map"
             assert "#010203" not in drawing
@@ -91,10 +90,10 @@ def test_warnings_stand_once_with_their_epochs(page):
     # The numbers of the last epoch it was said of.
     assert listed[0][1] == "Infrared: 20% of the images are outliers: raise eps, lower k1"
     assert "&lt;look&gt; at k1" in listed[1][1]
-    assert "Numbers are those of the last epoch named." in section(page, "clusters")
+    assert "The numbers are those of the last epoch in the list." in section(page, "clusters")
 
 
-def test_a_run_that_did_not_look_is_not_called_faultless(tmp_path, run):
+def test_a_run_without_checks_is_not_called_faultless(tmp_path, run):
     data = Run(run).config.read_text().split("data: ")[1].splitlines()[0]
     for name, rule, said in (
         ("older", lambda line: [line.pop(key, None) for key in UNKNOWN_ONCE], False),
@@ -106,26 +105,26 @@ def test_a_run_that_did_not_look_is_not_called_faultless(tmp_path, run):
             rule(line)
         (again / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         part = section(write_report(again).read_text(), "clusters")
-        assert ("There was none." in part) == ("<h3>Warnings</h3>" in part) == said
-        assert ("none said" in part) == ("Settled" in part) == said
-        assert "none due" in part
+        assert ("No warnings." in part) == ("<h3>Warnings</h3>" in part) == said
+        assert ("no match, precision" in part) == ("Stability" in part) == said
+        assert "no match, recall" in part
 
 
 def test_numbers_stand_with_their_protocol_and_come_from_the_features(page, run):
-    material = gather(Run(run), "cpu")
-    for result in material.evaluation.results.values():
+    inputs = gather(Run(run), "cpu")
+    for result in inputs.evaluation.results.values():
         assert result.protocol in section(page, "results")
         assert f"<td>{100 * result.mean.mAP:.1f}" in section(page, "results")
     head = page[page.index("<header>") : page.index("</header>")]
     for words in (PROTOCOL, "chance", "random start", "warm-up", "after training", "× chance"):
         assert words in head
-    assert "No test image was seen in training." in head
+    assert "No test image was used in training." in head
 
 
 def test_ranked_lists_follow_the_protocol(run):
-    material = gather(Run(run), "cpu")
-    for number in range(len(material.precision)):
-        ranked = material.ranked(number)
+    inputs = gather(Run(run), "cpu")
+    for number in range(len(inputs.precision)):
+        ranked = inputs.ranked(number)
         cams = {record.cam for record in ranked.gallery}
         assert cams == ({1, 4, 5} if ranked.query.cam == 3 else {1, 2, 4, 5})
         assert list(ranked.scores) == sorted(ranked.scores, reverse=True)
@@ -138,7 +137,7 @@ def test_ranked_lists_follow_the_protocol(run):
 
 def test_failures_are_the_lowest_precisions_worst_first(page, run):
     shown = re.findall(r"average precision ([\d.]+) %", section(page, "failures"))
-    lowest = sorted(100 * gather(Run(run), "cpu").precision)[: looks.FAILURES]
+    lowest = sorted(100 * gather(Run(run), "cpu").precision)[: ranked_lists.FAILURES]
     assert [float(value) for value in shown] == pytest.approx(lowest, abs=0.051)
     assert 'class="pic' in section(page, "failures")
 
@@ -150,9 +149,9 @@ def test_an_unlabelled_folder_is_shown_without_scores(tmp_path):
         draw_person(root / "infrared" / "gate" / f"{view}.png", view, True, view)
     page = write_report(make_run(tmp_path / "run", root, scored=False)).read_text()
     for name in ("results", "failures", "accuracy"):
-        assert "No test image carries an identity label" in section(page, name)
+        assert "No test image has an identity label" in section(page, name)
     ranked = section(page, "ranked")
-    assert "Who is on the images is unknown" in ranked
+    assert "The identities are unknown" in ranked
     assert not re.search(r"✓|✗|hit\"|miss\"", ranked)
     assert "door" in section(page, "data")
     assert "<svg" in section(page, "map")
@@ -167,9 +166,9 @@ def test_images_trained_on_and_tested_on_are_called_so(tmp_path):
             rows.append(f"{modality}/{pid}.png,{pid}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     page = write_report(make_run(tmp_path / "run", root)).read_text()
-    assert "Test images were trained on too" in page
-    assert "No test image was seen in training" not in page
-    assert "A map needs at least" in section(page, "map")
+    assert "The test images were also used in training" in page
+    assert "No test image was used in training" not in page
+    assert "A map needs at minimum" in section(page, "map")
 
 
 def test_a_run_without_metrics_has_a_report(tmp_path, run):
@@ -179,15 +178,15 @@ def test_a_run_without_metrics_has_a_report(tmp_path, run):
     page = write_report(fresh).read_text()
     assert "This run logged no clusters." in section(page, "clusters")
     assert "This run has logged no epoch yet." in section(page, "losses")
-    assert "No epoch was scored while training." in section(page, "accuracy")
-    assert "took no part" not in page
+    assert "No epoch was scored during training." in section(page, "accuracy")
+    assert "were not used in training" not in page
 
 
 def test_missing_settings_or_data(tmp_path):
     with pytest.raises(InputError, match=r"config\.yaml"):
         write_report(tmp_path)
     run = make_run(tmp_path / "run", tmp_path / "gone")
-    with pytest.raises(InputError, match=r"config\.yaml.*gone.*mend the field"):
+    with pytest.raises(InputError, match=r"config\.yaml.*gone.*correct the field"):
         write_report(run)
     assert not (run / "report.html").exists()
 

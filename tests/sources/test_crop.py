@@ -82,7 +82,7 @@ def test_damaged_exif_says_nothing(tmp_path):
         assert isinstance(read, Broken) or read.image.shape[2] == 3
 
 
-def test_a_broken_file_is_told_not_raised(tmp_path):
+def test_a_broken_file_is_returned_not_raised(tmp_path):
     path = tmp_path / "0001.jpg"
     path.write_bytes(b"")
     read = opened(Crop("here", path, "door", Modality.VISIBLE))

@@ -1,4 +1,4 @@
-"""Inputs of all kinds, divided into parts."""
+"""Inputs of all kinds, divided into units of work."""
 
 import io
 import tarfile
@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from visir.core.types import InputError, Modality
-from visir.sources.crop import PLAIN, Settings
-from visir.sources.plan import Part, crops, parts
+from visir.sources.crop import DEFAULT_OPTIONS, ReadOptions
+from visir.sources.plan import WorkUnit, crops, work_units
 
 
 def picture(path):
@@ -35,19 +35,19 @@ def folder(tmp_path):
     return tmp_path / "crops"
 
 
-def read(part, settings=PLAIN):
-    return list(crops(part, settings, lambda: pytest.fail("no detector is needed")))
+def read(unit, settings=DEFAULT_OPTIONS):
+    return list(crops(unit, settings, lambda: pytest.fail("no detector is needed")))
 
 
 def test_a_folder_is_read_as_a_gallery(folder):
-    found = [crop for part in parts([folder], PLAIN, 2) for crop in read(part)]
+    found = [crop for unit in work_units([folder], DEFAULT_OPTIONS, 2) for crop in read(unit)]
     assert [crop.source for crop in found] == sorted(str(p) for p in folder.rglob("*.png"))
     by_name = {crop.image.stem: crop for crop in found}
     assert by_name["c"][2:] == ("yard", Modality.INFRARED, None, ())
     assert by_name["b"].camera == "visible"
     assert by_name["20260131_235959"].time is not None
-    named = Settings(camera="hall", tags=("night",))
-    found = [crop for part in parts([folder], named, 2) for crop in read(part, named)]
+    named = ReadOptions(camera="hall", tags=("night",))
+    found = [crop for unit in work_units([folder], named, 2) for crop in read(unit, named)]
     assert {crop.image.stem: crop.camera for crop in found}["b"] == "hall"
     assert {crop.camera for crop in found} == {"hall", "door", "yard"}
     assert {crop.tags for crop in found} == {("night",)}
@@ -56,14 +56,14 @@ def test_a_folder_is_read_as_a_gallery(folder):
 def test_folders_and_shards_are_divided_compressed_ones_are_not(folder, tmp_path):
     names = [f"ir/{n}.png" for n in range(5)]
     inputs = [folder, shard(tmp_path / "a.tar", names), shard(tmp_path / "b.tar.gz", names)]
-    found = list(parts(inputs, PLAIN, 2))
-    assert [(part.kind, len(part.items)) for part in found] == [
+    found = list(work_units(inputs, DEFAULT_OPTIONS, 2))
+    assert [(unit.input_type, len(unit.items)) for unit in found] == [
         ("folder", 2), ("folder", 1), ("tar", 2), ("tar", 2), ("tar", 1), ("tar", 5),
     ]  # fmt: skip
-    sources = [crop.source for part in found for crop in read(part)]
+    sources = [crop.source for unit in found for crop in read(unit)]
     assert len(sources) == len(set(sources)) == 13
-    # A part goes through JSON on its way from one process to another.
-    plain = Part("tar", found[3].path, [list(item) for item in found[3].items])
+    # A unit is passed between processes as JSON.
+    plain = WorkUnit("tar", found[3].path, [list(item) for item in found[3].items])
     assert [crop.source for crop in read(plain)] == sources[5:7]
 
 
@@ -72,24 +72,44 @@ def test_inputs_that_cannot_be_used_are_refused(folder, tmp_path):
     (tmp_path / "v.mp4").write_text("x")
     bare = picture(tmp_path / "bare" / "a.png").parent
     for inputs, settings, message in (
-        ([], PLAIN, "nothing was given"),
-        ([tmp_path / "none"], PLAIN, "none: there is no such file or folder"),
-        ([tmp_path / "notes.txt"], PLAIN, r"notes.txt: neither a folder nor a file ending in .tar"),
-        ([folder, folder / "ir"], PLAIN, r"ir: is in .*crops, which is given too"),
-        ([folder, folder.parent / "bare" / ".." / "crops"], PLAIN, "given twice"),
-        ([bare], PLAIN, "no folder name says its modality"),
-        ([tmp_path / "v.mp4"], PLAIN, r"v.mp4: .*--detector .*folder of crops, which needs none"),
-        ([tmp_path / "v.mp4"], Settings(detector=bare, every=0), "every: 0 seconds"),
-        ([tmp_path / "v.mp4"], Settings(detector=bare, every=float("nan")), "every: nan"),
-        ([tmp_path / "v.mp4"], Settings(detector=bare, crops=0), "crops: 0 of each person"),
+        ([], DEFAULT_OPTIONS, "inputs: none given"),
+        ([tmp_path / "none"], DEFAULT_OPTIONS, "none: no such file or folder"),
+        (
+            [tmp_path / "notes.txt"],
+            DEFAULT_OPTIONS,
+            r"notes.txt: not a folder and not a file ending in .tar",
+        ),
+        ([folder, folder / "ir"], DEFAULT_OPTIONS, r"ir: is inside .*crops, another input"),
+        ([folder, folder.parent / "bare" / ".." / "crops"], DEFAULT_OPTIONS, "given twice"),
+        ([bare], DEFAULT_OPTIONS, "no folder name says its modality"),
+        (
+            [tmp_path / "v.mp4"],
+            DEFAULT_OPTIONS,
+            r"v.mp4: .*--detector .*folder of crops, which needs none",
+        ),
+        (
+            [tmp_path / "v.mp4"],
+            ReadOptions(detector=bare, every=0),
+            "every: must be 0.02 seconds or more, got 0",
+        ),
+        (
+            [tmp_path / "v.mp4"],
+            ReadOptions(detector=bare, every=float("nan")),
+            "every: must be .* got nan",
+        ),
+        (
+            [tmp_path / "v.mp4"],
+            ReadOptions(detector=bare, crops=0),
+            "crops: must be 1 or more per person, got 0",
+        ),
     ):
         with pytest.raises(InputError, match=message):
-            list(parts(inputs, settings, 2))
-    assert len(list(parts([bare], Settings(Modality.VISIBLE), 2))) == 1
+            list(work_units(inputs, settings, 2))
+    assert len(list(work_units([bare], ReadOptions(Modality.VISIBLE), 2))) == 1
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     (tmp_path / "v.mp4").write_text("x")
     with pytest.raises(InputError, match=r'pip install "visir\[video\]"'):
-        list(parts([tmp_path / "v.mp4"], Settings(detector=tmp_path), 2))
+        list(work_units([tmp_path / "v.mp4"], ReadOptions(detector=tmp_path), 2))

@@ -1,4 +1,4 @@
-"""Tar shards: what is read, what is refused, and that nothing reaches the disk."""
+"""Tar shards: members that are read or refused, and that nothing is written to disk."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from PIL import Image
 
 from visir.core.types import InputError, Modality
 from visir.sources import tars
-from visir.sources.crop import PLAIN, Broken, Settings
+from visir.sources.crop import DEFAULT_OPTIONS, Broken, ReadOptions
 
 COLOURS = {"a": "red", "b": "lime", "c": "blue"}
 
@@ -40,7 +40,7 @@ def plain(path, mode="w"):
     return write(path, [entry("readme.txt", b"x" * 700), *pictures], mode)
 
 
-def read(path, settings=PLAIN, skip=False):
+def read(path, settings=DEFAULT_OPTIONS, skip=False):
     return list(tars.crops(path, tars.listed(path, skip), settings))
 
 
@@ -81,7 +81,7 @@ def test_json_beside_an_image_goes_before_folders_and_settings(tmp_path):
         entry("c.json", b'{"time": 12.5, "pid": 3, "camera": null}'),
         entry("20260131_235959.jpg", jpeg()),
     ]
-    settings = Settings(Modality.INFRARED, "hall", ("set",))
+    settings = ReadOptions(Modality.INFRARED, "hall", ("set",))
     a, b, c, d = read(write(tmp_path / "s.tar", entries), settings)
     moment = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
     assert a[2:] == ("7", Modality.INFRARED, moment, ("set", "night"))
@@ -98,7 +98,7 @@ def test_json_beside_an_image_goes_before_folders_and_settings(tmp_path):
         b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_json_that_cannot_be_used_is_told_with_its_member(tmp_path, said):
+def test_json_that_cannot_be_used_is_reported_with_its_member(tmp_path, said):
     path = write(tmp_path / "s.tar", [entry("ir/a.jpg", jpeg()), entry("ir/a.json", said)])
     (broken,) = read(path)
     assert broken.source == f"{path}::ir/a.jpg"
@@ -109,11 +109,11 @@ def test_an_unknown_modality_is_an_error_even_where_broken_images_are_passed_ove
     path = write(tmp_path / "s.tar", [entry("a.jpg", jpeg())])
     with pytest.raises(InputError, match=r"s\.tar::a\.jpg: neither .* modality.*--modality"):
         read(path, skip=True)
-    assert read(path, Settings(Modality.VISIBLE))[0].camera == "visible"
+    assert read(path, ReadOptions(Modality.VISIBLE))[0].camera == "visible"
 
 
 def cuts(path):
-    """Where a shard may be cut, and which member is then the first that is not whole."""
+    """Positions at which a shard may be cut, and the first incomplete member for each."""
     with tarfile.open(path) as tar:
         b, c = tar.getmembers()[2:4]
         end = tar.offset
@@ -122,14 +122,14 @@ def cuts(path):
         "behind a member": (c.offset, "after visible/door/b"),
         "inside a header": (c.offset + 200, "after visible/door/b"),
         "behind a header": (c.offset_data, "c"),
-        "before the mark at the end": (end, "after visible/door/c"),
+        "before the end-of-archive block": (end, "after visible/door/c"),
     }
 
 
 @pytest.mark.parametrize(
     "where",
     ["inside a member", "behind a member", "inside a header", "behind a header",
-     "before the mark at the end"],
+     "before the end-of-archive block"],
 )  # fmt: skip
 def test_a_shard_cut_short_is_one_error_or_one_skipped(tmp_path, where):
     path = plain(tmp_path / "s.tar")
@@ -146,7 +146,7 @@ def test_a_shard_cut_short_is_one_error_or_one_skipped(tmp_path, where):
     assert f"{first}.jpg" in broken.source
 
 
-def test_a_compressed_shard_cut_short_or_damaged_is_told(tmp_path):
+def test_a_compressed_shard_cut_short_or_damaged_is_reported(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (4, 90, 60, 3), np.uint8)
     entries = []
     for number, pixels in enumerate(pictures):
@@ -180,7 +180,7 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_tricks_are_told_by_name_and_touch_no_disk(tmp_path, monkeypatch, name):
+def test_malicious_members_are_reported_by_name_and_touch_no_disk(tmp_path, monkeypatch, name):
     folder = tmp_path / "deep" / "here"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -252,4 +252,4 @@ def test_a_shard_that_went_away_is_an_error(tmp_path):
     members = tars.listed(path)
     path.unlink()
     with pytest.raises(InputError, match=r"s\.tar: cannot be opened"):
-        list(tars.crops(path, members, PLAIN))
+        list(tars.crops(path, members, DEFAULT_OPTIONS))

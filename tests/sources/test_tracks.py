@@ -1,4 +1,4 @@
-"""People followed: made-up boxes of walking, crossing, hidden and lost people."""
+"""Tracks: made-up boxes of walking, crossing, hidden and lost people."""
 
 from visir.sources.tracks import Box, Sight, picks, tracks
 
@@ -37,12 +37,12 @@ def test_crossing_people_keep_their_tracks_while_one_hides_the_other():
     assert {sight.box.top for sight in second} == {54}
 
 
-def test_who_crosses_unhidden_is_told_apart_by_velocity():
+def test_people_who_cross_are_distinguished_by_velocity():
     frames = [[person(10 + 12 * t), person(310 - 12 * t)] for t in range(25)]
     assert [lefts(track)[-1] for track in tracks(frames)] == [10 + 12 * 24, 310 - 12 * 24]
 
 
-def test_a_gap_is_bridged_as_far_as_it_is_said():
+def test_a_gap_is_bridged_up_to_the_maximum():
     frames = [[person(10 + 6 * t)] if t < 5 or t > 8 else [] for t in range(14)]  # 4 are missing
     assert len(tracks(frames, gap=4)) == 1
     early, late = tracks(frames, gap=3)
@@ -65,7 +65,7 @@ def test_every_box_is_in_exactly_one_track():
     assert sorted(found) == sorted(Sight(t, box) for t, boxes in enumerate(frames) for box in boxes)
 
 
-def test_nobody_is_no_track():
+def test_no_boxes_give_no_track():
     assert tracks([[], [], []]) == []
     assert tracks([]) == []
 

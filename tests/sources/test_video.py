@@ -1,4 +1,4 @@
-"""Videos drawn in the test: who is on them is found by brightness in place of a detector."""
+"""Videos drawn in the test: people are detected by brightness, without a network."""
 
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from torchvision.models import detection
 
 from visir.core.types import InputError, Modality
 from visir.sources import video
-from visir.sources.crop import PLAIN, Broken, Settings
+from visir.sources.crop import DEFAULT_OPTIONS, Broken, ReadOptions
 from visir.sources.detector import load_detector
 from visir.sources.tracks import Box
 
@@ -59,13 +59,13 @@ def colour(crop):
     return ("red", "green", "blue")[int(middle.argmax())]
 
 
-def read(path, settings=PLAIN, detect=bright):
+def read(path, settings=DEFAULT_OPTIONS, detect=bright):
     return list(video.crops(path, settings, detect))
 
 
 def test_people_are_followed_and_cut_out(tmp_path):
     path = encode(tmp_path / "20260131_235959.mp4", walkers())
-    found = read(path, Settings(crops=3, tags=("gate",)))
+    found = read(path, ReadOptions(crops=3, tags=("gate",)))
     tracks = [crop.source.partition(" @ ")[0] for crop in found]
     assert sorted(tracks) == sorted([f"{path}::track 1", f"{path}::track 2"] * 3)
     for number, name in (("1", "red"), ("2", "green")):
@@ -102,11 +102,11 @@ def test_frames_are_taken_at_their_times(tmp_path, every):
 @pytest.mark.parametrize(
     ("name", "colours", "settings", "camera", "modality"),
     [
-        ("v.mp4", (RED, GREEN), PLAIN, "v", Modality.VISIBLE),
-        ("v.avi", (GREY, GREY), PLAIN, "v", Modality.INFRARED),
-        ("v.mkv", (GREY, GREY), Settings(Modality.VISIBLE, "gate"), "gate", Modality.VISIBLE),
-        ("ir/v.mp4", (RED, GREEN), Settings(Modality.VISIBLE), "v", Modality.INFRARED),
-        ("RGB/yard/v.mp4", (GREY, GREY), Settings(camera="gate"), "yard", Modality.VISIBLE),
+        ("v.mp4", (RED, GREEN), DEFAULT_OPTIONS, "v", Modality.VISIBLE),
+        ("v.avi", (GREY, GREY), DEFAULT_OPTIONS, "v", Modality.INFRARED),
+        ("v.mkv", (GREY, GREY), ReadOptions(Modality.VISIBLE, "gate"), "gate", Modality.VISIBLE),
+        ("ir/v.mp4", (RED, GREEN), ReadOptions(Modality.VISIBLE), "v", Modality.INFRARED),
+        ("RGB/yard/v.mp4", (GREY, GREY), ReadOptions(camera="gate"), "yard", Modality.VISIBLE),
     ],
 )
 def test_camera_and_modality(tmp_path, name, colours, settings, camera, modality):
@@ -129,7 +129,7 @@ def test_rotated_videos_are_set_upright(tmp_path, monkeypatch):
     path = encode(tmp_path / "v.mp4", [scene((10, 4, RED))])
 
     class Turned:
-        """A frame of a telephone held upright."""
+        """A frame of a phone video in portrait format."""
 
         def __init__(self, frame):
             self.time, self.to_ndarray, self.rotation = frame.time, frame.to_ndarray, -90
@@ -155,7 +155,7 @@ def test_rotated_videos_are_set_upright(tmp_path, monkeypatch):
     assert (box.right, box.top) == pytest.approx((120 - 4, 10), abs=1)  # turned clockwise
 
 
-def test_what_is_no_video_is_told(tmp_path):
+def test_files_that_are_no_video_are_reported(tmp_path):
     whole = encode(tmp_path / "v.mp4", walkers()).read_bytes()
     for content in (b"", b"no video" * 100, whole[:400]):
         (tmp_path / "v.mp4").write_bytes(content)
@@ -165,7 +165,7 @@ def test_what_is_no_video_is_told(tmp_path):
         assert "v.mp4: the video is cut short or damaged" in broken.reason
 
 
-def test_sound_alone_is_told(tmp_path):
+def test_sound_only_is_reported(tmp_path):
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
@@ -174,17 +174,17 @@ def test_sound_alone_is_told(tmp_path):
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
     (broken,) = read(path)
-    assert "holds no pictures, only sound" in broken.reason
+    assert "holds only sound, no pictures" in broken.reason
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A detector that was never trained, as torchvision saves one."""
+    """An untrained detector, as torchvision saves one."""
     torch.manual_seed(0)
     net = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None)
     path = tmp_path_factory.mktemp("weights") / "detector.pth"
     state = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    # Somebody (category 1) stands wherever it looks.
+    # It detects a person (category 1) everywhere.
     state["roi_heads.box_predictor.cls_score.bias"][1] = 9
     torch.save(state, path)
     return path
@@ -208,9 +208,11 @@ def test_other_files_are_no_detector(weights, tmp_path):
         [1, 2],
     ):
         torch.save(wrong, path)
-        with pytest.raises(InputError, match=r"other\.pth: not the COCO weights of a detector"):
+        with pytest.raises(
+            InputError, match=r"other\.pth: not the COCO weights of a supported detector"
+        ):
             load_detector(path)
-    with pytest.raises(InputError, match=r"none\.pth: there is no such file"):
+    with pytest.raises(InputError, match=r"none\.pth: no such file"):
         load_detector(tmp_path / "none.pth")
 
 

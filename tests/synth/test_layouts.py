@@ -1,4 +1,4 @@
-"""The plans: counts of the twins, layouts' lists, unpaired shares."""
+"""Layouts: image counts of the twins, text files, unpaired shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from visir.core.types import InputError, Modality
 from visir.synth.cameras import World
-from visir.synth.layouts import Order, plan
+from visir.synth.layouts import Spec, lay_out
 from visir.synth.render import render_shots
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def labels_of(text: str) -> Counter[int]:
 
 @pytest.fixture(scope="module")
 def twin():
-    return plan(Order("sysu", "sysu"))
+    return lay_out(Spec("sysu", "sysu"))
 
 
 def test_sysu_twin_has_the_published_counts(twin):
@@ -49,7 +49,7 @@ def test_every_path_is_named_once(twin):
 
 
 def test_regdb_twin_has_ten_splits_of_206():
-    made = plan(Order("regdb", "regdb"))
+    made = lay_out(Spec("regdb", "regdb"))
     assert made.counts() == {"Thermal": 4120, "Visible": 4120}
     assert {str(shot.path).split("/")[0] for shot in made.shots} == {"Visible", "Thermal"}
     halves = set()
@@ -67,7 +67,7 @@ def test_regdb_twin_has_ten_splits_of_206():
 
 
 def test_small_sysu_misses_cameras_only_where_allowed():
-    made = plan(Order("sysu", ids=80, images=1, seed=3))
+    made = lay_out(Spec("sysu", ids=80, images=1, seed=3))
     test = ids_of(made.lists["exp/test_id.txt"])
     train, val = (ids_of(made.lists[f"exp/{name}_id.txt"]) for name in ("train", "val"))
     assert len(test) == 40 and len(val) == 10 and len(train) == 30
@@ -78,7 +78,7 @@ def test_small_sysu_misses_cameras_only_where_allowed():
 
 
 def test_llcm_has_no_near_infrared_camera_3():
-    made = plan(Order("llcm", ids=6, images=2))
+    made = lay_out(Spec("llcm", ids=6, images=2))
     assert {s.cam for s in made.shots if s.modality is IR} == {1, 2, 4, 5, 6, 7, 8, 9}
     assert {s.cam for s in made.shots if s.modality is VIS} == set(range(1, 10))
     test = ids_of(made.lists["idx/test_id.txt"])
@@ -89,9 +89,9 @@ def test_llcm_has_no_near_infrared_camera_3():
     assert set(labels_of(made.lists["idx/train_vis.txt"])) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("base", [Order("sysu", ids=40, images=2), Order("sysu", "sysu")])
+@pytest.mark.parametrize("base", [Spec("sysu", ids=40, images=2), Spec("sysu", "sysu")])
 def test_unpaired_identities_have_one_modality(base):
-    whole, made = plan(base), plan(replace(base, unpaired=0.5))
+    whole, made = lay_out(base), lay_out(replace(base, unpaired=0.5))
     test = ids_of(made.lists["exp/test_id.txt"])
     trained = ids_of(made.lists["exp/train_id.txt"]) | ids_of(made.lists["exp/val_id.txt"])
     assert [s for s in made.shots if s.pid in test] == [s for s in whole.shots if s.pid in test]
@@ -106,14 +106,14 @@ def test_unpaired_identities_have_one_modality(base):
     natural, count = alone(whole.shots), alone(made.shots)
     drawn = round(0.5 * len(trained))
     assert not natural and count == {VIS: (drawn + 1) // 2, IR: drawn // 2}
-    assert made == plan(replace(base, unpaired=0.5))
+    assert made == lay_out(replace(base, unpaired=0.5))
     if base.twin is None:
-        assert made.shots != plan(replace(base, unpaired=0.5, seed=1)).shots
+        assert made.shots != lay_out(replace(base, unpaired=0.5, seed=1)).shots
 
 
 def test_unpaired_regdb_leaves_the_test_lists():
-    base = Order("regdb", ids=20, images=2)
-    whole, made = plan(base), plan(replace(base, unpaired=0.4))
+    base = Spec("regdb", ids=20, images=2)
+    whole, made = lay_out(base), lay_out(replace(base, unpaired=0.4))
     for split in range(1, 11):
         vis, ir = (
             set(labels_of(made.lists[f"idx/train_{word}_{split}.txt"]))
@@ -127,24 +127,24 @@ def test_unpaired_regdb_leaves_the_test_lists():
 
 
 @pytest.mark.parametrize(
-    ("order", "word"),
+    ("spec", "word"),
     [
-        (Order("market"), "layout"),
-        (Order("sysu", "llcm"), "twin"),
-        (Order("sysu", ids=1), "ids"),
-        (Order("sysu", images=0), "images"),
-        (Order("sysu", train_ids=24), "train_ids"),
-        (Order("sysu", unpaired=1.5), "unpaired"),
-        (Order("sysu", seed=-1), "seed"),
+        (Spec("market"), "layout"),
+        (Spec("sysu", "llcm"), "twin"),
+        (Spec("sysu", ids=1), "ids"),
+        (Spec("sysu", images=0), "images"),
+        (Spec("sysu", train_ids=24), "train_ids"),
+        (Spec("sysu", unpaired=1.5), "unpaired"),
+        (Spec("sysu", seed=-1), "seed"),
     ],
 )
-def test_impossible_orders_are_refused(order, word):
+def test_impossible_specs_are_refused(spec, word):
     with pytest.raises(InputError, match=word):
-        plan(order)
+        lay_out(spec)
 
 
 def test_a_sample_of_the_twin_renders():
-    sample = plan(Order("sysu", "sysu")).shots[::3000]
+    sample = lay_out(Spec("sysu", "sysu")).shots[::3000]
     pictures = render_shots(sample, World(), (48, 24))
     assert {shot.cam for shot in sample} == set(range(1, 7))
     for shot, picture in zip(sample, pictures, strict=True):

@@ -1,4 +1,4 @@
-"""Rendering: against a slow ray-caster, and each sensor's own physics."""
+"""Rendering: comparison with a slow ray-caster, and the physics of each sensor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def setting(cam: int = 1, count: int = 3):
     draws = [moment(World(), shot) for shot in row]
     now = {k: np.array([draw[k] for draw in draws]) for k in draws[0]}
     solids = build(shape, now)
-    views = render._look(shape, now, SIZE, "cpu")
+    views = render._views(shape, now, SIZE, "cpu")
     return solids, views
 
 

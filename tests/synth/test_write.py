@@ -34,7 +34,7 @@ def made(tmp_path_factory):
 
 
 def test_two_workers_write_the_same_bytes(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "_WORTH_A_POOL", 1)
+    monkeypatch.setattr(write, "_MIN_FOR_POOL", 1)
     synthesise(tmp_path / "b", **(SMALL | {"workers": 2}))
     assert contents(made) == contents(tmp_path / "b")
 

@@ -1,4 +1,4 @@
-"""Where and how numbers are computed: the device and bf16 autocast."""
+"""The device of computations, and bf16 autocast."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def resolve_device(name: str) -> torch.device:
     """Turn "auto", "cpu" or "cuda[:n]" into a device.
 
     Raises:
-        InputError: the device is not there.
+        InputError: the device is unknown or missing.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,19 +27,19 @@ def resolve_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Autocast to bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
+    """Autocast to bf16 if `precision` is "bf16", or if it is "auto" and the device supports it."""
     enabled = product_dtype(device, precision) is torch.bfloat16
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def product_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """Of products: bf16 where `precision` is "bf16", or "auto" and the device multiplies it."""
-    halved = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
-    return torch.bfloat16 if halved else torch.float32
+    """The dtype of products: bf16 in the cases of `autocast`, else float32."""
+    use_bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
+    return torch.bfloat16 if use_bf16 else torch.float32
 
 
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether the device has units for bf16 products, which are then faster than float32."""
+    """Whether the device has units for bf16 products, so that these are faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet

@@ -1,4 +1,4 @@
-"""The run folder and every write that must never be half done."""
+"""The run folder, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from visir.core.types import InputError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes the name `path` only once it is whole and on disk.
+    """Open a binary file that gets the name `path` only when it is complete and on disk.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written; `path` is then untouched.
+        InputError: the disk is full or the folder cannot be written; `path` is then unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         _sync_folder(path.parent)
     except OSError as error:
         raise InputError(
-            f"{path}: writing failed ({error.strerror or error}); nothing half-written was left, "
+            f"{path}: writing failed ({error.strerror or error}), and no incomplete file was left; "
             "free space and run the same command again"
         ) from error
     finally:
@@ -48,13 +48,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with atomic_write(path) as file:
         file.write(text.encode())
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON to `path`, whole or not at all."""
+    """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
@@ -65,22 +65,22 @@ def sha256(path: Path) -> str:
 
 
 def quiet(progress: bool) -> bool | None:
-    """Tqdm's `disable`: bars are drawn where they are wanted and somebody sits at a terminal."""
+    """Tqdm's `disable`: True hides the bar; None shows it if the output is a terminal."""
     return None if progress else True
 
 
 def sweep(folder: Path, below: bool = True) -> None:
-    """Remove what a killed process left half-written in `folder`, and `below` it where asked."""
+    """Remove incomplete files of a killed process in `folder`, and in its subfolders if `below`."""
     for stray in folder.rglob(".*.part") if below else folder.glob(".*.part"):
         stray.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        os.fsync(handle)
     finally:
-        os.close(descriptor)
+        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +91,17 @@ class Run:
 
     @property
     def config(self) -> Path:
-        """Settings the run was started with (YAML)."""
+        """The settings of the run (YAML)."""
         return self.folder / "config.yaml"
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line: {"kind": "plan" | "epoch" | "scores", "epoch": int, ...}."""
+        """One JSON object per line: {"kind": "plan" | "epoch" | "scores", "epoch": int, ...}."""
         return self.folder / "metrics.jsonl"
 
     @property
     def checkpoint(self) -> Path:
-        """Everything needed to go on training: model, optimiser, method, random states."""
+        """Everything needed to resume training: network, optimiser, method, random states."""
         return self.folder / "last.ckpt"
 
     @property
@@ -111,22 +111,22 @@ class Run:
 
     @property
     def stage_best(self) -> Path:
-        """The network of a stage's best-scored epoch, where the settings ask for it."""
+        """The network of a stage's best-scored epoch, if the settings request it."""
         return self.folder / "stage-best.safetensors"
 
     @property
     def weights(self) -> Path:
-        """The network alone, with its settings as metadata."""
+        """The network only, with its settings as metadata."""
         return self.folder / "model.safetensors"
 
     @property
     def scores(self) -> Path:
-        """What `visir eval` measured last."""
+        """The last results of `visir eval`."""
         return self.folder / "scores.json"
 
     @property
     def report(self) -> Path:
-        """The page to look at."""
+        """The HTML page of `visir report`."""
         return self.folder / "report.html"
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -135,7 +135,7 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All metrics so far, oldest first; a last line cut short by a kill is passed over."""
+        """All metrics so far, oldest first; an incomplete last line (after a kill) is skipped."""
         if not self.metrics.exists():
             return []
         lines = self.metrics.read_text(encoding="utf-8").splitlines()
@@ -146,7 +146,7 @@ class Run:
             except json.JSONDecodeError:
                 if number + 1 < len(lines):
                     raise InputError(
-                        f"{self.metrics}: line {number + 1} is not JSON; "
-                        "restore the file or remove the line"
+                        f"{self.metrics}: line {number + 1} is not JSON; restore the file, or "
+                        "remove the line"
                     ) from None
         return records

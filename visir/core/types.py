@@ -1,4 +1,4 @@
-"""The vocabulary every room shares: modalities, records, trials, protocols, benchmarks, batches."""
+"""The types used everywhere: modalities, records, trials, protocols, benchmarks, batches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class InputError(Exception):
-    """What the user gave cannot be used; the message names the file, the field and the mend."""
+    """The user's input cannot be used; the message names the file, the field and the fix."""
 
 
 class Modality(Enum):
-    """The kind of camera: colour (visible) or infrared, near or thermal alike."""
+    """The type of camera: colour (visible), or infrared (near infrared or thermal)."""
 
     VISIBLE = "visible"
     INFRARED = "infrared"
@@ -37,7 +37,7 @@ class Modality(Enum):
 
 
 class Record(NamedTuple):
-    """One image: where it lies, who is on it (None where nobody said), which camera took it."""
+    """One image: its file, its identity (None if unlabelled), its camera and modality."""
 
     path: Path
     pid: int | None
@@ -46,7 +46,7 @@ class Record(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """One draw of an evaluation: row numbers into ``Benchmark.test``."""
+    """One trial of a protocol: row numbers into ``Benchmark.test``."""
 
     query: IntArray
     gallery: IntArray
@@ -56,8 +56,8 @@ class Trial(NamedTuple):
 class Exclusion:
     """Which gallery images a query is not compared with.
 
-    A gallery image is passed over where (query camera, gallery camera) is one of ``cam_pairs``;
-    with ``same_identity_only`` only where it also shows the query's own identity.
+    A gallery image is skipped if (query camera, gallery camera) is one of ``cam_pairs``; with
+    ``same_identity_only`` only if it also shows the query's identity.
     """
 
     cam_pairs: frozenset[tuple[int, int]] = frozenset()
@@ -66,7 +66,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A named way to score: its trials, its exclusions, and how its CMC counts.
+    """An evaluation protocol: its trials, its exclusions, and how its CMC counts ranks.
 
     ``unique_identities``: a rank of the CMC is an identity (its best image), not an image.
     """
@@ -79,11 +79,11 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set after loading; nothing later knows which one it came from.
+    """A loaded data set, in the same form for every layout.
 
-    ``split`` names the fixed split this is (RegDB's trial), None where there is only one.
-    ``validation`` holds labelled images kept for choosing a model (SYSU-MM01's official 99
-    identities, which are part of ``train`` too), empty elsewhere.
+    ``split`` names its fixed split (RegDB's trial); None if there is only one. ``validation`` holds
+    labelled images for choosing a model (SYSU-MM01's official 99 identities, which are also in
+    ``train``); empty for other data sets.
     """
 
     name: str
@@ -99,9 +99,9 @@ class Benchmark:
 class Batch(NamedTuple):
     """One mixed batch of B views.
 
-    images: (B, 3, H, W) normalised; infrared: (B,) bool, True where the infrared camera saw it;
-    labels: (B,) int64, the label the method trains on: pseudo-labels, numbered per modality, or
-    identities, numbered alike in both;
+    images: (B, 3, H, W) normalised; infrared: (B,) bool, True for infrared images;
+    labels: (B,) int64, the labels the method trains on: pseudo-labels, numbered per modality, or
+    identities, with the same numbers in both modalities;
     cams: (B,) int64; rows: (B,) int64 row numbers into the training records.
     """
 
@@ -112,5 +112,5 @@ class Batch(NamedTuple):
     rows: Tensor
 
     def of(self, modality: Modality) -> Tensor:
-        """(B,) bool, which views are of this modality."""
+        """(B,) bool, True for views of this modality."""
         return self.infrared if modality is Modality.INFRARED else ~self.infrared

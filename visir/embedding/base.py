@@ -1,13 +1,13 @@
-"""Images of any form as pixels of one size, read in threads; what every embedder begins with."""
+"""The interface of embedders, and the reading of images in threads that all embedders share."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import PIL.Image
@@ -18,50 +18,82 @@ from visir.core.types import ByteArray, FloatArray, Modality, Record
 from visir.data.images import read_resized, resized, upright_rgb
 
 Image = Path | str | PIL.Image.Image | ByteArray
-_CHUNK = 256  # images held at once
+_CHUNK = 256  # images in memory at once
 
 
-class Embeds(Protocol):
-    """Turns images into embeddings: `pytorch.Embedder` and `onnx.OnnxEmbedder`.
+class ImageEmbedder(ABC):
+    """Turns images into embeddings; the base of `pytorch.Embedder` and `onnx.OnnxEmbedder`.
 
-    fingerprint: SHA-256 of the weights file; method: what trained the network; size: height and
-    width images are resized to, in pixels; width: numbers in a descriptor; flip: whether mirror
-    images are averaged in; dataset, split: what it was trained on, None where unknown.
+    Attributes:
+        fingerprint: SHA-256 of the weights file, in hexadecimal; empty for a network without one.
+        method: the method that trained the network.
+        size: (height, width) images are resized to, in pixels.
+        width: D, the length of an embedding.
+        dataset: name of the benchmark the network was trained on; None if unknown.
+        split: split of that benchmark; None if it has only one.
     """
 
+    fingerprint: str
+    method: str
+    size: tuple[int, int]
+    width: int
+    dataset: str | None
+    split: str | None
+
     @property
-    def fingerprint(self) -> str: ...  # noqa: D102 - the class says it
-    @property
-    def method(self) -> str: ...  # noqa: D102
-    @property
-    def size(self) -> tuple[int, int]: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def flip(self) -> bool: ...  # noqa: D102
-    @property
-    def dataset(self) -> str | None: ...  # noqa: D102
-    @property
-    def split(self) -> str | None: ...  # noqa: D102
+    @abstractmethod
+    def flip(self) -> bool:
+        """Whether an embedding is the mean over an image and its mirror image."""
+
+    @abstractmethod
+    def embed_pixels(self, pixels: ByteArray, modality: Modality) -> FloatArray:
+        """Embed images that already have the network's size.
+
+        Args:
+            pixels: (N, height, width, 3) uint8.
+            modality: the type of camera that took them.
+
+        Returns:
+            (N, D) float32, rows of length 1.
+        """
 
     def embed(
         self, images: Sequence[Image], modality: Modality, progress: bool = False
     ) -> FloatArray:
-        """(N, D) unit descriptors of images of one modality."""
+        """Embed images of one modality.
+
+        Args:
+            images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
+            modality: the type of camera that took them.
+            progress: show a progress bar.
+
+        Returns:
+            (N, D) float32, rows of length 1.
+
+        Raises:
+            InputError: an image cannot be read; the message names it.
+        """
+        chunks = chunks_of_pixels(images, self.size, progress)
+        found = [self.embed_pixels(pixels, modality) for pixels in chunks]
+        return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
 
     def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
-        """(N, D) unit descriptors of records, in their order."""
+        """Embed records of both modalities, in their order: (N, D) float32, rows of length 1."""
+        return embed_by_modality(partial(self.embed, progress=progress), records)
+
+
+Embeds = ImageEmbedder  # its name before 1.0
 
 
 def chunks_of_pixels(
     images: Sequence[Image], size: tuple[int, int], progress: bool = False
 ) -> Iterator[ByteArray]:
-    """Read images in their order, some hundreds at a time.
+    """Read images in their order, at most 256 at a time.
 
     Args:
         images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
         size: (height, width) they are resized to, in pixels.
-        progress: show a progress bar; an image counts when its chunk has been dealt with.
+        progress: show a progress bar; it advances when the caller asks for the next chunk.
 
     Yields:
         (N, height, width, 3) uint8.
@@ -81,10 +113,10 @@ def chunks_of_pixels(
 def embed_by_modality(
     embed: Callable[[Sequence[Path], Modality], FloatArray], records: Sequence[Record]
 ) -> FloatArray:
-    """Descriptors of records of both modalities, in their order: (N, D) float32.
+    """Embed records of both modalities, in their order: (N, D) float32.
 
     Args:
-        embed: descriptors, (n, D), of n files of one modality.
+        embed: returns the (n, D) embeddings of n files of one modality.
         records: what to embed.
     """
     rows = {m: [i for i, record in enumerate(records) if record.modality is m] for m in Modality}

@@ -1,9 +1,9 @@
-"""Embed images with ONNX Runtime alone: what `visir export` wrote, without PyTorch."""
+"""Embed images with the ONNX graphs that `visir export` wrote, without PyTorch."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 
 from visir.core.run import sha256
-from visir.core.types import ByteArray, FloatArray, InputError, Modality, Record
-from visir.embedding.base import Image, chunks_of_pixels, embed_by_modality
+from visir.core.types import ByteArray, FloatArray, InputError, Modality
+from visir.embedding.base import ImageEmbedder
 
 MANIFEST = "export.json"
 FORMAT = 1
-PIXELS, DESCRIPTORS = "pixels", "descriptors"  # what a graph takes and gives
-_BATCH = 32  # images a graph sees at once
+PIXELS, EMBEDDINGS = "pixels", "descriptors"  # names of a graph's input and output
+_BATCH = 32  # images per call of a graph
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What export.json holds.
+class ExportManifest:
+    """The content of export.json.
 
-    image_size: [height, width] in pixels; width: numbers a descriptor has; flip: whether it is the
+    image_size: [height, width] in pixels; width: length of an embedding; flip: whether it is the
     mean over an image and its mirror image; precision: "fp32" or "int8"; fingerprint: SHA-256 of
-    the weights file that was exported; files: SHA-256 by name; parity and accuracy: what
-    `visir.export.Exported` says.
+    the weights file that was exported; files: SHA-256 by name; parity and accuracy: as in
+    `visir.export.Exported`.
     """
 
     format: int = FORMAT
@@ -46,23 +46,17 @@ class Manifest:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(ImageEmbedder):
     """An exported network, used like `visir.embedding.pytorch.Embedder`.
 
     Args:
-        folder: what `visir export` wrote.
+        folder: a folder that `visir export` wrote.
 
     Attributes:
-        size: (height, width) images are resized to, in pixels.
-        width: numbers a descriptor has.
-        method: what trained the network.
         precision: "fp32" or "int8".
-        dataset: name of the benchmark it was trained on; None where unknown.
-        split: that benchmark's split; None where it has only one.
-        fingerprint: SHA-256 of the weights file it was exported from, hexadecimal.
 
     Raises:
-        InputError: no export, another format, a file missing or damaged, or no ONNX Runtime.
+        InputError: not an export, another format, a missing or damaged file, or no ONNX Runtime.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -80,30 +74,18 @@ class OnnxEmbedder:
 
     @property
     def flip(self) -> bool:
-        """Whether descriptors are means over an image and its mirror image; so is the graph."""
+        """Whether an embedding is the mean over an image and its mirror image; fixed by export."""
         return self._flip
 
-    def embed(
-        self, images: Sequence[Image], modality: Modality, progress: bool = False
-    ) -> FloatArray:
-        """As `visir.embedding.pytorch.Embedder.embed`."""
-        chunks = chunks_of_pixels(images, self.size, progress)
-        found = [self.embed_pixels(pixels, modality) for pixels in chunks]
-        return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
-
-    def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
-        """Descriptors of records of both modalities, in their order: (N, D) float32."""
-        return embed_by_modality(lambda paths, m: self.embed(paths, m, progress), records)
-
     def embed_pixels(self, pixels: ByteArray, modality: Modality) -> FloatArray:
-        """Descriptors, (N, D) float32, of (N, height, width, 3) uint8 at the network's size."""
+        """As `ImageEmbedder.embed_pixels`."""
         run = self._sessions[modality].run
-        parts = [pixels[i : i + _BATCH] for i in range(0, len(pixels), _BATCH)]
-        return np.concatenate([run([DESCRIPTORS], {PIXELS: part})[0] for part in parts])
+        batches = [pixels[i : i + _BATCH] for i in range(0, len(pixels), _BATCH)]
+        return np.concatenate([run([EMBEDDINGS], {PIXELS: batch})[0] for batch in batches])
 
 
 def load(folder: Path | str) -> OnnxEmbedder:
-    """Open an export as `visir.load` opens a run; raises the same `InputError`s."""
+    """Open an export, as `visir.load` opens a run; raises as `OnnxEmbedder`."""
     return OnnxEmbedder(folder)
 
 
@@ -112,8 +94,8 @@ def graph_name(modality: Modality) -> str:
     return f"{modality.value}.onnx"
 
 
-def _manifest(folder: Path) -> Manifest:
-    """What export.json says, once the files it names are found to be those it means."""
+def _manifest(folder: Path) -> ExportManifest:
+    """Read export.json and check the SHA-256 of every file that it names."""
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a folder that `visir export` wrote")
@@ -121,23 +103,23 @@ def _manifest(folder: Path) -> Manifest:
         about = dict(json.loads(path.read_text(encoding="utf-8")))
         if about["format"] != FORMAT:
             raise InputError(
-                f"{path}: format {about['format']!r} is not {FORMAT}, which this version of visir "
-                "reads; export the run again"
+                f"{path}: has format {about['format']!r}, but this version of visir reads format "
+                f"{FORMAT}; export the run again"
             )
-        manifest = Manifest(**about)
+        manifest = ExportManifest(**about)
         for name in sorted({*map(graph_name, Modality), *manifest.files}):
-            _require_whole(folder / name, manifest.files[name])
+            _require_unchanged(folder / name, manifest.files[name])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: damaged; export the run again") from None
+        raise InputError(f"{path}: the file is damaged; export the run again") from None
     return manifest
 
 
-def _require_whole(path: Path, digest: str) -> None:
+def _require_unchanged(path: Path, digest: str) -> None:
     if not path.is_file():
         raise InputError(f"{path}: no such file; export the run again")
     if sha256(path) != digest:
         raise InputError(
-            f"{path}: not the file that was exported, its SHA-256 is not that in {MANIFEST}; "
+            f"{path}: is not the file that was exported (its SHA-256 differs from {MANIFEST}); "
             "export the run again"
         )
 

@@ -1,16 +1,17 @@
-"""Learn what a cosine is worth, from people with labels or from clusters where there are none.
+"""Fit a run's confidences and its no-match threshold, from labels or, without them, from clusters.
 
-Galleries are drawn again and again, of some of the people and of many sizes, and everybody is
-looked for in them: those who are there, and those who are not. A logistic curve tells the best hits
-that are right from those that are not, by their cosine and by the size of the gallery.
+Many galleries of some of the people and of different sizes are drawn at random, and searched for
+people who are in them and for people who are not. A logistic curve is fitted: the probability that
+the best hit is right, by its cosine and by the size of the gallery.
 
 Without labels a person is a pair of clusters, one of each modality, that are each other's most
-similar; clusters without a partner are people one modality has seen only. What such a curve says is
-as good as the pairs are: `benchmarks/calibration.py` measures it against labels.
+similar; a cluster without a match is a person whom only one modality has seen. The curve is as good
+as these pairs; `benchmarks/calibration.py` compares it with labels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -30,18 +31,18 @@ from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.confidence import Calibration, Curve
 from visir.methods.clustering import cluster_training
 
-Part = Literal["train", "test"]
-_MOST = 4000  # images of a modality that are compared
-_ROUNDS, _QUERIES = 24, 400  # galleries of each size; queries into each
-_FEWEST = 8  # people in both modalities
+Subset = Literal["train", "test"]
+_MAX_IMAGES = 4000  # images per modality that are compared
+_ROUNDS, _QUERIES = 24, 400  # galleries of each size; queries per gallery
+_MIN_PEOPLE = 8  # people seen in both modalities
 _EPS, _K1 = 0.5, 16  # of clusters, as in the presets `tiny`
 
 
 class Table(NamedTuple):
     """Queries of one modality against the people of the other.
 
-    best: (Q, P) the highest cosine of a query with an image of a person, who has `counts` (P,)
-    of them; own: (Q,) who is on the query. People are numbered alike in all tables.
+    best: (Q, P) the highest cosine of a query with an image of a person; counts: (P,) images of
+    each person; own: (Q,) the person on the query. All tables number people in the same way.
     """
 
     best: FloatArray
@@ -49,10 +50,11 @@ class Table(NamedTuple):
     own: IntArray
 
 
-class Looks(NamedTuple):
-    """Queries into drawn galleries: best cosine, images searched, right, person there.
+class Searches(NamedTuple):
+    """T searches in drawn galleries; all arrays are (T,).
 
-    All (T,).
+    scores: cosine of the best hit; images: number of images searched; right: whether the best hit
+    shows the query's person; there: whether that person is in the gallery.
     """
 
     scores: FloatArray
@@ -66,7 +68,7 @@ def calibrate(
     data: Path,
     layout: str | None = None,
     split: int = 1,
-    part: Part = "train",
+    part: Subset = "train",
     labels: bool = True,
     false_alarms: float = 0.1,
     device: str = "cpu",
@@ -76,20 +78,20 @@ def calibrate(
 
     Args:
         run: run folder.
-        data: a data set, or a folder of one's own crops, of both modalities.
-        layout: of the data set; found out where None.
+        data: a data set, or a folder of your own crops, with both modalities.
+        layout: of the data set; None detects it.
         split: of the data set.
-        part: whose images, of those a data set keeps apart for training and for test.
-        labels: use identities where the data set has them; clusters otherwise.
+        part: use the training or the test images of the data set.
+        labels: use the identity labels of the data set if it has them; otherwise clusters.
         false_alarms: share of queries about absent people that may pass the threshold.
         device: where the network runs.
         progress: show progress bars.
 
     Raises:
-        InputError: too few people in both modalities to measure anything.
+        InputError: `false_alarms` is out of range, or too few people are in both modalities.
     """
     if not 0 < false_alarms < 1:
-        raise InputError(f"false_alarms: {false_alarms} is no share; give one between 0 and 1")
+        raise InputError(f"false_alarms: must be between 0 and 1, got {false_alarms}")
     embedder = load(run, device)
     records = getattr(open_benchmark(data, layout, split), part)
     known = labels and all(record.pid is not None for record in records)
@@ -112,7 +114,7 @@ def calibrate(
 def compared(
     embedder: Embedder, records: Sequence[Record], labels: bool, progress: bool = False
 ) -> list[Table]:
-    """Images of each modality against the people of the other, by labels or by clusters."""
+    """Compare images of each modality with the people of the other, by labels or by clusters."""
     sides = {m: [record for record in records if record.modality is m] for m in Modality}
     features = {m: embedder.embed_records(side, progress) for m, side in sides.items()}
     pids = _labelled(sides) if labels else _clustered(features, sides)
@@ -122,43 +124,47 @@ def compared(
 def measure(
     tables: Sequence[Table], false_alarms: float
 ) -> tuple[Curve, float, tuple[float, float]]:
-    """Fit the curve to everybody, and measure on one half of the people what the other half gives.
+    """Fit the curve to all people; measure its rates by fitting half of them, testing the others.
+
+    Args:
+        tables: one per query modality.
+        false_alarms: share of searches for absent people that may pass the threshold.
 
     Returns:
-        The curve; its threshold; the share of absent people who pass it
-        and the share of those there who are found.
+        The curve; its threshold; (share of searches for absent people that pass it, share of
+        searches for present people that find them).
 
     Raises:
         InputError: too few people are in both modalities.
     """
     shared = _shared(tables)
-    if len(shared) < _FEWEST:
+    if len(shared) < _MIN_PEOPLE:
         raise InputError(
-            f"only {len(shared)} people are known in both modalities, and {_FEWEST} are needed to "
-            "measure what a cosine is worth; give more images, or labels"
+            f"only {len(shared)} people are known in both modalities, but a calibration needs "
+            f"{_MIN_PEOPLE}; give more images, or labels"
         )
     rng = np.random.default_rng(0)
     rates = []
     halves = np.array_split(rng.permutation(len(tables[0].counts)), 2)
     for fitted, others in (halves, halves[::-1]):
-        looks = look_around(tables, fitted, rng)
-        curve = _fit(looks)
-        threshold = _threshold(curve, looks, false_alarms)
-        seen = look_around(tables, others, rng)
-        passed = curve.confidence(seen.scores, seen.images) >= threshold
-        rates.append((passed[~seen.there].mean(), (passed & seen.right)[seen.there].mean()))
-    whole = look_around(tables, np.arange(len(tables[0].counts)), rng)
-    curve = _fit(whole)
+        searches = draw_searches(tables, fitted, rng)
+        curve = _fit(searches)
+        threshold = _threshold(curve, searches, false_alarms)
+        tested = draw_searches(tables, others, rng)
+        passed = curve.confidence(tested.scores, tested.images) >= threshold
+        rates.append((passed[~tested.there].mean(), (passed & tested.right)[tested.there].mean()))
+    searches = draw_searches(tables, np.arange(len(tables[0].counts)), rng)
+    curve = _fit(searches)
     alarms, found = np.mean(rates, axis=0)
-    return curve, _threshold(curve, whole, false_alarms), (float(alarms), float(found))
+    return curve, _threshold(curve, searches, false_alarms), (float(alarms), float(found))
 
 
 def _drawn(records: Sequence[Record]) -> list[Record]:
-    """At most so many of each modality, evenly over the list, so that nobody is left out whole."""
+    """At most `_MAX_IMAGES` of each modality, evenly over the list, so that all people remain."""
     kept: list[Record] = []
     for modality in Modality:
         side = [record for record in records if record.modality is modality]
-        kept += side[:: -(-len(side) // _MOST) or 1]
+        kept += side[:: max(1, math.ceil(len(side) / _MAX_IMAGES))]
     return kept
 
 
@@ -171,7 +177,7 @@ def _labelled(sides: Mapping[Modality, Sequence[Record]]) -> dict[Modality, IntA
 def _clustered(
     features: Mapping[Modality, FloatArray], sides: Mapping[Modality, Sequence[Record]]
 ) -> dict[Modality, IntArray]:
-    """Numbers of people, -1 for nobody known: clusters, of both modalities where two are paired."""
+    """Number the clusters as people, -1 for outliers; two matched clusters are one person."""
     units = {
         m: centred(torch.from_numpy(of), np.array([record.cam for record in sides[m]]))
         for m, of in features.items()
@@ -192,57 +198,66 @@ def _clustered(
 def _table(
     features: Mapping[Modality, FloatArray], pids: Mapping[Modality, IntArray], side: Modality
 ) -> Table:
-    """Queries of one modality against the other; images of nobody known are left out."""
+    """Compare queries of one modality with the other; images without a person are left out."""
     people = 1 + max(int(of.max(initial=-1)) for of in pids.values())
-    asked, held = pids[side] >= 0, pids[side.other] >= 0
-    sim_QG = features[side][asked] @ features[side.other][held].T
-    theirs = pids[side.other][held]
+    query, gallery = pids[side] >= 0, pids[side.other] >= 0
+    sim_QG = features[side][query] @ features[side.other][gallery].T
+    gallery_pids = pids[side.other][gallery]
     best_QP = np.full((len(sim_QG), people), -np.inf, np.float32)
-    for person in np.unique(theirs):
-        best_QP[:, person] = sim_QG[:, theirs == person].max(axis=1)
-    return Table(best_QP, np.bincount(theirs, minlength=people), pids[side][asked])
+    for person in np.unique(gallery_pids):
+        best_QP[:, person] = sim_QG[:, gallery_pids == person].max(axis=1)
+    counts = np.bincount(gallery_pids, minlength=people)
+    return Table(best_QP, counts, pids[side][query])
 
 
 def _shared(tables: Sequence[Table]) -> IntArray:
-    """People one can ask for in both directions."""
+    """People that both modalities have seen."""
     return np.flatnonzero(np.all([table.counts > 0 for table in tables], axis=0))
 
 
-def look_around(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) -> Looks:
-    """Look for some people in galleries of some of them, of sizes from two to nearly all.
+def draw_searches(tables: Sequence[Table], people: IntArray, rng: np.random.Generator) -> Searches:
+    """Draw galleries of some of the people, of sizes from two to 80 %, and search them.
 
-    Into each gallery, as many look who are there as who are not.
+    Each gallery is searched for as many people who are in it as for people who are not.
+
+    Args:
+        tables: one per query modality.
+        people: numbers of the people to draw from.
+        rng: source of the draws.
     """
     found = []
     for table in tables:
-        held = people[table.counts[people] > 0]
-        asking = np.flatnonzero(np.isin(table.own, people))
-        for size in np.unique(np.geomspace(2, max(2, 0.8 * len(held)), 6).astype(int)):
+        available = people[table.counts[people] > 0]
+        queries = np.flatnonzero(np.isin(table.own, people))
+        for size in np.unique(np.geomspace(2, max(2, 0.8 * len(available)), 6).astype(int)):
             for _ in range(_ROUNDS):
-                there = rng.choice(held, min(size, len(held)), replace=False)
-                present = np.isin(table.own[asking], there)
-                both = asking[present], asking[~present]
+                there = rng.choice(available, min(size, len(available)), replace=False)
+                present = np.isin(table.own[queries], there)
+                both = queries[present], queries[~present]
                 half = min(_QUERIES // 2, *map(len, both))
                 rows = np.concatenate([rng.choice(of, half, replace=False) for of in both])
                 best_QG = table.best[np.ix_(rows, there)]
                 own = table.own[rows]
                 images = np.full(len(rows), table.counts[there].sum())
                 right = there[best_QG.argmax(axis=1)] == own
-                found.append(Looks(best_QG.max(axis=1), images, right, np.isin(own, there)))
-    return Looks(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+                found.append(Searches(best_QG.max(axis=1), images, right, np.isin(own, there)))
+    return Searches(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
 
-def _fit(looks: Looks) -> Curve:
-    """The logistic curve of right answers.
+def _fit(searches: Searches) -> Curve:
+    """Fit the logistic curve of right best hits.
 
     Raises:
-        InputError: all answers are right, or none is.
+        InputError: all best hits are right, or none is.
     """
-    if looks.right.all() or not looks.right.any():
-        raise InputError("the people are found always or never, so there is no curve to fit")
-    columns = looks.scores, np.log(looks.images), np.ones_like(looks.scores)
+    if searches.right.all() or not searches.right.any():
+        raise InputError(
+            "every best hit is right, or every one is wrong, so no curve can be fitted; give other "
+            "or more images"
+        )
+    columns = searches.scores, np.log(searches.images), np.ones_like(searches.scores)
     inputs_TF = np.stack(columns, axis=1).astype(float)
-    signs = np.where(looks.right, 1.0, -1.0)
+    signs = np.where(searches.right, 1.0, -1.0)
 
     def loss(curve: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         margins = signs * (inputs_TF @ curve)
@@ -254,7 +269,7 @@ def _fit(looks: Looks) -> Curve:
     return Curve(*map(float, found))
 
 
-def _threshold(curve: Curve, looks: Looks, false_alarms: float) -> float:
-    """The confidence that only so large a share of the absent people's best hits reaches."""
-    sure = curve.confidence(looks.scores, looks.images)
-    return float(np.quantile(sure[~looks.there], 1 - false_alarms))
+def _threshold(curve: Curve, searches: Searches, false_alarms: float) -> float:
+    """The confidence that a share `false_alarms` of the searches for absent people reaches."""
+    confidences = curve.confidence(searches.scores, searches.images)
+    return float(np.quantile(confidences[~searches.there], 1 - false_alarms))

@@ -1,7 +1,7 @@
 """Score an embedder on a benchmark: every image is embedded once, for all trials of all protocols.
 
-Numbers never stand without the full name of the protocol they were measured with, and nothing is
-re-ranked unless asked for, which then stands beside them.
+Results always carry the full name of their protocol. Nothing is re-ranked unless requested; results
+then also name the re-ranking.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from visir.evaluation.rerank import RERANKERS
 from visir.evaluation.results import Evaluation, ProtocolResult
 
 if TYPE_CHECKING:
-    from visir.embedding.base import Embeds
+    from visir.embedding.base import ImageEmbedder
 
-_BLOCK = 2**25  # similarities held at once, 128 MiB
-_LABEL_THEM = "name the person on each in labels.csv there (header path,pid; one row an image)"
+_BLOCK = 2**25  # similarities in memory at once, 128 MiB
+_ADD_LABELS = "add their identities to labels.csv there (header path,pid; one row per image)"
 
 
 def evaluate(
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     benchmark: Benchmark,
     protocols: Sequence[str] | None = None,
     progress: bool = False,
@@ -44,21 +44,21 @@ def evaluate(
         rerank: a key of `visir.evaluation.rerank.RERANKERS`, or "none".
 
     Raises:
-        InputError: the model saw the test identities in training (it was trained on another
-            split of the same data set), an unknown protocol, or missing labels.
+        InputError: the network saw the test identities in training (it was trained on another
+            split of the same data set), a protocol is unknown, or labels are missing.
     """
     _require_known(rerank)
     if embedder.dataset == benchmark.name and embedder.split not in (None, benchmark.split):
         raise InputError(
-            f"{benchmark.name}: the model was trained on split {embedder.split} and so saw the "
-            f"test identities of split {benchmark.split}; score it on its own split"
+            f"{benchmark.name}: the network was trained on split {embedder.split}, which contains "
+            f"test identities of split {benchmark.split}; score it on split {embedder.split}"
         )
     chosen = _chosen(benchmark, protocols)
     trials = [trial for protocol in chosen.values() for trial in protocol.trials]
     used = _union([rows for trial in trials for rows in trial])
-    vectors = embedder.embed_records([benchmark.test[row] for row in used], progress=progress)
-    features_ND = np.zeros((len(benchmark.test), vectors.shape[1]), np.float32)
-    features_ND[used] = vectors
+    embeddings = embedder.embed_records([benchmark.test[row] for row in used], progress=progress)
+    features_ND = np.zeros((len(benchmark.test), embeddings.shape[1]), np.float32)
+    features_ND[used] = embeddings
     evaluation = score_features(features_ND, benchmark, list(chosen), rerank)
     return replace(evaluation, flip_averaged=embedder.flip)
 
@@ -69,7 +69,7 @@ def score_features(
     protocols: Sequence[str] | None = None,
     rerank: str = "none",
 ) -> Evaluation:
-    """Score features that exist already; the similarity is the dot product.
+    """Score given features; the similarity is the dot product.
 
     Args:
         features_ND: (N, D), a row for each of `benchmark.test`, of length 1 for cosines.
@@ -78,8 +78,8 @@ def score_features(
         rerank: a key of `visir.evaluation.rerank.RERANKERS`, or "none".
 
     Raises:
-        InputError: another number of rows, NaN, an unknown protocol or re-ranking, missing labels,
-            or no identity shared by query and gallery.
+        InputError: the number of rows is wrong, a feature is NaN, the protocol or re-ranking is
+            unknown, labels are missing, or query and gallery share no identity.
     """
     _require_known(rerank)
     chosen = _chosen(benchmark, protocols)
@@ -87,7 +87,7 @@ def score_features(
     if features_ND.ndim != 2 or len(features_ND) != len(benchmark.test):
         raise InputError(
             f"features: shape {features_ND.shape} does not fit the {len(benchmark.test)} test "
-            f"images of {benchmark.name}; give one row for each"
+            f"images of {benchmark.name}; give one row per image"
         )
     pids, cams = _labels(benchmark, chosen)
     by_query: dict[bytes, list[tuple[str, int]]] = {}
@@ -113,20 +113,19 @@ def score_features(
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One evaluation of several runs (RegDB's ten trained models): their trials side by side.
+    """Combine the trials of several runs (such as RegDB's ten networks) into one evaluation.
 
     Raises:
-        InputError: none was given, or they differ in data set or protocols.
+        InputError: no evaluation is given, or they differ in data set or protocols.
     """
     if not evaluations:
-        raise InputError("merge: no evaluation was given; name at least one")
+        raise InputError("merge: no evaluation given; give at least one")
     first = evaluations[0]
-    names = {key: result.protocol for key, result in first.results.items()}
+    names = _protocol_names(first)
+    scored = (first.benchmark, names, first.re_ranking)
     for other in evaluations[1:]:
-        theirs = {key: result.protocol for key, result in other.results.items()}
-        if (other.benchmark, theirs, other.re_ranking) != (
-            first.benchmark, names, first.re_ranking,
-        ):  # fmt: skip
+        theirs = _protocol_names(other)
+        if (other.benchmark, theirs, other.re_ranking) != scored:
             raise InputError(
                 f"merge: {first.benchmark} ({', '.join(names)}) and {other.benchmark} "
                 f"({', '.join(theirs)}) were scored differently; merge runs of one data set, "
@@ -144,6 +143,10 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     )
 
 
+def _protocol_names(evaluation: Evaluation) -> dict[str, str]:
+    return {key: result.protocol for key, result in evaluation.results.items()}
+
+
 def evaluate_run(
     run: Path,
     data: Path | None = None,
@@ -155,23 +158,21 @@ def evaluate_run(
     rerank: str = "none",
     flip: bool = True,
 ) -> Evaluation:
-    """Score a trained run and write its scores.json, or beside another file FILE FILE.scores.json.
+    """Score a trained run and write its scores.json (for another FILE: FILE.scores.json).
 
     Args:
-        run: a run folder, the weights file in one, or a checkpoint `visir.nets.weights` can read.
-        data: the data set; None takes the one the run was trained on, as its config.yaml says.
-            The data set it was trained on is read at the run's own split.
+        run: a run folder, its weights file, or a checkpoint `visir.nets.weights` can read.
+        data: the data set; None takes the training data set in the run's config.yaml.
         protocols: keys of the data set's protocols; None takes all.
         device: where the network runs.
         progress: show a progress bar while embedding.
-        layout: of the data set; found out where None.
-        split: of the data set; None takes the one the run was trained on.
+        layout: of the data set; None detects it.
+        split: of the data set; None takes the split the run was trained on.
         rerank: a key of `visir.evaluation.rerank.RERANKERS`, or "none".
-        flip: whether descriptors are means over an image and its mirror image.
+        flip: average the embeddings of an image and its mirror image.
 
     Raises:
-        InputError: no such run, the data set is not where the run's settings say, or anything
-            that `evaluate` refuses.
+        InputError: the run or its data set is missing, or as `evaluate`.
     """
     from visir.data.registry import open_benchmark, open_own
     from visir.embedding.pytorch import load
@@ -182,13 +183,17 @@ def evaluate_run(
     embedder.flip = flip
     if data is None:
         if not folder.config.exists():
-            raise InputError(f"{run}: nothing tells what it was trained on; give the data (--data)")
+            raise InputError(
+                f"{run}: no config.yaml says which data set it was trained on; give it with --data"
+            )
         settings = load_yaml(folder.config)
         if "data" not in settings:
             raise InputError(f"{folder.config}: key 'data' is missing; give the data set's folder")
         data, layout = Path(settings["data"]), layout or settings.get("layout")
         if not data.exists():
-            raise InputError(f"{folder.config}: data {data} is not there; give its new place")
+            raise InputError(
+                f"{folder.config}: data {data} does not exist; give the data set with --data"
+            )
     if split is None:
         benchmark = open_own(data, layout, embedder.dataset, embedder.split)
     else:
@@ -201,20 +206,20 @@ def evaluate_run(
 
 def score_and_log(
     run: Run,
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     benchmark: Benchmark,
     epoch: int,
     label: str,
     protocols: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Evaluate during training and add a line for each protocol to the run's metrics.
+    """Evaluate during training and append a line for each protocol to the run's metrics.
 
     Args:
-        run: whose metrics to add to.
-        embedder: the network as it is.
-        benchmark: what to score on.
+        run: the run with the metrics file.
+        embedder: the current network.
+        benchmark: the data set to score on.
         epoch: number of the epoch the network has just finished; below 0 before the first.
-        label: the stage of the training, for people.
+        label: name of the training stage.
         protocols: as for `evaluate`.
     """
     evaluation = evaluate(embedder, benchmark, protocols)
@@ -234,7 +239,7 @@ def _chosen(benchmark: Benchmark, keys: Sequence[str] | None) -> dict[str, Proto
     if not known:
         raise InputError(
             f"{benchmark.root}: {benchmark.name} has no labelled test images, so nothing can be "
-            f"scored; {_LABEL_THEM}"
+            f"scored; {_ADD_LABELS}"
         )
     for key in keys or ():
         if key not in known:
@@ -243,13 +248,13 @@ def _chosen(benchmark: Benchmark, keys: Sequence[str] | None) -> dict[str, Proto
 
 
 def _labels(benchmark: Benchmark, chosen: dict[str, Protocol]) -> tuple[IntArray, IntArray]:
-    """(N,) identities and cameras of all test images; those no protocol uses may lack labels."""
+    """(N,) identities and cameras of all test images; unused images may have no label."""
     used = _union([rows for p in chosen.values() for trial in p.trials for rows in trial])
     for row in used:
         if benchmark.test[row].pid is None:
             raise InputError(
-                f"{benchmark.root}: {benchmark.test[row].path.name} and maybe other test images "
-                f"of {benchmark.name} have no identity, so nothing can be scored; {_LABEL_THEM}"
+                f"{benchmark.root}: {benchmark.test[row].path.name} and possibly other test images "
+                f"of {benchmark.name} have no identity, so nothing can be scored; {_ADD_LABELS}"
             )
     pids = [-1 if record.pid is None else record.pid for record in benchmark.test]
     cams = [record.cam for record in benchmark.test]
@@ -262,7 +267,7 @@ def _score_trials(
     cams: IntArray,
     jobs: Sequence[tuple[Protocol, Trial]],
 ) -> Iterator[Scores]:
-    """Score trials that share their queries from one similarity matrix, a block of rows a time."""
+    """Score trials with the same queries from one similarity matrix, block by block."""
     query = jobs[0][1].query
     gallery = _union([trial.gallery for _, trial in jobs])
     gallery_GD = features_ND[gallery]
@@ -295,9 +300,10 @@ def _score_reranked(
     jobs: Sequence[tuple[Protocol, Trial]],
     rerank: str,
 ) -> Iterator[Scores]:
-    """Score trials one by one: each gallery has neighbours of its own.
+    """Score trials one by one, because each gallery has other neighbours.
 
-    The whole gallery is heeded, then the protocol's exclusions apply, as published code does it.
+    The whole gallery is used for re-ranking; then the protocol's exclusions apply, as in published
+    code.
     """
     for protocol, (query, gallery) in jobs:
         sim_QG = RERANKERS[rerank](features_ND[query], features_ND[gallery])

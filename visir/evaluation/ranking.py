@@ -1,8 +1,8 @@
-"""Ranked lists and the scores drawn from them: CMC, mAP, mINP, and the mAP of pure chance.
+"""Ranked lists and their measures: CMC, mAP, mINP, and the mAP of a random order.
 
-Nothing here sorts a gallery. The rank of a match is one more than the number of compared images
-that are better than it (higher similarity, ties by lower gallery row), and where a rank of the CMC
-is an identity, it is one more than the number of other identities with a better image.
+No gallery is sorted for the measures. The rank of a match is one more than the number of compared
+images that are better (higher similarity; ties by lower gallery row). If a rank of the CMC is an
+identity, it is one more than the number of other identities with a better image.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from visir.core.types import BoolArray, Exclusion, FloatArray, InputError, IntAr
 
 DoubleArray = npt.NDArray[np.float64]
 
-_THREAD_WORK = 2**17  # similarities; below this a second thread costs more than it saves
-_RANK_BLOCK = 2**24  # similarities held at once while ranking
-_UNIT_TOLERANCE = 1e-2  # half-precision features are this far from length 1 at most
+_THREAD_WORK = 2**17  # similarities per thread; with fewer, another thread costs more than it saves
+_RANK_BLOCK = 2**24  # similarities in memory at once while ranking
+_UNIT_TOLERANCE = 1e-2  # the maximum deviation of half-precision features from length 1
 
 
 class Scores(NamedTuple):
@@ -42,11 +42,11 @@ class Scores(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What became of each of Q queries; all arrays are (Q,).
+    """The outcome of each of Q queries; all arrays are (Q,).
 
-    first: rank of the first match (0 where there is none); precision: average precision;
-    inverse_penalty: matches / rank of the last match; matches and compared: gallery images of the
-    query's identity, and of anybody, that the protocol lets the query be compared with.
+    first: rank of the first match (0 without a match); precision: average precision;
+    inverse_penalty: matches / rank of the last match; matches: compared gallery images of the
+    query's identity; compared: all gallery images the protocol compares with the query.
     """
 
     first: IntArray
@@ -76,13 +76,19 @@ def score(
         gallery_cams: (G,) cameras.
         exclusion: which gallery images a query is not compared with.
         unique_identities: a rank of the CMC is an identity (its best image), not an image.
-        max_rank: length of the CMC; it stays level where the gallery is shorter.
+        max_rank: length of the CMC; it is constant beyond the end of a shorter gallery.
 
     Raises:
         InputError: sizes disagree, a similarity is NaN, or no query has a match.
     """
     judged = judge(
-        sim_QG, query_pids, gallery_pids, query_cams, gallery_cams, exclusion, unique_identities
+        sim_QG,
+        query_pids=query_pids,
+        gallery_pids=gallery_pids,
+        query_cams=query_cams,
+        gallery_cams=gallery_cams,
+        exclusion=exclusion,
+        unique_identities=unique_identities,
     )
     return summarise(judged, max_rank)
 
@@ -97,11 +103,11 @@ def judge(
     unique_identities: bool,
     columns: IntArray | None = None,
 ) -> Judged:
-    """The outcome of every query; the arguments are those of `score`, and one more.
+    """Judge every query; the arguments are those of `score`, and `columns`.
 
-    `columns` are the columns of `sim_QG` that make up the gallery, in the order that breaks ties
-    (None: all); `gallery_pids` and `gallery_cams` still name every column. So one similarity
-    matrix serves the galleries of many trials without a copy.
+    `columns` are the columns of `sim_QG` that form the gallery, in the order that breaks ties
+    (None: all); `gallery_pids` and `gallery_cams` describe every column. One similarity matrix can
+    thus be used for the galleries of many trials without a copy.
 
     Raises:
         InputError: sizes disagree, or a similarity is NaN.
@@ -110,7 +116,7 @@ def judge(
     if sim_QG.shape != (len(query_pids), len(gallery_pids)):
         raise InputError(
             f"sim_QG: shape {sim_QG.shape} does not fit {len(query_pids)} queries and "
-            f"{len(gallery_pids)} gallery images; give one row a query, one column an image"
+            f"{len(gallery_pids)} gallery images; give one row per query, one column per image"
         )
     if len(query_cams) != len(query_pids) or len(gallery_cams) != len(gallery_pids):
         raise InputError("cameras: give as many cameras as identities, for queries and gallery")
@@ -120,19 +126,17 @@ def judge(
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(pids) + 2))  # the last group is empty
     cams, cam_codes = np.unique(np.asarray(gallery_cams)[columns], return_inverse=True)
-    query_kinds, query_cam_codes = np.unique(query_cams, return_inverse=True)
-    judged = Judged(
-        *(np.zeros(len(query_pids), kind) for kind in (np.int64, float, float, np.int64, np.int64))
-    )
+    query_cam_names, query_cam_codes = np.unique(query_cams, return_inverse=True)
+    dtypes = (np.int64, float, float, np.int64, np.int64)
+    judged = Judged(*(np.zeros(len(query_pids), dtype) for dtype in dtypes))
     per_query = (sim_QG, _codes(query_pids, pids), query_cam_codes, *judged)
-    shared = (
-        columns, codes, cam_codes, order, starts, len(pids),
-        _barred(query_kinds, cams, exclusion), exclusion.same_identity_only, unique_identities,
-    )  # fmt: skip
+    barred = _barred(query_cam_names, cams, exclusion)
+    rules = (barred, exclusion.same_identity_only, unique_identities)
+    shared = (columns, codes, cam_codes, order, starts, len(pids), *rules)
     if not _run_rows(per_query, shared, len(query_pids), len(columns)):
         raise InputError(
             "similarities: at least one is NaN (not a number), so nothing can be ranked; "
-            "look for NaN in the features"
+            "check the features for NaN"
         )
     return judged
 
@@ -141,7 +145,7 @@ def summarise(judged: Judged, max_rank: int = 20) -> Scores:
     """Average over the queries that have a match.
 
     Raises:
-        InputError: none has.
+        InputError: no query has one.
     """
     valid = judged.matches > 0
     count = int(valid.sum())
@@ -183,7 +187,7 @@ def rank(query_QD: FloatArray, gallery_GD: FloatArray, k: int = 10) -> tuple[Int
     Args:
         query_QD: (Q, D) features, rows of length 1 as `Embedder.embed` returns them.
         gallery_GD: (G, D) features of the same kind.
-        k: rows to list; where the gallery holds fewer, all of them are listed.
+        k: maximum number of rows to list.
 
     Returns:
         (Q, k) gallery rows, best first, ties by lower row, and their (Q, k) cosine similarities.
@@ -198,7 +202,9 @@ def rank(query_QD: FloatArray, gallery_GD: FloatArray, k: int = 10) -> tuple[Int
             f"{gallery_GD.shape[1]}; embed both with the same model"
         )
     if k < 1 or not len(gallery_GD):
-        raise InputError(f"rank: cannot list {k} of {len(gallery_GD)} images; both must be 1 up")
+        raise InputError(
+            f"rank: cannot list {k} of {len(gallery_GD)} images; both must be 1 or more"
+        )
     k = min(k, len(gallery_GD))
     rows = np.empty((len(query_QD), k), np.int64)
     scores = np.empty((len(query_QD), k), np.float32)
@@ -232,7 +238,7 @@ def _unit_rows(features: FloatArray, side: str) -> FloatArray:
 
 
 def _codes(values: IntArray, known: IntArray) -> IntArray:
-    """Where each value stands among the sorted `known`; ``len(known)`` for a value not there."""
+    """Position of each value in the sorted `known`; ``len(known)`` for an unknown value."""
     place = np.searchsorted(known, values)
     found = known[np.minimum(place, len(known) - 1)] == values if len(known) else False
     return np.where(found, place, len(known))
@@ -248,7 +254,7 @@ def _barred(query_cams: IntArray, gallery_cams: IntArray, exclusion: Exclusion) 
 def _run_rows(
     per_query: tuple[npt.NDArray[Any], ...], shared: tuple[Any, ...], queries: int, images: int
 ) -> bool:
-    """Judge all queries, in threads where it pays; False if a similarity is NaN."""
+    """Judge all queries, in several threads if there are many; False if a similarity is NaN."""
     kernel = _kernel()
     threads = min(os.cpu_count() or 1, 1 + queries * images // _THREAD_WORK)
     cuts = [queries * part // threads for part in range(threads + 1)]
@@ -265,7 +271,7 @@ def _run_rows(
 
 @cache
 def _kernel() -> Callable[..., bool]:
-    """`_judge_rows` as machine code; compiled here, because importing numba takes its time."""
+    """`_judge_rows` compiled by numba, which is imported only here because that takes seconds."""
     from numba import njit
 
     return cast("Callable[..., bool]", njit(nogil=True, cache=True)(_judge_rows))
@@ -280,7 +286,7 @@ def _judge_rows(
 ) -> bool:  # fmt: skip
     """Fill the five result arrays for some queries; False if a similarity is NaN.
 
-    Gallery image g (position in the trial's gallery) stands in column ``columns[g]`` of `sim`;
+    Gallery image g (position in the trial's gallery) is column ``columns[g]`` of `sim`;
     ``order[starts[c]:starts[c + 1]]`` are the images of identity code c in ascending order.
     """
     scores, places = np.empty(len(columns), sim.dtype), np.empty(len(columns), np.int64)

@@ -1,7 +1,7 @@
-"""Re-ranking: similarities that heed the neighbours too. Never applied unless asked for.
+"""Re-ranking: similarities that also use the neighbours of images. Applied only on request.
 
-What it adds to a number depends on how many images of each person the gallery holds, so a number
-is worth nothing without saying that it was used.
+Its gain depends on how many images of each person the gallery holds, so a result must always say
+that it was used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from visir.core.types import FloatArray, InputError
 from visir.evaluation.ranking import best
 
-_BLOCK = 2**21  # distances held at once
+_BLOCK = 2**21  # distances in memory at once
 
 
 def k_reciprocal(
@@ -36,9 +36,9 @@ def k_reciprocal(
         (Q, G) similarities: minus the distance.
 
     Raises:
-        InputError: a feature is not finite, or nobody to compare with.
+        InputError: a feature is not finite, or there is no query or no gallery image.
     """
-    from visir.cluster.jaccard import encode, overlaps  # late: numba and torch take their time
+    from visir.cluster.jaccard import encode, overlaps  # late: numba and torch load slowly
 
     features_ND = _together(query_QD, gallery_GD)
     count, total = len(query_QD), len(features_ND)
@@ -78,7 +78,7 @@ def random_walk(query_QD: FloatArray, gallery_GD: FloatArray, stay: float = 0.95
         (Q, G) similarities.
 
     Raises:
-        InputError: a feature is not finite, or nobody to compare with.
+        InputError: a feature is not finite, or there is no query or no gallery image.
     """
     import torch  # late, as above
 
@@ -95,7 +95,7 @@ def _together(query_QD: FloatArray, gallery_GD: FloatArray) -> FloatArray:
         raise InputError("re-ranking: no query or no gallery image; give at least one of each")
     features = np.concatenate([query_QD, gallery_GD]).astype(np.float32, copy=False)
     if not np.isfinite(features).all():
-        raise InputError("re-ranking: a feature is not a finite number; look for NaN in them")
+        raise InputError("re-ranking: a feature is not a finite number; check them for NaN")
     return features
 
 

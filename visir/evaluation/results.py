@@ -1,4 +1,4 @@
-"""What an evaluation found: measures of trials, of protocols, of a benchmark; as text and JSON."""
+"""The results of an evaluation: measures of trials, protocols and benchmarks; as text and JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ProtocolResult:
 
     @property
     def spread(self) -> Measures | None:
-        """Sample standard deviation over the trials; None where there is one trial only."""
+        """Sample standard deviation over the trials; None for a single trial."""
         if len(self.trials) == 1:
             return None
         values = [Measures.of(trial) for trial in self.trials]
@@ -52,7 +52,7 @@ class ProtocolResult:
 
     @property
     def queries(self) -> str:
-        """Queries with a match in the gallery: a number, or a range where trials differ."""
+        """Queries with a match in the gallery: a number, or a range if trials differ."""
         counts = {trial.valid for trial in self.trials}
         return "-".join(str(count) for count in sorted({min(counts), max(counts)}))
 
@@ -74,8 +74,8 @@ class Evaluation:
     """The results of a benchmark by protocol key.
 
     ``split``: the fixed split, or splits, that were scored; ``flip_averaged``: whether features
-    are means over an image and its mirror image (None: they came from elsewhere); ``re_ranking``:
-    what the ranked lists went through.
+    are means over an image and its mirror image (None: unknown); ``re_ranking``: the re-ranking of
+    the ranked lists.
     """
 
     benchmark: str
@@ -85,7 +85,7 @@ class Evaluation:
     re_ranking: str = "none"
 
     def table(self) -> str:
-        """The results as text, a line per protocol, in percent."""
+        """The results as text, one line per protocol, in percent."""
         head = ["protocol", *(f"R{rank}" for rank in RANKS), "mAP", "mINP", "chance mAP"]
         rows = [[*head, "trials", "queries"]]
         rows += [_table_row(result) for result in self.results.values()]
@@ -102,7 +102,7 @@ class Evaluation:
         return "\n".join([*lines, f"{legend}{self.re_ranking}."])
 
     def as_json(self) -> dict[str, Any]:
-        """What scores.json holds; all accuracies are fractions (0..1)."""
+        """The content of scores.json; all accuracies are fractions (0..1)."""
         return {
             "benchmark": self.benchmark,
             "split": self.split,

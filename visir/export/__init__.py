@@ -1,8 +1,8 @@
-"""A trained network as ONNX graphs, checked against PyTorch before they take their name.
+"""Export a trained network as ONNX graphs, after comparing them with PyTorch.
 
-A graph takes (B, H, W, 3) uint8 RGB pixels and gives (B, D) float32 descriptors of length 1:
-normalisation, mirror image and lengths are inside it, so that a runtime in any language only
-resizes. Each modality has a graph; the weights lie beside them, once for both.
+The input of a graph is (B, H, W, 3) uint8 RGB pixels, its output (B, D) float32 embeddings of
+length 1. It contains the normalisation of pixels and embeddings and the mirror image, so a runtime
+in any language only resizes images. Each modality has a graph; both share one weights file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from visir import __version__
 from visir.core.run import atomic_write, sha256, write_json
 from visir.core.types import Benchmark, FloatArray, InputError, Modality, Record
 from visir.data.registry import open_benchmark, open_own
-from visir.embedding.onnx import MANIFEST, Manifest, OnnxEmbedder, graph_name
+from visir.embedding.onnx import MANIFEST, ExportManifest, OnnxEmbedder, graph_name
 from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.evaluate import score_features
 from visir.evaluation.results import Evaluation
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "int8"]
 _Embedders = dict[str, Embedder | OnnxEmbedder]
 WEIGHTS = "weights.bin"
-FAITHFUL = 0.9999  # cosine with PyTorch's that every descriptor of a float32 graph must reach
-COMPARED, CALIBRATED = 256, 64  # images of a modality, at most
-_ALONE = 16  # images that are embedded by themselves, too
+MIN_COSINE = 0.9999  # between the embeddings of a float32 graph and those of PyTorch
+COMPARED, CALIBRATED = 256, 64  # maximum numbers of images per modality
+_ALONE = 16  # images that are also embedded in a batch of their own
 _ALIGNMENT = 4096  # bytes, so that a runtime can map weights into memory
-_SMALL = 1024  # bytes of a tensor that stays in its graph; shapes are inferred from some
+_SMALL = 1024  # bytes; smaller tensors stay in the graph, which infers shapes from some of them
 
 
 class Parity(NamedTuple):
-    """Cosines of a modality's descriptors with PyTorch's in float32.
+    """Cosines between a modality's embeddings and those of PyTorch in float32.
 
-    images: how many were compared; minimum, mean: over them; alone: the least cosine between the
-    descriptors of an image alone and of the same among others.
+    images: number of compared images; minimum, mean: over these images; alone: the minimum cosine
+    between the embeddings of an image in a batch of its own and in a larger batch.
     """
 
     images: int
@@ -58,11 +58,11 @@ class Parity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written, and how near it is to PyTorch.
+    """The result of an export and its agreement with PyTorch.
 
     folder: of the graphs; precision: of the graphs; people: the data set whose images were
-    compared; accuracy: of int8 graphs on test images with identities, the scores of "pytorch" in
-    float32 and of "int8", else nothing.
+    compared; accuracy: for int8 graphs and test images with identities, the results of "pytorch"
+    in float32 and of "int8"; otherwise empty.
     """
 
     folder: Path
@@ -72,17 +72,17 @@ class Exported:
     accuracy: Mapping[str, Evaluation]
 
     def as_json(self) -> dict[str, Any]:
-        """What export.json holds of it; cosines, and accuracies as fractions (0..1)."""
+        """The cosines and accuracies (fractions, 0..1) as in export.json."""
         cosines = {modality.value: of._asdict() for modality, of in self.parity.items()}
         accuracy = {name: of.as_json() for name, of in self.accuracy.items()}
         return {"parity": {"images_of": self.people, **cosines}, "accuracy": accuracy}
 
     def table(self) -> str:
-        """The cosines, a line for each modality, and the accuracies, for people."""
+        """The cosines, one line per modality, and the accuracies, as text."""
         lines = [f"{self.precision}: cosine with PyTorch in float32, images of {self.people}"]
         lines += [
-            f"{modality.value:<9} {of.images:>4} images  least {of.minimum:.6f}  "
-            f"mean {of.mean:.6f}  alone or among others {of.alone:.6f}"
+            f"{modality.value:<9} {of.images:>4} images  minimum {of.minimum:.6f}  "
+            f"mean {of.mean:.6f}  single image or batch {of.alone:.6f}"
             for modality, of in self.parity.items()
         ]
         for name, of in self.accuracy.items():
@@ -103,19 +103,20 @@ def export(
     """Write a trained network as ONNX graphs, and compare them with PyTorch.
 
     Args:
-        run: a run folder, or a weights file, as `visir.embedding.pytorch.load` takes them.
-        out: folder to write, new or an earlier export; it is replaced as a whole or left alone.
-        data: a data set whose test images are compared; its training images calibrate int8, and
-            test images with identities say what int8 costs. None renders synthetic people.
-        layout: of the data set; found out where None.
+        run: a run folder or a weights file, as for `visir.embedding.pytorch.load`.
+        out: folder to write, new or an earlier export; it is replaced as a whole, or unchanged if
+            the export fails.
+        data: a data set. Its test images are compared; its training images calibrate int8; test
+            images with identities measure the accuracy of int8. None renders synthetic people.
+        layout: of the data set; None detects it.
         precision: "fp32", or "int8" for products of 8-bit integers.
-        flip: whether descriptors are means over an image and its mirror image.
-        device: where PyTorch computes what is compared with; the graphs run on the CPU.
+        flip: average the embeddings of an image and its mirror image.
+        device: where PyTorch computes the expected embeddings; the graphs run on the CPU.
         progress: show progress bars.
 
     Raises:
-        InputError: no such run, data or precision, `out` holds something else, a package is
-            missing, or descriptors of float32 graphs are not PyTorch's.
+        InputError: the run, data or precision does not exist, `out` holds other files, a package
+            is missing, or the embeddings of float32 graphs differ from PyTorch's.
     """
     _require_known(precision)
     _require_packages()
@@ -128,11 +129,11 @@ def export(
         about = _write(folder, models, _about(reference))
         expected = {m: reference.embed(images[m], m, progress) for m in Modality}
         parity = _compare(expected, OnnxEmbedder(folder), images, progress)
-        _require_faithful(run, parity)
+        _require_parity(run, parity)
         accuracy = {}
         if precision == "int8":
-            shown = {m: _some(people.train or people.test, m, CALIBRATED) for m in Modality}
-            models = {m: quantised(folder / graph_name(m), shown[m], size) for m in Modality}
+            seen = {m: _some(people.train or people.test, m, CALIBRATED) for m in Modality}
+            models = {m: quantised(folder / graph_name(m), seen[m], size) for m in Modality}
             about = _write(folder, models, replace(about, precision=precision))
             exported = OnnxEmbedder(folder)
             parity = _compare(expected, exported, images, progress)
@@ -144,9 +145,9 @@ def export(
     return result
 
 
-def _about(embedder: Embedder) -> Manifest:
-    """What is known before anything is written or compared."""
-    return Manifest(
+def _about(embedder: Embedder) -> ExportManifest:
+    """The manifest before anything is written or compared."""
+    return ExportManifest(
         visir=__version__,
         method=embedder.method,
         dataset=embedder.dataset,
@@ -175,9 +176,9 @@ def _require_packages() -> None:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name, and its place, if the block ends well."""
+    """A folder beside `out` that replaces `out` if the block succeeds."""
     if out.exists() and not (out / MANIFEST).is_file():
-        raise InputError(f"{out}: is there already and no export; name another folder")
+        raise InputError(f"{out}: exists and is not an export; name another folder")
     new, old = (out.with_name(f".{out.name}.{word}") for word in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -209,20 +210,22 @@ def _people(
         yield open_benchmark(Path(folder))
 
 
-def _some(records: Sequence[Record], modality: Modality, most: int) -> list[Path]:
-    """Images of a modality, spread evenly over the records."""
+def _some(records: Sequence[Record], modality: Modality, maximum: int) -> list[Path]:
+    """At most `maximum` images of a modality, spread evenly over the records."""
     paths = [record.path for record in records if record.modality is modality]
     if len(paths) < 2:
         raise InputError(
-            f"data: fewer than two {modality.value} images to compare; give a data set of both "
-            "modalities, or none"
+            f"data: fewer than two {modality.value} images to compare; give a data set with both "
+            "modalities, or omit the data"
         )
-    rows = np.linspace(0, len(paths) - 1, min(most, len(paths))).astype(int)
+    rows = np.linspace(0, len(paths) - 1, min(maximum, len(paths))).astype(int)
     return [paths[row] for row in rows]
 
 
-def _write(folder: Path, models: Mapping[Modality, ModelProto], about: Manifest) -> Manifest:
-    """Graphs, beside them each tensor's bytes once, and the manifest that names the files."""
+def _write(
+    folder: Path, models: Mapping[Modality, ModelProto], about: ExportManifest
+) -> ExportManifest:
+    """Write the graphs, the weights file with each tensor once, and the manifest."""
     from onnx.external_data_helper import set_external_data
 
     places: dict[bytes, int] = {}
@@ -253,15 +256,17 @@ def _compare(
     images: Mapping[Modality, Sequence[Path]],
     progress: bool,
 ) -> dict[Modality, Parity]:
-    """The parity of each modality with the descriptors expected of its images."""
+    """Compare the embeddings of each modality with the expected ones."""
     parity = {}
     for modality, paths in images.items():
         found = exported.embed(paths, modality, progress)
         alone = np.concatenate([exported.embed([path], modality) for path in paths[:_ALONE]])
         cosines = _cosines(found, expected[modality])
-        itself = _cosines(found[: len(alone)], alone)
         parity[modality] = Parity(
-            len(paths), float(cosines.min()), float(cosines.mean()), float(itself.min())
+            images=len(paths),
+            minimum=float(cosines.min()),
+            mean=float(cosines.mean()),
+            alone=float(_cosines(found[: len(alone)], alone).min()),
         )
     return parity
 
@@ -271,13 +276,14 @@ def _cosines(a_ND: FloatArray, b_ND: FloatArray) -> FloatArray:
     return cosines
 
 
-def _require_faithful(run: Path, parity: Mapping[Modality, Parity]) -> None:
+def _require_parity(run: Path, parity: Mapping[Modality, Parity]) -> None:
     for modality, of in parity.items():
-        if not (of.minimum >= FAITHFUL and of.alone >= FAITHFUL):  # NaN is refused, too
+        if not (of.minimum >= MIN_COSINE and of.alone >= MIN_COSINE):  # also refuses NaN
             raise InputError(
-                f"{run}: the {modality.value} graph does not give PyTorch's descriptors (cosine "
-                f"{of.minimum:.6f}, alone or among others {of.alone:.6f}, both must be {FAITHFUL} "
-                "or more), and nothing was written; try other versions of torch and onnxscript"
+                f"{run}: the {modality.value} graph does not give PyTorch's embeddings (cosine "
+                f"{of.minimum:.6f}, single image or batch {of.alone:.6f}, but both must be at "
+                f"least {MIN_COSINE}), so nothing was written; try other versions of torch and "
+                "onnxscript"
             )
 
 

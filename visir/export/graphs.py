@@ -1,4 +1,4 @@
-"""Networks as ONNX graphs, one for each modality: traced by PyTorch, and put into 8 bits."""
+"""Convert networks to ONNX graphs, one per modality, and quantise graphs to 8 bits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch.nn import functional as F
 from visir.core.types import Modality
 from visir.data.transforms import normalise
 from visir.embedding.base import chunks_of_pixels
-from visir.embedding.onnx import DESCRIPTORS, PIXELS
+from visir.embedding.onnx import EMBEDDINGS, PIXELS
 from visir.nets.build import Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-OPSET = 18  # what PyTorch's exporter writes without converting; ONNX Runtime reads it from 1.14
-_QUANTISED = ("Conv", "MatMul", "Gemm")  # the products; all else stays in float32
+OPSET = 18  # PyTorch's exporter writes it without conversion; ONNX Runtime reads it since 1.14
+_QUANTISED = ("Conv", "MatMul", "Gemm")  # the products; everything else stays in float32
 
 
-class _Alike(NamedTuple):
-    """A mask of infrared images whose rows are all alike: known while a graph is traced."""
+class _ConstantMask(NamedTuple):
+    """A mask of infrared images in a batch of one modality, which is constant in a traced graph."""
 
     infrared: bool
 
@@ -39,12 +39,12 @@ class _Alike(NamedTuple):
 
 
 class _Graph(nn.Module):
-    """What `pytorch.embed_pixels` does with images of one modality, as one module."""
+    """The computation of `pytorch.embed_pixels` for one modality, as one module."""
 
     def __init__(self, net: Network, modality: Modality, flip: bool) -> None:
         super().__init__()
         self.net = net
-        self.infrared = _Alike(modality is Modality.INFRARED)
+        self.infrared = _ConstantMask(modality is Modality.INFRARED)
         self.flip = flip
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -58,18 +58,18 @@ class _Graph(nn.Module):
 def graph_of(
     net: Network, modality: Modality, size: tuple[int, int], flip: bool = True
 ) -> ModelProto:
-    """The ONNX model of a network on a CPU, for images of one modality.
+    """Convert a network on a CPU to an ONNX model for images of one modality.
 
     Args:
         net: the network, in evaluation mode.
-        modality: which stem images go through.
+        modality: selects the stem.
         size: (height, width) of the images, in pixels.
-        flip: average over the mirror image.
+        flip: average the embeddings of an image and its mirror image.
     """
     some = torch.zeros(3, *size, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.11 warns of its own code
-        # Strict, since the other way of tracing makes a constant of `len(images)`.
+        # Strict, because non-strict tracing makes `len(images)` a constant.
         traced = torch.export.export(
             _Graph(net, modality, flip).eval(),
             (some,),
@@ -78,14 +78,19 @@ def graph_of(
         )
         _keep_small_terms(traced.graph_module)
         program = torch.onnx.export(
-            traced, dynamo=True, opset_version=OPSET, input_names=[PIXELS],
-            output_names=[DESCRIPTORS], verbose=False,
-        )  # fmt: skip
-    assert program is not None  # it is for the exporter's older way only
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[PIXELS],
+            output_names=[EMBEDDINGS],
+            verbose=False,
+        )
+    assert program is not None  # only the older exporter returns None
     model = program.model_proto
-    # The exporter notes every node's place in the source, with folders of this machine.
-    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")
+    # The exporter stores the source position of every node, with folders of this machine.
+    graph = model.graph
+    for element in (model, graph, *graph.node, *graph.input, *graph.output):
+        element.ClearField("metadata_props")
     model.graph.ClearField("value_info")
     for end in (*model.graph.input, *model.graph.output):
         end.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -93,30 +98,30 @@ def graph_of(
 
 
 def quantised(graph: Path, images: Sequence[Path], size: tuple[int, int]) -> ModelProto:
-    """A graph with its products in 8 bits, their ranges measured on images.
+    """Quantise the products of a graph to 8 bits, with ranges measured on images.
 
-    Ranges are fixed, not found anew for every batch, so that a descriptor does not depend on the
-    other images. Weights take 7 bits, since processors without VNNI overflow on products of 8.
+    Ranges are fixed, not measured for every batch, so an embedding does not depend on the other
+    images. Weights use 7 bits, because products of 8 bits overflow on processors without VNNI.
 
     Args:
         graph: file of the graph.
-        images: of its modality, to measure ranges on.
-        size: (height, width) it takes, in pixels.
+        images: images of its modality, for measuring the ranges.
+        size: (height, width) of its input, in pixels.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     model = onnx.load(graph)
-    add_pre_process_metadata(model)  # else it warns; the exporter has folded what there is to fold
+    add_pre_process_metadata(model)  # avoids a warning; the exporter has already folded constants
     chunks = chunks_of_pixels(images, size)
-    few = ({PIXELS: chunk[i : i + 8]} for chunk in chunks for i in range(0, len(chunk), 8))
+    batches = ({PIXELS: chunk[i : i + 8]} for chunk in chunks for i in range(0, len(chunk), 8))
     with TemporaryDirectory() as folder:
         out = str(Path(folder) / "int8.onnx")
         quantize_static(
             model,
             out,
-            SimpleNamespace(get_next=lambda: next(few, None)),
+            SimpleNamespace(get_next=lambda: next(batches, None)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_QUANTISED),
             per_channel=True,
@@ -129,17 +134,19 @@ def quantised(graph: Path, images: Sequence[Path], size: tuple[int, int]) -> Mod
 
 
 def _keep_small_terms(module: fx.GraphModule) -> None:
-    """Spread the number in `x + 1e-12` over a tensor like x.
+    """Replace the number in `x + 1e-12` by a tensor like x.
 
-    The exporter's optimiser takes x + c for x where c is below 1e-8, which changes the generalised
-    mean of small numbers.
+    The exporter's optimiser replaces x + c by x if c is below 1e-8, which changes the GeM pooling
+    of small numbers.
     """
-    for part in (part for part in module.modules() if isinstance(part, fx.GraphModule)):
-        graph = part.graph
+    for submodule in module.modules():
+        if not isinstance(submodule, fx.GraphModule):
+            continue
+        graph = submodule.graph
         for node in graph.find_nodes(op="call_function", target=torch.ops.aten.add.Tensor):
             if isinstance(node.args[1], float):
                 with graph.inserting_before(node):
                     term = graph.call_function(torch.ops.aten.full_like.default, node.args)
                 term.meta = dict(node.meta)
                 node.args = (node.args[0], term)
-        part.recompile()
+        submodule.recompile()

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Build networks by name."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def build(
     power: float = 3.0,
     strips: int = 0,
 ) -> Network:
-    """A network at its random start.
+    """Build a network with random weights.
 
     Args:
         name: a `NetworkName`; "micro", "small" and "base" are vision transformers.
         image_size: (height, width) in pixels.
-        class_tokens: of a transformer.
-        drop_path: of a transformer.
-        shallow: of a transformer, SDCL's shallow embedding beside the deep one.
-        share_net: of a ResNet, as all that follow; see `TwoStream`.
-        non_local: width of its attention.
-        power: of its pooling.
-        strips: of its last map.
+        class_tokens: transformers only.
+        drop_path: transformers only.
+        shallow: transformers only: SDCL's shallow embedding beside the deep one.
+        share_net: ResNets only, like all arguments below; see `TwoStream`.
+        non_local: width of the non-local attention.
+        power: p of GeM pooling.
+        strips: number of horizontal strips of the last map.
 
     Raises:
-        InputError: no such network, or the image size does not suit it.
+        InputError: the network is unknown, or does not accept the image size.
     """
     if name not in get_args(NetworkName):
         raise InputError(

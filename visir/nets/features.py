@@ -1,4 +1,4 @@
-"""What every network returns, and what networks of two stems have in common."""
+"""The output of every network, and the use of two stems."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class Features(NamedTuple):
-    """What every network returns, in training and in evaluation.
+    """The output of every network, in training and in evaluation.
 
-    embedding: (B, N * dim), the bottlenecked tokens side by side, not normalised;
-    tokens: (B, N, dim), the same before their bottlenecks (embeddings of strips have none);
-    maps: (B, C, rows, columns), a ResNet's last map; None of a transformer.
+    embedding: (B, N * dim), the concatenated tokens after their bottlenecks, not normalised;
+    tokens: (B, N, dim), the tokens before their bottlenecks (features of strips have none);
+    maps: (B, C, rows, columns), the last map of a ResNet; None for a transformer.
     """
 
     embedding: Tensor
@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
 
 def by_stem(vis_stem: nn.Module, ir_stem: nn.Module, images: Tensor, infrared: Tensor) -> Tensor:
-    """A mixed batch through the stem of each image's modality, in the order given.
+    """Pass each image of a mixed batch through the stem of its modality, keeping the order.
 
     Args:
         vis_stem: for visible images.

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects: which project they are from, and which tensor goes where."""
+"""Translate published checkpoints: detect their format, and map their tensors to visir's names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from visir.nets.build import Network
 from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 
-SAME = "give the network the file's own size, class_tokens, share_net, non_local and strips"
-"""What to do if a file's tensors do not fit a network."""
+SAME = "use the size, class_tokens, share_net, non_local and strips of the file's network"
+"""The fix if the tensors of a file do not fit a network."""
 
 _VIS, _IR, _SHARED = "visible_module.visible.", "thermal_module.thermal.", "base_resnet.base."
 _BACKBONES = (_VIS, _IR, _SHARED)
-# What a two-stream checkpoint calls the parts of ours; NL_2.0 is the first block in layer 2.
+# visir's prefixes and those of two-stream checkpoints; NL_2.0 is the first block in layer 2.
 _TWO_STREAM = {
     "vis_stem.": _VIS,
     "ir_stem.": _IR,
@@ -31,12 +31,12 @@ _TRAINING_ONLY = ("classifier.", "fc_list.", "mem_rep.", "bn.")
 
 
 class Translation(NamedTuple):
-    """A file's tensors in a network's names.
+    """The tensors of a file under the names of a network.
 
     Attributes:
         state: tensors by the network's names.
-        unused: names in the file that are known to be of no use.
-        may_stay: how the network's names begin that the file need not have.
+        unused: names in the file that are known to be unused.
+        may_stay: prefixes of the network's tensors that may be missing in the file.
     """
 
     state: dict[str, Tensor]
@@ -45,51 +45,51 @@ class Translation(NamedTuple):
 
 
 def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
-    """Whatever checkpoint this is, for this network.
+    """Translate a checkpoint for a network.
 
-    Known are torchvision's ResNets, the two-stream checkpoints of AGW, CAJ, ADCA, HCT and MRA, the
-    transformers of TransReID-SSL and those of TokenMatcher and CMAG.
+    Supported are torchvision's ResNets, the two-stream checkpoints of AGW, CAJ, ADCA, HCT and MRA,
+    and the transformers of TransReID-SSL, TokenMatcher and CMAG.
 
     Raises:
-        InputError: the checkpoint is of another architecture, or a tensor in it has no place.
+        InputError: the checkpoint has another architecture, or a tensor that does not fit.
     """
-    kind = _kind(whole)
+    form = _format(whole)
     if isinstance(net, TwoStream):
-        if kind in ("transreid", "tokenmatcher"):
+        if form in ("transreid", "tokenmatcher"):
             raise InputError(
                 "a transformer's checkpoint cannot start a ResNet; set network=base or small"
             )
-        read = _from_two_stream if kind == "two-stream" else _from_imagenet
+        read = _from_two_stream if form == "two-stream" else _from_imagenet
         found = read(whole, net)
-    elif kind == "tokenmatcher":
+    elif form == "tokenmatcher":
         found = _from_tokenmatcher(whole, net)
-    elif kind == "transreid":
+    elif form == "transreid":
         found = _from_transreid(whole, net)
-    elif kind == "plain":
+    elif form == "plain":
         raise InputError(
-            "the transformer in it has no ICS stem (patch_embed.conv); take one of "
-            "TransReID-SSL's whose name holds ics"
+            "its transformer has no ICS stem (patch_embed.conv); use a TransReID-SSL checkpoint "
+            "with ics in its name"
         )
     else:
         raise InputError(
-            "a ResNet's checkpoint can start a ResNet only; set network=resnet50 or give a "
+            "a ResNet's checkpoint can start a ResNet only; set network=resnet50, or give a "
             ".safetensors file of visir"
         )
     return found
 
 
 def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[str, Any]:
-    """The network a trained checkpoint holds, as `build` takes it, and what trained it.
+    """Describe the network of a trained checkpoint: the arguments of `build`, and its method.
 
     Args:
         whole: the checkpoint.
-        power: of the pooling of strips, which no checkpoint holds.
+        power: p of GeM pooling for networks with strips; checkpoints do not contain it.
 
     Raises:
-        InputError: it is not a trained network that is known, or the power is missing.
+        InputError: the checkpoint is not of a known trained network, or the power is missing.
     """
-    kind = _kind(whole)
-    if kind == "tokenmatcher":
+    form = _format(whole)
+    if form == "tokenmatcher":
         tokens, positions = whole["cls_token"].shape[1], whole["pos_embed"].shape[1]
         name, image_size = _vit_size(whole), grid_of(positions - tokens)
         patch = SIZES[name].patch
@@ -99,29 +99,29 @@ def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[st
             "class_tokens": tokens,
         }
         return {"net": net, "method": "tokenmatcher", "precision": "auto"}
-    if kind == "two-stream":
+    if form == "two-stream":
         return _describe_two_stream(whole, power)
     raise InputError(
         "the file is not a trained network of AGW, CAJ, HCT, MRA, ADCA, TokenMatcher or CMAG; "
-        "train with visir, and give files of weights to begin with as --start"
+        "to start a training from it, use visir train --start"
     )
 
 
 def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> dict[str, Any]:
     if power is not None and not 0 < power < math.inf:
-        raise InputError(f"--gem-p {power}: a power is a number above 0; HCT's are 3 and 10")
+        raise InputError(f"--gem-p {power}: must be a number above 0; HCT uses 3 and 10")
     own = {name.removeprefix(_VIS).split(".")[0] for name in whole if name.startswith(_VIS)}
     strips = len(_numbers(whole, "local_conv_list."))
     attention = whole.get("NL_2.0.theta.weight")
     if strips and power is None:
         raise InputError(
-            "the file does not hold the power its strips are pooled with (HCT and MRA train with "
-            "10 on RegDB, 3 on SYSU-MM01); say it: visir convert FILE OUT --gem-p 10"
+            "the file does not contain the GeM power of its strips (HCT and MRA use 10 on RegDB "
+            "and 3 on SYSU-MM01); give it: visir convert FILE OUT --gem-p 10"
         )
     net = {
         "size": "resnet50",
         "image_size": [288, 144],
-        "share_net": 1 if _whole_backbones(whole) else len(own & {"conv1", *LAYERS}),
+        "share_net": 1 if _has_whole_backbones(whole) else len(own & {"conv1", *LAYERS}),
         "non_local": "off",
         "strips": strips,
         "power": 3.0 if power is None else power,
@@ -135,17 +135,17 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
     return {"net": net, "method": method, "precision": "auto"}
 
 
-def _whole_backbones(names: Iterable[str]) -> bool:
-    """Whether every backbone has all layers, as in AGW, which never uses the copies."""
+def _has_whole_backbones(names: Iterable[str]) -> bool:
+    """Whether every backbone holds all layers, as in AGW's files; only the shared copy is used."""
     return {f"{backbone}layer4.0.conv1.weight" for backbone in _BACKBONES} <= set(names)
 
 
 def _numbers(names: Iterable[str], prefix: str) -> set[str]:
-    """What follows the prefix, up to the next dot."""
+    """The part of the names between the prefix and the next dot."""
     return {name.removeprefix(prefix).split(".")[0] for name in names if name.startswith(prefix)}
 
 
-def _kind(names: Iterable[str]) -> str:
+def _format(names: Iterable[str]) -> str:
     names = list(names)
     if any(name.startswith("b1.0.") for name in names):
         return "tokenmatcher"
@@ -162,30 +162,35 @@ def _vit_size(whole: Mapping[str, Tensor]) -> str:
     for name, size in SIZES.items():
         if (size.dim, size.depth) == (dim, depth):
             return name
-    raise InputError(f"a transformer {dim} wide and {depth} deep is none of {', '.join(SIZES)}")
+    raise InputError(
+        f"a transformer of width {dim} and depth {depth} is none of {', '.join(SIZES)}; use a "
+        "checkpoint of one of these"
+    )
 
 
 def grid_of(positions: int) -> tuple[int, int]:
-    """(rows, columns) of a grid, twice or three times as high as it is wide.
+    """(rows, columns) of a grid that is two or three times as high as wide.
 
     Raises:
-        InputError: the positions make no such grid.
+        InputError: the positions form no such grid.
     """
     for ratio in (2, 3):
         columns = math.isqrt(positions // ratio)
         if ratio * columns * columns == positions:
             return ratio * columns, columns
     raise InputError(
-        f"pos_embed has {positions} positions, which make no grid of 1:2 or 1:3; load the file "
-        "with a preset of the size it was trained at"
+        f"pos_embed has {positions} positions, which form no grid of 1:2 or 1:3; use a preset "
+        "with the image size the file was trained at"
     )
 
 
 def _renamed(
-    whole: Mapping[str, Tensor], sources: Mapping[str, str], spare: tuple[str, ...],
+    whole: Mapping[str, Tensor],
+    sources: Mapping[str, str],
+    spare: tuple[str, ...],
     may_stay: tuple[str, ...] = (),
-) -> Translation:  # fmt: skip
-    """A translation by names alone; tensors of the file that begin like `spare` may be left."""
+) -> Translation:
+    """Translate by names only; tensors with a prefix in `spare` may remain unused."""
     unused = sorted(whole.keys() - sources.values())
     left_over = [name for name in unused if not name.startswith(spare)]
     if left_over:
@@ -195,7 +200,7 @@ def _renamed(
 
 
 def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
-    """Torchvision's ResNets; what each modality has of its own is filled twice."""
+    """Torchvision's ResNets; the layers of each modality are filled twice."""
     sources = {}
     for name in net.state_dict():
         part, _, rest = name.partition(".")
@@ -205,26 +210,26 @@ def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
 
 
 def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
-    """AGW and its successors: up to three complete backbones, of which parts are used.
+    """AGW and its descendants: they hold up to three whole backbones, of which parts are used.
 
-    Memories, classifiers and, where strips are compared, the bottleneck serve in training only.
+    Memories, classifiers and, in networks with strips, the bottleneck are used in training only.
     """
-    if _whole_backbones(whole) and net.described["share_net"] != 1:
+    if _has_whole_backbones(whole) and net.described["share_net"] != 1:
         raise InputError(
-            "its networks share all layers behind the stem, and what it holds of others was never "
-            "used; set share_net=1"
+            "its networks share all layers after the stem (the other copies in the file were "
+            "never used); set share_net=1"
         )
     sources = {}
     for name in net.state_dict():
         source = _two_stream_name(name, list(net.non_local))
         if source in whole:
             sources[name] = source
-    spare = (*_TRAINING_ONLY, *_BACKBONES, *("bottleneck.",) * bool(net.strips))
-    return _renamed(whole, sources, spare)
+    spare = (*_TRAINING_ONLY, *_BACKBONES)
+    return _renamed(whole, sources, (*spare, "bottleneck.") if net.strips else spare)
 
 
 def _two_stream_name(name: str, attended: Sequence[str]) -> str:
-    """What the checkpoints call a tensor of ours; `attended` are the non-local blocks' places."""
+    """The checkpoints' name of a tensor of visir; `attended`: names of the non-local blocks."""
     if name.startswith("non_local."):
         place, rest = name.removeprefix("non_local.").split(".", 1)
         layer = place.split("_")[0]
@@ -236,11 +241,12 @@ def _two_stream_name(name: str, attended: Sequence[str]) -> str:
 
 
 def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:
-    """TokenMatcher and CMAG: the last block and norm in use are stored under b1."""
+    """TokenMatcher and CMAG: the last block and norm that they use are stored as b1."""
     tokens = whole["cls_token"].shape[1] if "cls_token" in whole else net.class_tokens
     if tokens != net.class_tokens:
         raise InputError(
-            f"has {tokens} class tokens, the network {net.class_tokens}; set class_tokens={tokens}"
+            f"the file has {tokens} class tokens, the network {net.class_tokens}; set "
+            f"class_tokens={tokens}"
         )
     last = len(net.blocks) - 1
     replaced = (f"blocks.{last}.", "norm.", "bottleneck.")
@@ -255,10 +261,9 @@ def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:
 
 
 def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
-    """TransReID-SSL: one stem for both, one class token for all, positions of another grid.
+    """TransReID-SSL: one stem for both modalities, one class token, positions of another grid.
 
-    With several class tokens their positions stay as drawn, since nothing else tells them apart at
-    the start.
+    Several class tokens keep their random positions: they would be identical otherwise.
     """
     sources = {}
     for name in whole:
@@ -269,8 +274,8 @@ def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
             sources[name] = name
     if whole["cls_token"].shape[1] != 1:
         raise InputError(
-            f"has {whole['cls_token'].shape[1]} class tokens, a backbone has one; give the run "
-            "folder of the training it comes from"
+            f"the file has {whole['cls_token'].shape[1]} class tokens, but a backbone has one; "
+            "give the run folder of its training"
         )
     spare = ("head", "dist", "pre_logits", "fc.", "classifier", "bottleneck")
     found = _renamed(whole, sources, spare, ("bottlenecks.",))
@@ -283,7 +288,7 @@ def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
 
 
 def to_transreid(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A one-token transformer's state as TransReID-SSL names it; of the stems the visible one."""
+    """Rename the state of a one-token transformer as in TransReID-SSL, with the visible stem."""
     kept = {}
     for name, value in state.items():
         if name.startswith("vis_stem."):

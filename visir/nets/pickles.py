@@ -1,8 +1,8 @@
-"""Other people's checkpoints: tensors by name, and nothing in the file runs.
+"""Read tensors from pickled checkpoints without running any code in the file.
 
-Research code saves whole pickles: with the weights come settings, meters and classes of modules
-that are long gone. The reader here rebuilds tensors and plain containers. Everything else a file
-names becomes an inert stub, so neither is any of it imported, nor can it do anything.
+Research code saves whole pickles: the weights together with settings, meters and classes of modules
+that no longer exist. This reader rebuilds tensors and plain containers. Everything else in the file
+becomes an inert stub: it is not imported and cannot run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch import Tensor
 from visir.core.types import InputError
 
 _WRAPPERS = ("state_dict", "model", "net", "teacher")
-_PREFIXES = ("module.", "backbone.")
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): torch.Size,
@@ -31,7 +30,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class Stub:
-    """What a file names and visir does not know: takes everything, does nothing."""
+    """Stands for an unknown class in a file: accepts any call and does nothing."""
 
     dump_patches = False  # torch asks classes of pickled modules
 
@@ -55,7 +54,7 @@ class Stub:
         """Take an item of a set."""
 
     def __hash__(self) -> int:
-        """Any two are the same key."""
+        """All stubs are the same key."""
         return 0
 
 
@@ -69,16 +68,16 @@ def _load(file: IO[bytes], **settings: Any) -> Any:  # noqa: ANN401
     return _Unpickler(file, **settings).load()
 
 
-# What torch.load takes for the pickle module; it knows its own storages by itself.
+# torch.load uses this as its pickle module; it handles its storages itself.
 _READER = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__="pickle")
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of torch, by name.
+    """Read the tensors of a PyTorch checkpoint, by name.
 
-    A state dict is found at the top level, or under "state_dict", "model", "net" or, as
-    DINO saves it, "teacher". The prefixes of parallel and of wrapped networks are taken off; where
-    some names begin with "backbone." only these are the network.
+    The state dict is the file itself, or its entry "state_dict", "model", "net" or "teacher" (as
+    DINO saves it). The prefixes "module." and "backbone." are removed; if any name begins with
+    "backbone.", only those tensors are returned.
 
     Raises:
         InputError: the file cannot be read, or holds no named tensors.
@@ -89,17 +88,20 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             found = _wrapped(found)
     named = {str(name): value for name, value in found.items()} if isinstance(found, dict) else {}
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        if any(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()
-                       if prefix == "module." or name.startswith(prefix)}  # fmt: skip
+    tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    if any(name.startswith("backbone.") for name in tensors):
+        tensors = {
+            name.removeprefix("backbone."): value
+            for name, value in tensors.items()
+            if name.startswith("backbone.")
+        }
     if not tensors:
         raise InputError(f"{path}: holds no state dict; give a .pth file with named tensors")
     return tensors
 
 
 def _wrapped(found: dict[Any, Any]) -> dict[Any, Any]:
-    """The value of a dictionary under one of the usual names; the dictionary itself if none."""
+    """The entry of a dictionary under one of the usual names; the dictionary itself if none."""
     inside = (found[name] for name in _WRAPPERS if isinstance(found.get(name), dict))
     return next(inside, found)
 
@@ -108,20 +110,20 @@ def _unpickled(path: Path) -> object:
     try:
         if _is_program(path):
             raise InputError(
-                f"{path}: is a TorchScript program, and code in a file is never run; give its "
+                f"{path}: is a TorchScript program; visir never runs code in a file. Give its "
                 "state dict"
             )
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_READER)
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); give a run folder or a file of "
-            "weights"
+            f"{path}: cannot be read ({error.strerror or error}); give a run folder or a weights "
+            "file"
         ) from error
     except InputError:
         raise
-    except Exception as error:  # torch's reader of damaged files raises many kinds
+    except Exception as error:  # torch raises many classes for damaged files
         raise InputError(
-            f"{path}: damaged, or not a checkpoint of torch; give a .safetensors file of visir, "
+            f"{path}: damaged, or not a PyTorch checkpoint; give a .safetensors file of visir, "
             "or a .pth file with a state dict"
         ) from error
 

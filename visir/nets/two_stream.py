@@ -1,13 +1,14 @@
-"""Two-stream ResNet: stems and early layers per modality, the rest shared, and what becomes of it.
+"""Two-stream ResNet: stems and early layers per modality, the other layers shared.
 
 The network of AGW (Ye et al., TPAMI 2021), of ADCA, and of HCT (Liu et al., TMM 2020). The last
-layer works at full stride. Either the whole map is pooled into one embedding, which a batch-norm
-bottleneck turns into the embedding, or horizontal strips of it are, each with a small head, and
-their outputs side by side are the embedding.
+layer has stride 1. Either the whole map is pooled into one feature, and a batch-norm bottleneck
+makes it the embedding; or horizontal strips of the map are pooled, each strip has a small head, and
+the concatenated outputs are the embedding.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from copy import deepcopy
 from typing import Any, Literal
@@ -21,10 +22,10 @@ from visir.nets.features import Features, by_stem
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
-STRIDE = 16  # pixels a side of the last map's positions
-STRIP_DIM = 256  # width of a strip's embedding
+STRIDE = 16  # pixels per position of the last map
+STRIP_DIM = 256  # width of a strip's feature
 Width = Literal["off", "published", "intended"]
-_ATTENDED = {"layer2": 2, "layer3": 3}  # how many of a layer's last blocks a non-local one follows
+_ATTENDED = {"layer2": 2, "layer3": 3}  # last blocks of a layer that a non-local block follows
 
 
 def _resnet50() -> ResNet:
@@ -36,7 +37,7 @@ def _resnet18() -> ResNet:
 
 
 def _resnet_micro() -> ResNet:
-    """One block a layer, at a quarter of the width."""
+    """One block per layer, at a quarter of the width."""
     backbone = ResNet(BasicBlock, [1, 1, 1, 1])
     backbone.conv1 = nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False)
     backbone.bn1 = nn.BatchNorm2d(16)
@@ -48,29 +49,30 @@ def _resnet_micro() -> ResNet:
     return backbone
 
 
-# The last is ours, for CPUs.
+# resnet-micro is visir's own, for CPUs.
 SIZES = {"resnet50": _resnet50, "resnet18": _resnet18, "resnet-micro": _resnet_micro}
 
 
 class TwoStream(nn.Module):
-    """The two-stream encoder; it takes images of any size that its strips divide.
+    """The two-stream network; it accepts images of any size that its strips divide.
 
     Args:
         size: one of `SIZES`.
-        share_net: how many of the stem and the four layers, from the front, each modality has of
-            its own: 0 none, 1 the stem (AGW, ADCA), 2 the first layer too (HCT), 5 all.
+        share_net: number of stages (the stem, then the four layers) that each modality has
+            separately: 0 none, 1 the stem (AGW, ADCA), 2 also the first layer (HCT), 5 all.
         non_local: attention over the whole map after the last blocks of layers 2 and 3, of width 1
-            ("published": so are AGW's checkpoints) or of half the channels ("intended").
-        power: of the generalised mean.
-        strips: horizontal strips with an embedding each; 0 pools the whole map.
+            ("published", as in AGW's checkpoints) or of half the channels ("intended").
+        power: p of GeM pooling.
+        strips: number of horizontal strips with a feature each; 0 pools the whole map.
 
     Attributes:
-        described: what `visir.nets.build.build` makes it from again, beside the image size.
+        described: the arguments of `visir.nets.build.build` for this network, except the image
+            size.
         embedding_dim: width of the embedding.
         map_dim: channels of the last map.
 
     Raises:
-        InputError: `share_net` is none of the six, or leaves non-local blocks no shared layer.
+        InputError: `share_net` is not 0 to 5, or leaves no shared layer for the non-local blocks.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class TwoStream(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= share_net <= 5:
-            raise InputError(f"--set: share_net={share_net} is none of 0 to 5; HCT has 2, AGW 1")
+            raise InputError(
+                f"setting share_net: must be 0 to 5, got {share_net}; HCT uses 2, AGW 1"
+            )
         if non_local != "off" and share_net > 2:
             raise InputError(
-                f"--set: share_net={share_net} leaves non-local blocks no shared layer 2; set it "
-                "to 2 at most, or non_local=off"
+                f"setting share_net: {share_net} leaves no shared layer 2 for the non-local "
+                "blocks; set share_net to at most 2, or non_local=off"
             )
         backbone = SIZES[size]()
         _keep_stride(backbone.layer4)
@@ -96,7 +100,7 @@ class TwoStream(nn.Module):
         own = {name: part for stage in stages[:share_net] for name, part in stage.items()}
         shared = {name: part for stage in stages[share_net:] for name, part in stage.items()}
         self.vis_stem = nn.Sequential(OrderedDict(own))
-        # Both modalities start alike, as two copies of one pre-trained stem do.
+        # Both modalities start with the same weights, like two copies of one pre-trained stem.
         self.ir_stem = deepcopy(self.vis_stem)
         self.layers = nn.Sequential(OrderedDict(shared))
         self.map_dim: int = backbone.fc.in_features
@@ -118,14 +122,14 @@ class TwoStream(nn.Module):
             self.bottleneck.bias.requires_grad_(False)
 
     def forward(self, images: Tensor, infrared: Tensor) -> Features:
-        """Encode a mixed batch.
+        """Compute the features of a mixed batch.
 
         Args:
             images: (B, 3, H, W), normalised.
-            infrared: (B,) bool, True where the infrared stem is to be used.
+            infrared: (B,) bool, True for images that use the infrared stem.
         """
         maps = self._shared(by_stem(self.vis_stem, self.ir_stem, images, infrared))
-        # The tenth power of a half-precision number overflows, or loses its digits.
+        # In half precision the tenth power overflows or loses its digits.
         with torch.autocast(images.device.type, enabled=False):
             exact = maps.float()
             if self.strips:
@@ -152,7 +156,7 @@ class TwoStream(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """Every position hears all others (Wang et al., CVPR 2018): dot products over their number.
+    """Attention over all positions (Wang et al., CVPR 2018): dot products divided by their number.
 
     Args:
         channels: of the map.
@@ -163,15 +167,15 @@ class NonLocal(nn.Module):
         super().__init__()
         self.g, self.theta, self.phi = (nn.Conv2d(channels, width, 1) for _ in range(3))
         norm = nn.BatchNorm2d(channels)
-        nn.init.zeros_(norm.weight)  # at the start the block is the identity
+        nn.init.zeros_(norm.weight)  # the block is the identity at the start
         self.W = nn.Sequential(nn.Conv2d(width, channels, 1), norm)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) to the same."""
+        """(B, C, H, W) to the same shape."""
         theta, phi, g = (part(maps).flatten(2) for part in (self.theta, self.phi, self.g))
-        # (theta phi^T) g as theta (phi^T g): the same product, with no matrix of all pairs.
-        heard = (g @ phi.transpose(1, 2)) @ theta / theta.shape[2]
-        change: Tensor = self.W(heard.view(*heard.shape[:2], *maps.shape[2:]))
+        # (theta phi^T) g computed as theta (phi^T g): no matrix of all pairs is needed.
+        attended = (g @ phi.transpose(1, 2)) @ theta / theta.shape[2]
+        change: Tensor = self.W(attended.view(*attended.shape[:2], *maps.shape[2:]))
         return maps + change
 
 
@@ -185,17 +189,17 @@ def require_strips(height: int, strips: int) -> None:
 
     Args:
         height: of the images, in pixels.
-        strips: how many; 0 for none.
+        strips: number of strips; 0 for none.
 
     Raises:
-        InputError: what to choose instead.
+        InputError: the message names a height that fits.
     """
-    rows = -(-height // STRIDE)
+    rows = math.ceil(height / STRIDE)
     if strips and rows % strips:
         raise InputError(
-            f"--set: strips={strips} do not divide the {rows} rows that {height} pixels of height "
-            f"leave; set a size that is {STRIDE * strips} pixels high, or a multiple, or other "
-            "strips"
+            f"setting strips: {strips} strips do not divide the {rows} rows of the last map of "
+            f"images {height} pixels high; set a size that is {STRIDE * strips} pixels high (or a "
+            "multiple), or another number of strips"
         )
 
 
@@ -205,9 +209,11 @@ def generalised_mean(positions: Tensor, power: float = 3.0) -> Tensor:
 
 
 def _non_local(backbone: ResNet, width: Width) -> nn.ModuleDict:
-    """A block for each place that has one, by layer and number."""
+    """The non-local blocks by layer and number of the block that they follow."""
     found = nn.ModuleDict()
-    for layer, last in _ATTENDED.items() if width != "off" else ():
+    if width == "off":
+        return found
+    for layer, last in _ATTENDED.items():
         blocks = getattr(backbone, layer)
         channels = next(m for m in reversed(list(blocks.modules())) if isinstance(m, nn.Conv2d))
         half = channels.out_channels // 2
@@ -217,14 +223,14 @@ def _non_local(backbone: ResNet, width: Width) -> nn.ModuleDict:
 
 
 def _strip_head(channels: int) -> nn.Sequential:
-    """A strip's embedding: one linear map, batch norm, ReLU, written as convolutions."""
+    """The head of a strip: a linear layer, batch norm and ReLU, written as convolutions."""
     return nn.Sequential(
         nn.Conv2d(channels, STRIP_DIM, 1), nn.BatchNorm2d(STRIP_DIM), nn.ReLU(inplace=True)
     )
 
 
 def _keep_stride(layer: nn.Module) -> None:
-    """Last stride 1: twice as many rows and columns leave the network."""
+    """Set the stride of a layer to 1, so that the map keeps its rows and columns."""
     for module in layer.modules():
         if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
             module.stride = (1, 1)

@@ -1,12 +1,12 @@
 """Vision transformer with one ICS stem per modality and N class tokens.
 
-The encoder of TransReID-SSL (Luo et al., 2021: ICS, an IBN-convolution stem before ViT) in the
-two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images enter through
-stems of their own, share every transformer block, and leave as N class tokens, each with its own
-batch-norm bottleneck. The concatenation of the N bottlenecks is the embedding.
+The backbone of TransReID-SSL (Luo et al., 2021: ICS, an IBN-convolution stem before ViT) in the
+two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images have separate stems
+and share every transformer block; the outputs are N class tokens, each with its own batch-norm
+bottleneck. The concatenated N outputs of the bottlenecks are the embedding.
 
-SDCL (Yang et al., CVPR 2024) takes a second, shallow embedding from the same network:
-another block and norm process the patch embeddings before any block, with the deep class tokens as
+SDCL (Yang et al., CVPR 2024) computes a second, shallow embedding with the same network: one more
+block and norm are applied to the patch embeddings before any block, with the deep class tokens as
 queries.
 """
 
@@ -34,7 +34,9 @@ class VitSize(NamedTuple):
 
 
 SIZES = {
-    "micro": VitSize(dim=128, depth=3, heads=4, stem=32, patch=8),  # ours, for CPUs: 0.8 M weights
+    "micro": VitSize(
+        dim=128, depth=3, heads=4, stem=32, patch=8
+    ),  # visir's own, for CPUs: 0.8 M weights
     "small": VitSize(dim=384, depth=12, heads=6, stem=64, patch=16),
     "base": VitSize(dim=768, depth=12, heads=12, stem=64, patch=16),
 }
@@ -138,23 +140,24 @@ class Block(nn.Module):
 
 
 class Vit(nn.Module):
-    """The two-stem encoder.
+    """The two-stem transformer.
 
     Args:
         size: one of `SIZES`.
         image_size: (height, width) in pixels, each a multiple of the size's patch.
         class_tokens: N, the number of class tokens.
         drop_path: stochastic depth of the last block; earlier blocks rise to it linearly from 0.
-        shallow: give SDCL's shallow tokens too, behind the deep ones.
+        shallow: append SDCL's shallow tokens to the deep ones.
 
     Attributes:
-        described: what `visir.nets.build.build` makes it from again, beside the image size.
+        described: the arguments of `visir.nets.build.build` for this network, except the image
+            size.
         embedding_dim: width of the embedding.
         patch: side of a patch in pixels.
         grid: (rows, columns) of patches.
 
     Raises:
-        InputError: an unknown size, or an image size that the patches do not tile.
+        InputError: the size is unknown, or the image size is not a multiple of the patch.
     """
 
     def __init__(
@@ -171,7 +174,7 @@ class Vit(nn.Module):
         shape = SIZES[size]
         if any(side % shape.patch for side in image_size):
             raise InputError(
-                f"image size {image_size[0]}x{image_size[1]} does not fit vit-{size}: "
+                f"image size {image_size[0]}x{image_size[1]} does not fit the network {size}: "
                 f"both sides must be multiples of {shape.patch}"
             )
         self.patch = shape.patch
@@ -194,7 +197,7 @@ class Vit(nn.Module):
         self.pos_embed.data[:, class_tokens:] = _positions(shape.dim, rows, columns)
         for bottleneck in self.bottlenecks:
             bottleneck.bias.requires_grad_(False)
-        # Both modalities start alike, as two copies of one pre-trained stem do.
+        # Both modalities start with the same weights, like two copies of one pre-trained stem.
         self.ir_stem.load_state_dict(self.vis_stem.state_dict())
         self.shallow = nn.ModuleDict() if shallow else None
         if self.shallow is not None:
@@ -202,12 +205,12 @@ class Vit(nn.Module):
             self.shallow["norm"] = deepcopy(self.norm)
 
     def forward(self, images: Tensor, infrared: Tensor) -> Features:
-        """Encode a mixed batch.
+        """Compute the features of a mixed batch.
 
         Args:
-            images: (B, 3, H, W), normalised; of another size than the network's, its positions are
-                resized.
-            infrared: (B,) bool, True where the infrared stem is to be used.
+            images: (B, 3, H, W), normalised; for another size than the network's, the position
+                embeddings are resized.
+            infrared: (B,) bool, True for images that use the infrared stem.
         """
         patches = by_stem(self.vis_stem, self.ir_stem, images, infrared)
         tokens = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
@@ -225,7 +228,7 @@ class Vit(nn.Module):
         return Features(self.embed_tokens(tokens).float(), tokens)
 
     def _spread(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The state of a network of one class token, for as many as this one has."""
+        """Copy the state of a network with one class token for all class tokens of this one."""
         drawn, positions = self.pos_embed.detach()[:, : self.class_tokens], state["pos_embed"]
         spread = {
             **state,
@@ -250,12 +253,12 @@ class Vit(nn.Module):
         return torch.cat([of_tokens, resize_positions(of_grid, self.grid, grid)], dim=1)
 
     def embed_tokens(self, tokens: Tensor, keep_statistics: bool = False) -> Tensor:
-        """Tokens through their bottlenecks, side by side: (B, N, dim) to (B, N * dim).
+        """Apply each token's bottleneck and concatenate: (B, N, dim) to (B, N * dim).
 
         Args:
             tokens: one for each bottleneck.
-            keep_statistics: normalise by the batch and leave the running statistics alone, for a
-                further pass in training.
+            keep_statistics: normalise by the batch without updating the running statistics, for an
+                additional pass in training.
         """
         if keep_statistics:
             found = []
@@ -266,10 +269,10 @@ class Vit(nn.Module):
         return torch.cat([of(tokens[:, i]) for i, of in enumerate(self.bottlenecks)], dim=1)
 
     def complete(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A network's state with what it lacks of this one.
+        """Return a state with the tensors that it lacks for this network.
 
-        A single class token becomes all of them, at positions a little apart as this network's were
-        drawn; a missing shallow branch is copied from the deep one.
+        A single class token is copied for all class tokens, each with this network's random
+        position added; a missing shallow branch is copied from the deep one.
         """
         if "cls_token" in state and state["cls_token"].shape[1] == 1 < self.class_tokens:
             state = self._spread(state)
@@ -288,14 +291,14 @@ class Vit(nn.Module):
 
 
 def resize_positions(positions: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Position embeddings (1, rows * columns, dim) of one grid on another, bilinear."""
+    """Resize position embeddings (1, rows * columns, dim) to another grid, bilinearly."""
     image = positions.reshape(1, *old, -1).permute(0, 3, 1, 2)
     image = F.interpolate(image, size=new, mode="bilinear", align_corners=False)
     return image.flatten(2).transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention; on a CPU that trains in bf16, its float32 kernel.
+    """Scaled dot-product attention; on a CPU that trains in bf16, with the float32 kernel.
 
     The bf16 backward kernel for CPUs is four times slower than the float32 one.
     """
@@ -308,8 +311,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _initialise(module: nn.Module) -> None:
     """Xavier for linear layers, He for convolutions.
 
-    The usual N(0, .02) leaves the branches of a narrow transformer so faint that, without a
-    pre-trained start, it hardly learns.
+    With the usual N(0, .02) the branches of a narrow transformer are so small that it hardly learns
+    without a pre-trained start.
     """
     if isinstance(module, Attention):
         for weight in module.qkv.weight.data.chunk(3):

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with what is needed to build the network again as metadata."""
+"""Weights files: safetensors with the description of the network as metadata."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def save_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The description stored beside the weights.
+    """Read the description stored beside the weights.
 
     Raises:
-        InputError: not a safetensors file, or not one of visir's.
+        InputError: not a safetensors file, or not written by visir.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -42,29 +42,32 @@ def read_about(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     if about is None:
-        raise InputError(f"{path}: no visir description in the file; train with visir first")
+        raise InputError(
+            f"{path}: the file has no description of visir; give a weights file that visir wrote"
+        )
     return dict(json.loads(about))
 
 
 class Loaded(NamedTuple):
-    """What became of a file's tensors: `kept` ones of the network found none and stay as drawn."""
+    """The use of a file's tensors; `kept`: tensors of the network that keep initial values."""
 
     used: int
     unused: tuple[str, ...]
     kept: tuple[str, ...]
 
     def __str__(self) -> str:
-        """One line for people."""
+        """One line of text."""
         line = f"{self.used} tensors loaded"
-        for names, what in ((self.unused, "unused"), (self.kept, "not in the file, as drawn")):
+        missing = "not in the file, initial values kept"
+        for names, what in ((self.unused, "unused"), (self.kept, missing)):
             if names:
-                some = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
-                line += f", {len(names)} {what} ({some})"
+                examples = ", ".join(names if len(names) <= 3 else (*names[:3], "..."))
+                line += f", {len(names)} {what} ({examples})"
         return line
 
 
 class Opened(NamedTuple):
-    """A network in evaluation mode, its description, and what became of the file's tensors."""
+    """A network in evaluation mode, its description, and the use of the file's tensors."""
 
     net: Network
     about: dict[str, Any]
@@ -72,16 +75,16 @@ class Opened(NamedTuple):
 
 
 def load_weights(path: Path, power: float | None = None) -> Opened:
-    """Build the network a file holds and fill it.
+    """Build the network of a file and load its weights.
 
-    Files are visir's own (.safetensors), or trained checkpoints that `visir.nets.foreign` knows.
+    Files are visir's own (.safetensors), or trained checkpoints that `visir.nets.foreign` supports.
 
     Args:
         path: the file.
-        power: of the pooling, for checkpoints of HCT and MRA, which do not hold it.
+        power: p of GeM pooling, for checkpoints of HCT and MRA, which do not contain it.
 
     Raises:
-        InputError: not such a file, or its network is not one that can be built.
+        InputError: the file is not supported, or its network cannot be built.
     """
     if path.suffix == ".safetensors":
         about = read_about(path)
@@ -94,7 +97,7 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
         net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: its network cannot be built from the description in the file ({error}); "
+            f"{path}: the network cannot be built from the description in the file ({error}); "
             "use the version of visir that wrote it"
         ) from error
     loaded = start_from(net, path)
@@ -102,35 +105,37 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
 
 
 def convert(path: Path, out: Path, power: float | None = None) -> Opened:
-    """Write what `load_weights` makes of a checkpoint as a weights file of visir's.
+    """Convert a checkpoint to a weights file of visir.
 
     Args:
         path: the checkpoint.
-        out: file to write; it must end in .safetensors.
+        out: file to write; its name must end in .safetensors.
         power: as for `load_weights`.
 
     Raises:
-        InputError: as `load_weights`, another ending, a file in the way, or one of visir's.
+        InputError: as `load_weights`; `path` is a weights file of visir; `out` has another ending
+            or exists.
     """
     if path.suffix == ".safetensors":
-        raise InputError(f"{path}: is in visir's form already; only others are converted")
+        raise InputError(f"{path}: is already in visir's format; give a checkpoint to convert")
     if out.suffix != ".safetensors":
-        raise InputError(f"{out}: name the file to write something.safetensors")
+        raise InputError(f"{out}: the name must end in .safetensors; choose such a name")
     if out.exists():
-        raise InputError(f"{out}: is there already; name another file, or remove it")
+        raise InputError(f"{out}: the file exists; name another file, or remove it")
     opened = load_weights(path, power)
     save_weights(out, opened.net, opened.about)
     return opened
 
 
 def start_from(net: Network, path: Path) -> Loaded:
-    """Fill `net` with weights from a file.
+    """Load weights from a file into `net`.
 
-    Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` knows. What they
-    lack, such as the bottlenecks of a network trained for something else, stays as drawn.
+    Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` supports. Tensors
+    they lack, such as the bottlenecks of a network trained for another task, keep their initial
+    values.
 
     Raises:
-        InputError: a tensor is missing, left over, or of another shape; the message says which.
+        InputError: a tensor is missing, unexpected, or of another shape; the message names it.
     """
     if path.suffix == ".safetensors":
         read_about(path)
@@ -145,10 +150,10 @@ def start_from(net: Network, path: Path) -> Loaded:
 
 
 def cached_imagenet(net: Network) -> Path:
-    """Torchvision's ImageNet weights of the first recipe, where its own cache has them.
+    """The path of torchvision's ImageNet weights (IMAGENET1K_V1) in torch's cache.
 
     Raises:
-        InputError: not a ResNet of torchvision's, or the cache has no such file.
+        InputError: the network is not a ResNet of torchvision, or the file is not in the cache.
     """
     known = {
         "resnet18": ResNet18_Weights.IMAGENET1K_V1,
@@ -157,21 +162,21 @@ def cached_imagenet(net: Network) -> Path:
     size = net.described["size"]
     if size not in known:
         raise InputError(
-            f"--start imagenet: there is no such file for the network {size}; set "
+            f"--start imagenet: there are no ImageNet weights for the network {size}; set "
             "network=resnet50 or resnet18, or name a file"
         )
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(known[size].url).name
     if not path.is_file():
         raise InputError(
-            f"--start imagenet: {path}: no such file; put torchvision's there, name another with "
-            "--start, or leave the option out"
+            f"--start imagenet: {path}: no such file; put torchvision's file there, name another "
+            "file with --start, or omit the option"
         )
     return path
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Errors in here are about this file."""
+    """Name this file in errors of the block."""
     try:
         yield
     except InputError as error:
@@ -181,10 +186,10 @@ def _naming(path: Path) -> Iterator[None]:
 def _fill(
     net: Network, path: Path, state: dict[str, Tensor], may_stay: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Check names and shapes, then load; `may_stay` begins the names a file need not have.
+    """Check names and shapes, then load; `may_stay`: prefixes of names that may be missing.
 
     Returns:
-        Names of the network's tensors that stay as they were.
+        Names of the network's tensors that are not in the file.
     """
     own = net.state_dict()
     left_over = sorted(state.keys() - own.keys())
@@ -192,7 +197,7 @@ def _fill(
         raise InputError(f"{path}: tensor {left_over[0]} has no place in this network; {SAME}")
     kept = sorted(own.keys() - state.keys())
     for name in kept:
-        # Files written before batch norm counted its batches lack the counters.
+        # Files of older PyTorch versions lack the counters of batch norm.
         if not name.startswith(may_stay) and not name.endswith("num_batches_tracked"):
             raise InputError(f"{path}: tensor {name} is missing; {SAME}")
     for name, value in state.items():

@@ -1,4 +1,4 @@
-"""One self-contained page that shows what a run has learnt: pictures and plots before tables."""
+"""Write a report of a run: one self-contained HTML page with images, plots and tables."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from visir.report.inputs import gather
 
 
 def write_report(run: Path, device: str = "cpu") -> Path:
-    """Write the report of a run: one HTML file that needs nothing beside it.
+    """Write the report of a run: one HTML file without external resources.
 
     Args:
-        run: the run folder; its config.yaml says where the data lie.
+        run: the run folder; its config.yaml names the data set.
         device: where the network runs to embed the test images.
 
     Returns:
-        The page's path, report.html in the run folder.
+        The path of the page, report.html in the run folder.
 
     Raises:
-        InputError: the run, its weights or its data are not there, or an image cannot be read.
+        InputError: the run, its weights or its data are missing, or an image cannot be read.
     """
     folder = Run(Path(run))
-    material = gather(folder, device)
-    height, width = material.size
+    inputs = gather(folder, device)
+    height, width = inputs.size
     pictures = Pictures(width / height)
     parts = [
-        tables.header(material),
-        ranked_lists.data(material, pictures),
-        ranked_lists.ranked_lists(material, pictures),
-        ranked_lists.failures(material, pictures),
-        ranked_lists.embedding_map(material),
-        tables.results(material),
-        tables.accuracy(material),
-        clusters(material),
-        tables.losses(material),
-        tables.settings(material, f"visir report {shlex.quote(str(run))}"),
+        tables.header(inputs),
+        ranked_lists.data(inputs, pictures),
+        ranked_lists.ranked_lists(inputs, pictures),
+        ranked_lists.failures(inputs, pictures),
+        ranked_lists.embedding_map(inputs),
+        tables.results(inputs),
+        tables.accuracy(inputs),
+        clusters(inputs),
+        tables.losses(inputs),
+        tables.settings(inputs, f"visir report {shlex.quote(str(run))}"),
     ]
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     page = template.substitute(
-        title=f"visir · {escape(material.benchmark.name)}",
+        title=f"visir · {escape(inputs.benchmark.name)}",
         pictures=pictures.css(),
         body="\n".join(parts),
     )

@@ -1,4 +1,4 @@
-"""The part of a report on the groups a method found by itself: plots and warnings."""
+"""The section of a report on the clusters of a method: plots and warnings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from visir.cluster.metrics import without_numbers
 from visir.report import figures
-from visir.report.inputs import Line, Material, points, stages
+from visir.report.inputs import Line, ReportInputs, points, stages
 from visir.report.markup import note, plot, plots, section
 
-_UNSEEN = "The labels were read for this plot alone, never in training."
+_UNSEEN = "The identity labels are used for this plot only, never in training."
 
 
 class _Plot(NamedTuple):
-    """A plot: what stands around it, and its lines by name, colour and metric."""
+    """A plot: its title, axis and caption, and its lines by name, colour and metric."""
 
     title: str
     axis: str
@@ -33,60 +33,60 @@ def _of_both(metric: str) -> tuple[tuple[str, str, str], ...]:
 
 _PLOTS = (
     _Plot(
-        "Groups found",
-        "groups",
+        "Clusters",
+        "clusters",
         False,
-        "Look-alikes put together, in each modality.",
+        "Number of clusters of similar images in each modality.",
         _of_both("clusters"),
     ),
     _Plot(
-        "Left out",
+        "Outliers",
         "images (%)",
         True,
-        "Images in no group sit out the epoch.",
+        "Images in no cluster are not used in the epoch.",
         _of_both("outliers"),
     ),
     _Plot(
         "True purity",
         "right images (%)",
         True,
-        f"Share of a group's images that show its most frequent person. {_UNSEEN}",
+        f"Share of a cluster's images that show its most frequent person. {_UNSEEN}",
         _of_both("purity"),
     ),
     _Plot(
-        "Settled",
+        "Stability",
         "agreement (%)",
         True,
-        "How far the groups are those of the epoch before, by the adjusted Rand index: 100 for the "
-        "same, about 0 for chance.",
+        "Agreement with the clusters of the previous epoch, by the adjusted Rand index: 100 if "
+        "equal, about 0 for chance.",
         _of_both("agreement"),
     ),
     _Plot(
         "Matched across modalities",
-        "visible groups",
+        "visible clusters",
         False,
-        "Visible groups that were given an infrared partner.",
+        "Visible clusters that have a matched infrared cluster.",
         (("matched", figures.THIRD, "pairs_matched"),),
     ),
     _Plot(
-        "Right across modalities",
-        "right answers (%)",
+        "Correct matches",
+        "share (%)",
         True,
-        "Matched: pairs that are one person. None said: groups left without a partner that truly "
-        "have none, as no infrared camera saw that person. None due: groups that have none and "
-        f"were left without. {_UNSEEN}",
+        "Matched: matched pairs that show one person. No match, precision: share of the clusters "
+        "without a match whose person no infrared camera saw. No match, recall: share of the "
+        f"clusters of such people that have no match. {_UNSEEN}",
         (
             ("matched", figures.THIRD, "pairs_correct"),
-            ("none said", figures.SERIES[3], "none_precision"),
-            ("none due", figures.SERIES[5], "none_recall"),
+            ("no match, precision", figures.SERIES[3], "none_precision"),
+            ("no match, recall", figures.SERIES[5], "none_recall"),
         ),
     ),
     _Plot(
         "Neighbours",
         "images",
         False,
-        "Images that enough class tokens call near, for an image on average: within the "
-        "modalities, and from one to the other.",
+        "Average number of images that are near an image by enough class tokens: within each "
+        "modality, and from one to the other.",
         (
             ("visible", figures.VISIBLE, "neighbours_visible_visible"),
             ("infrared", figures.INFRARED, "neighbours_infrared_infrared"),
@@ -95,18 +95,18 @@ _PLOTS = (
         ),
     ),
     _Plot(
-        "Cameras by themselves",
+        "Clusters within cameras",
         "silhouette (%)",
         True,
-        "How well separated the groups inside each camera are, one camera after the other.",
+        "How well the clusters within each camera are separated, one camera after the other.",
         (("silhouette", figures.THIRD, "camera_silhouette"),),
     ),
     _Plot(
         "Cycles (CATS)",
         "pairs (%)",
         True,
-        "Kept: edges between near images that a cycle confirms. Across: pairs that join the "
-        "modalities.",
+        "Kept: edges between near images that a cycle confirms. Across: pairs of images of "
+        "different modalities.",
         (
             ("kept", figures.THIRD, "cats_kept"),
             ("across", figures.SERIES[3], "cats_across"),
@@ -116,15 +116,15 @@ _PLOTS = (
         "Gate (DCAM)",
         "factor",
         False,
-        "How much of what tokens hear from the other modality is added to them.",
+        "The factor with which features of the other modality are added to the tokens.",
         (("gate", figures.THIRD, "dcam_gate"),),
     ),
     _Plot(
         "Graph memory (GSMEM)",
         "share (%)",
         True,
-        "Infrared share of the queue, where half is meant; nodes that get three neighbours, as in "
-        "a crowd, and ten, as when alone.",
+        "Infrared share of the queue (it should be half); nodes with three neighbours (dense "
+        "regions) and with ten (sparse regions).",
         (
             ("infrared", figures.INFRARED, "gsmem_infrared"),
             ("three", figures.SERIES[3], "gsmem_with_3"),
@@ -135,8 +135,8 @@ _PLOTS = (
         "Camera conflicts (CARC)",
         "neighbours (%)",
         True,
-        "Neighbours that a common camera neither confirms nor has a better one for; chance drops "
-        "fewer of them from epoch to epoch.",
+        "Conflicts: neighbours that no common camera confirms and for which it has no better one. "
+        "Dropped: the share of them removed at random, which falls over the epochs.",
         (
             *_of_both("carc_conflicts"),
             ("dropped, vis", figures.SERIES[3], "carc_dropped_visible"),
@@ -146,32 +146,32 @@ _PLOTS = (
 )
 
 
-def clusters(material: Material) -> str:
-    """How the groups developed, and what was warned of in which epochs."""
-    lines = list(material.lines("plan"))
+def clusters(inputs: ReportInputs) -> str:
+    """The clusters over the epochs, and the warnings with their epochs."""
+    lines = list(inputs.lines("plan"))
     if not any("clusters_visible" in line for line in lines):
         return section("clusters", "Clusters", note("This run logged no clusters."))
-    drawn = [_drawn(wanted, lines) for wanted in _PLOTS]
-    return section(
-        "clusters", "Clusters", plots([part for part in drawn if part]), _warnings(lines)
-    )
+    drawn = [_draw(definition, lines) for definition in _PLOTS]
+    return section("clusters", "Clusters", plots([svg for svg in drawn if svg]), _warnings(lines))
 
 
-def _drawn(wanted: _Plot, lines: Sequence[Line]) -> str:
-    """The plot, or nothing where the run logged none of its lines."""
-    series = [(name, colour, points(lines, metric)) for name, colour, metric in wanted.lines]
+def _draw(definition: _Plot, lines: Sequence[Line]) -> str:
+    """The plot; empty if the run logged none of its lines."""
+    series = [(name, colour, points(lines, metric)) for name, colour, metric in definition.lines]
     series = [line for line in series if line[2]]
     if not series:
         return ""
-    told = [line for line in lines if any(metric in line for _, _, metric in wanted.lines)]
-    svg = figures.lines(series, "epoch", wanted.axis, percent=wanted.percent, bounds=stages(told))
-    return plot(wanted.title, svg, wanted.caption)
+    logged = [line for line in lines if any(metric in line for _, _, metric in definition.lines)]
+    svg = figures.lines(
+        series, "epoch", definition.axis, percent=definition.percent, bounds=stages(logged)
+    )
+    return plot(definition.title, svg, definition.caption)
 
 
 def _warnings(lines: Sequence[Line]) -> str:
-    """Each kind of warning once, with its epochs and the numbers of the last of them."""
+    """Each type of warning once, with its epochs and the numbers of the last of them."""
     if not any("warnings" in line for line in lines):
-        return ""  # a run of a version that did not look
+        return ""  # a run of a version without these checks
     epochs: dict[str, list[int]] = {}
     texts: dict[str, str] = {}
     for line in lines:
@@ -184,8 +184,8 @@ def _warnings(lines: Sequence[Line]) -> str:
         for name, when in epochs.items()
     )
     several = any(len(when) > 1 for when in epochs.values())
-    legend = note("Numbers are those of the last epoch named.") if several else ""
-    listed = f"<dl>{rows}</dl>{legend}" if rows else note("There was none.")
+    legend = note("The numbers are those of the last epoch in the list.") if several else ""
+    listed = f"<dl>{rows}</dl>{legend}" if rows else note("No warnings.")
     return f'<div class="warnings"><h3>Warnings</h3>{listed}</div>'
 
 
@@ -195,5 +195,5 @@ def _spans(epochs: Sequence[int]) -> str:
     for epoch in epochs:
         first = spans.pop()[0] if spans and epoch <= spans[-1][1] + 1 else epoch
         spans.append((first, epoch))
-    said = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in spans)
-    return f"epoch{'s' * (epochs[-1] > epochs[0])} {said}"
+    numbers = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in spans)
+    return f"epoch {numbers}" if epochs[0] == epochs[-1] else f"epochs {numbers}"

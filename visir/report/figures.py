@@ -1,4 +1,4 @@
-"""Plots of a report as inline SVG that takes the page's ink, in light and in dark mode."""
+"""Plots of a report as inline SVG in the colours of the page, in light and in dark mode."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from visir.core.types import FloatArray, Modality
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Matplotlib wants fixed colours; these two stand for the page's own and are put in afterwards.
+# Matplotlib needs fixed colours; these two are replaced by the page's colours afterwards.
 INK, LINE = "#010203", "#010204"
 VISIBLE, INFRARED, THIRD = "#d9822b", "#6c72e0", "#2a9d8f"
 SERIES = (VISIBLE, INFRARED, THIRD, "#c2528b", "#8a8f2a", "#4a90c2", "#b0614a", "#7f868f")
-# Twelve tones that are told apart on white and on near-black.
+# Twelve tones that can be distinguished on white and on near-black.
 TONES = (
     *("#e45756", "#3b8fd4", "#3fa35a", "#e58a2f", "#9b6bd1", "#17a2a2"),
     *("#d65fa5", "#9a7d3a", "#7fae2e", "#5f6fd8", "#c94f7c", "#4d8b8b"),
@@ -42,14 +42,14 @@ def lines(
 
     Args:
         series: (name, colour, points) of each line.
-        x_label: what runs along x, with its unit.
-        y_label: what runs along y, with its unit.
+        x_label: quantity on the x axis, with its unit.
+        y_label: quantity on the y axis, with its unit.
         percent: values are fractions, drawn as percent from zero.
-        level: a named horizontal line to compare with.
-        bounds: where a stage of training begins, by name.
+        level: a named horizontal reference line.
+        bounds: name and begin of each training stage.
 
     Returns:
-        An SVG element, to be put into a page that defines --line.
+        An SVG element for a page that defines --line.
     """
     factor = 100.0 if percent else 1.0
     with _drawing(4.3, 2.9, repr((y_label, *series, *bounds))) as (axes, done):
@@ -83,12 +83,12 @@ def _below_zero(series: Sequence[tuple[str, str, Points]]) -> bool:
 def embedding_map(
     places_N2: FloatArray, infrared_N: Sequence[bool], tone_N: Sequence[int | None]
 ) -> str:
-    """Points of a 2-D map: the marker tells the modality, the colour the identity.
+    """Points of a 2-D map: the marker shows the modality, the colour the identity.
 
     Args:
         places_N2: (N, 2) coordinates without a unit.
         infrared_N: True for a triangle, False for a circle.
-        tone_N: index into TONES, None for the grey of everybody else.
+        tone_N: index into TONES; None for grey.
     """
     with _drawing(6.4, 5.6, "map") as (axes, done):
         for modality, marker in MARKERS.items():
@@ -116,9 +116,9 @@ _LEGEND: dict[str, Any] = {
 
 @contextmanager
 def _drawing(width: float, height: float, salt: str) -> Iterator[tuple[Axes, Callable[[], str]]]:
-    """Axes to draw on, and a function that gives the SVG once drawn; sizes in inches.
+    """Axes to draw on, and a function that returns the SVG; sizes in inches.
 
-    `salt` keeps the names inside the SVG apart from those of other figures on the page.
+    `salt` makes the names inside the SVG differ from those of other figures on the page.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -144,7 +144,7 @@ def _drawing(width: float, height: float, salt: str) -> Iterator[tuple[Axes, Cal
 
 
 def _inline(svg: str) -> str:
-    """Only what a page needs of a stand-alone SVG file, in the page's colours."""
+    """Reduce a stand-alone SVG file to an inline element in the page's colours."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (xmlns(:\w+)?|width|height|version)="[^"]*"', "", svg, count=5)

@@ -1,4 +1,4 @@
-"""Small pictures inside a page: each stands in the file once, however often it is shown."""
+"""Small pictures inside a page; each is stored once, however often it is shown."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QUALITY = 80  # JPEG
 
 
 class Pictures:
-    """Collects the pictures of a page; `tag` shows one, `css` carries them all."""
+    """Collects the pictures of a page; `tag` shows one, `css` holds the data of all."""
 
     def __init__(self, aspect: float) -> None:
-        """Start without pictures; `aspect` is width over height of every one."""
+        """Start without pictures; `aspect` is the width of a picture divided by its height."""
         self.size = (HEIGHT, max(1, round(HEIGHT * aspect)))
         self._numbers: dict[Path, int] = {}
 

@@ -1,4 +1,4 @@
-"""What a report shows, gathered from a run once: settings, metrics, features, scores, rankings."""
+"""The inputs of a report, read from a run: settings, metrics, features, scores, rankings."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from visir.evaluation.results import Evaluation
 
 Line = Mapping[str, Any]
-UNTESTED = 1000  # training images looked at where no image is set apart for testing
+UNTESTED = 1000  # training images that are shown if there are no test images
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
     """One query and its gallery in order, best first.
 
-    ``precision`` is its average precision, None where identities are unknown.
+    ``precision`` is its average precision; None if identities are unknown.
     """
 
     query: Record
@@ -46,7 +46,7 @@ class Ranked:
     precision: float | None
 
     def match(self) -> int | None:
-        """Place (from 0) of the first image of the query's own identity, None without one."""
+        """Position (from 0) of the first image of the query's identity; None without one."""
         if self.query.pid is None:
             return None
         places = (n for n, record in enumerate(self.gallery) if record.pid == self.query.pid)
@@ -54,13 +54,13 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
-    """Everything the page is made of.
+class ReportInputs:
+    """All inputs of the page.
 
-    records: the test images, or a sample of the training images where nothing is set apart for
-    testing. features: (N, D), a row per record. evaluation: None where the test images cannot be
-    scored; ``unscored`` then says why. protocol: the one whose first trial the ranked lists show.
-    precision: (Q,) average precision of that trial's queries, NaN without a match or labels.
+    records: the test images, or a sample of the training images if there are no test images.
+    features: (N, D), a row per record. evaluation: None if the test images cannot be scored;
+    ``unscored`` then says why. protocol: the ranked lists show its first trial. precision: (Q,)
+    average precision of that trial's queries, NaN without a match or labels.
     """
 
     run: Run
@@ -84,7 +84,7 @@ class Material:
         return self.benchmark.cameras.get(record.cam, f"camera {record.cam}")
 
     def ranked(self, number: int) -> Ranked:
-        """The whole list of a query, given by its number within the trial."""
+        """The complete ranked list of a query, given by its number within the trial."""
         trial = self.protocol.trials[0]
         query, exclusion = self.records[trial.query[number]], self.protocol.exclusion
         rows = np.array(
@@ -101,11 +101,11 @@ class Material:
         )
 
 
-def gather(run: Run, device: str) -> Material:
+def gather(run: Run, device: str) -> ReportInputs:
     """Read a run, embed its test images once, score and rank them.
 
     Raises:
-        InputError: the settings or the data they name are not there, or cannot be read.
+        InputError: the settings or the data set they name are missing or cannot be read.
     """
     from visir.embedding import pytorch
     from visir.evaluation.evaluate import score_features
@@ -116,22 +116,22 @@ def gather(run: Run, device: str) -> Material:
     root = Path(str(config["data"]))
     if not root.is_dir():
         raise InputError(
-            f"{run.config}: data names {root}, which is not a folder here; start from the folder "
-            "the training was started from, or mend the field"
+            f"{run.config}: data names {root}, which is not a folder here; run the command in the "
+            "folder where the training was started, or correct the field"
         )
     benchmark = open_benchmark(root, config.get("layout"), int(config.get("split") or 1))
     embedder = pytorch.load(run.folder, device=device)
     train = benchmark.train
     records = benchmark.test or tuple(train[n] for n in evenly(len(train), UNTESTED))
     features = embedder.embed_records(records)
-    evaluation, unscored = None, "No test image carries an identity label, so nothing is scored."
+    evaluation, unscored = None, "No test image has an identity label, so nothing is scored."
     if benchmark.protocols:
         try:
             evaluation = score_features(features, benchmark)
         except InputError as error:
             unscored = f"The test images could not be scored: {error}."
     protocol = _shown(benchmark, records)
-    return Material(
+    return ReportInputs(
         run,
         config,
         run.read_metrics(),
@@ -163,7 +163,7 @@ def _shown(benchmark: Benchmark, records: tuple[Record, ...]) -> Protocol:
 def _precision(
     protocol: Protocol, benchmark: Benchmark, features: FloatArray, *, scored: bool
 ) -> FloatArray:
-    """(Q,) average precision of each query of the first trial, NaN where there is none."""
+    """(Q,) average precision of each query of the first trial, NaN without a match or labels."""
     query, gallery = protocol.trials[0]
     if not scored:
         return np.full(len(query), np.nan, dtype=np.float32)
@@ -189,12 +189,12 @@ def _compared(query: Record, other: Record, exclusion: Exclusion) -> bool:
 
 
 def points(lines: Iterable[Line], name: str) -> list[tuple[float, float]]:
-    """(epoch counted from 1, value) of the lines that have it; the random start is epoch 0."""
+    """(epoch counted from 1, value) of the lines that have the value; the start is epoch 0."""
     return [(line["epoch"] + 1, float(line[name])) for line in lines if line.get(name) is not None]
 
 
 def stages(lines: Sequence[Line]) -> list[tuple[str, float]]:
-    """Names of the stages and where each begins: half an epoch before its first."""
+    """Name of each stage and the position of its begin: half an epoch before its first epoch."""
     starts = [lines[0]] if lines else []
-    starts += [here for there, here in pairwise(lines) if there.get("stage") != here.get("stage")]
+    starts += [line for before, line in pairwise(lines) if before.get("stage") != line.get("stage")]
     return [(str(line.get("stage", "")), line["epoch"] + 0.5) for line in starts]

@@ -1,26 +1,26 @@
-"""Pieces of HTML that every part of a report is put together from."""
+"""HTML elements used by all sections of a report."""
 
 from __future__ import annotations
 
 
 def section(name: str, title: str, *parts: str) -> str:
-    """A titled part of the page; `name` is its anchor."""
+    """A titled section of the page; `name` is its anchor."""
     return f'<section id="{name}"><h2>{title}</h2>{"".join(parts)}</section>'
 
 
 def note(text: str) -> str:
-    """The one sentence that stands where there is nothing to show."""
+    """A short text in soft colour."""
     return f'<p class="soft">{text}</p>'
 
 
 def plot(title: str, svg: str, caption: str) -> str:
-    """A plot with its title above and what to see in it below."""
+    """A plot with its title above and its caption below."""
     heading = f"<h3>{title}</h3>" if title else ""
     return f"<figure>{heading}{svg}<figcaption>{caption}</figcaption></figure>"
 
 
 def plots(parts: list[str]) -> str:
-    """Plots side by side where the page is wide enough."""
+    """Plots side by side if the page is wide enough."""
     return f'<div class="plots">{"".join(parts)}</div>'
 
 

@@ -1,4 +1,4 @@
-"""The parts of a report that show numbers: headline, losses, accuracy, result table."""
+"""The sections of a report with numbers: headline, losses, accuracy, results, settings."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from html import escape
 from itertools import cycle
 
 from visir.report import figures
-from visir.report.inputs import Material, points, stages
+from visir.report.inputs import ReportInputs, points, stages
 from visir.report.markup import note, percent, plot, plots, section
 
-UNSUPERVISED = "Identity labels took no part in training."
+UNSUPERVISED = "Identity labels were not used in training."
 
 
-def header(material: Material) -> str:
-    """What this is, and the headline numbers."""
-    method = escape(str(material.config.get("method", "model")).upper())
-    split = f", split {material.benchmark.split}" if material.benchmark.split else ""
-    clustered = any("clusters_visible" in line for line in material.lines("plan"))
-    learnt = f" It learnt from groups of look-alikes it found by itself. {UNSUPERVISED}"
+def header(inputs: ReportInputs) -> str:
+    """The title of the page and its headline numbers."""
+    method = escape(str(inputs.config.get("method", "model")).upper())
+    split = f", split {inputs.benchmark.split}" if inputs.benchmark.split else ""
+    clustered = any("clusters_visible" in line for line in inputs.lines("plan"))
+    learnt = f" It was trained with pseudo-labels from clusters of similar images. {UNSUPERVISED}"
     return (
-        f'<header><p class="kicker">visir report · {escape(_when(material))}</p>'
-        f"<h1>{method} on {escape(material.benchmark.name)}{escape(split)}</h1>"
+        f'<header><p class="kicker">visir report · {escape(_when(inputs))}</p>'
+        f"<h1>{method} on {escape(inputs.benchmark.name)}{escape(split)}</h1>"
         '<p class="lead">A network that finds the same person across visible and infrared '
-        f"cameras.{learnt if clustered else ''}</p>{_headline(material)}</header>"
+        f"cameras.{learnt if clustered else ''}</p>{_headline(inputs)}</header>"
     )
 
 
-def losses(material: Material) -> str:
+def losses(inputs: ReportInputs) -> str:
     """The loss terms over the epochs."""
-    lines = material.lines("epoch")
+    lines = inputs.lines("epoch")
     if not lines:
         return section("losses", "Losses", note("This run has logged no epoch yet."))
     terms = [{**line.get("losses", {}), "epoch": line["epoch"]} for line in lines]
@@ -41,19 +41,19 @@ def losses(material: Material) -> str:
     ] or [("loss", figures.THIRD, points(lines, "loss"))]
     svg = figures.lines(series, "epoch", "mean loss", bounds=stages(lines))
     caption = (
-        "Each term as training adds it up. A new stage asks something else, so a step where one "
-        "begins is no failure."
+        "Each term as it is added to the loss. A new stage has other losses, so a step where a "
+        "stage begins is normal."
     )
     return section("losses", "Losses", plots([plot("", svg, caption)]))
 
 
-def accuracy(material: Material) -> str:
-    """Accuracy over the epochs, a plot per protocol that was scored on the way."""
-    title, lines = "Accuracy while training", material.lines("scores")
+def accuracy(inputs: ReportInputs) -> str:
+    """Accuracy over the epochs, one plot per protocol that was scored during training."""
+    title, lines = "Accuracy during training", inputs.lines("scores")
     if not lines:
-        none = "No epoch was scored while training."
-        return section("accuracy", title, note(none if material.evaluation else material.unscored))
-    bounds = stages(material.lines("epoch"))
+        none = "No epoch was scored during training."
+        return section("accuracy", title, note(none if inputs.evaluation else inputs.unscored))
+    bounds = stages(inputs.lines("epoch"))
     parts = []
     for name in dict.fromkeys(str(line["protocol"]) for line in lines):
         mine = [line for line in lines if line["protocol"] == name]
@@ -69,18 +69,18 @@ def accuracy(material: Material) -> str:
             level=None if chance is None else ("mAP by chance", float(chance)),
             bounds=bounds,
         )
-        parts.append(plot("", svg, f"{escape(name)}. {_seen(material)}"))
+        parts.append(plot("", svg, f"{escape(name)}. {_seen(inputs)}"))
     return section("accuracy", title, plots(parts))
 
 
-def results(material: Material) -> str:
-    """The table of scores, a row per protocol."""
-    if material.evaluation is None:
-        return section("results", "Results", note(material.unscored))
+def results(inputs: ReportInputs) -> str:
+    """The table of results, one row per protocol."""
+    if inputs.evaluation is None:
+        return section("results", "Results", note(inputs.unscored))
     heads = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP", "mAP by chance")
     rows = []
-    for result in material.evaluation.results.values():
-        # Chance differs between trials only by the galleries drawn, which says nothing here.
+    for result in inputs.evaluation.results.values():
+        # Chance differs between trials only by their galleries, which is of no interest here.
         spreads = [*(result.spread or [None] * len(heads))[:-1], None]
         cells = "".join(
             f"<td>{percent(value)}{_around(spread)}</td>"
@@ -95,69 +95,70 @@ def results(material: Material) -> str:
         f'<div class="scroll"><table class="numbers"><thead><tr>{titles}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
-    several = any(result.spread for result in material.evaluation.results.values())
+    several = any(result.spread for result in inputs.evaluation.results.values())
     around = "; ± is the standard deviation over the trials of this one network" if several else ""
     legend = (
-        f"In percent{around}. Rank-n: a right person is among the first n. mAP: mean average "
-        "precision, 100 when all images of the person come before all others. mINP: how early the "
-        "hardest image of the person comes. Nothing is re-ranked."
+        f"In percent{around}. Rank-n: the right person is among the first n hits. mAP: mean "
+        "average precision, 100 if all images of the person come before all others. mINP: how "
+        "early the last image of the person comes. Without re-ranking."
     )
     return section("results", "Results", table, note(legend))
 
 
-def settings(material: Material, command: str) -> str:
-    """The settings of the run, and how to make the page again."""
-    text = material.run.config.read_text(encoding="utf-8")
+def settings(inputs: ReportInputs, command: str) -> str:
+    """The settings of the run, and the command that writes the page."""
+    text = inputs.run.config.read_text(encoding="utf-8")
     return section(
         "settings",
         "Settings",
-        f"<p>This page is remade by</p><pre>{escape(command)}</pre>"
+        f"<p>This command writes the page again:</p><pre>{escape(command)}</pre>"
         f"<details><summary>config.yaml</summary><pre>{escape(text)}</pre></details>",
     )
 
 
-def _when(material: Material) -> str:
-    run, epochs = material.run, material.lines("epoch")
+def _when(inputs: ReportInputs) -> str:
+    run, epochs = inputs.run, inputs.lines("epoch")
     stamp = (run.metrics if run.metrics.exists() else run.config).stat().st_mtime
     date = datetime.fromtimestamp(stamp).strftime("%-d %B %Y")
     if not epochs:
         return date
     seconds = sum(float(line.get("seconds", 0)) for line in epochs)
     lasted = f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"
-    return f"{date} · {len(epochs)} epoch{'s' * (len(epochs) > 1)} in {lasted}"
+    count = "1 epoch" if len(epochs) == 1 else f"{len(epochs)} epochs"
+    return f"{date} · {count} in {lasted}"
 
 
-def _headline(material: Material) -> str:
-    """Bars of mAP: chance, what each stage left behind, and the trained network."""
-    if material.evaluation is None:
-        return note(material.unscored)
-    result = next(iter(material.evaluation.results.values()))
+def _headline(inputs: ReportInputs) -> str:
+    """Bars of mAP: chance, the network after each stage, and the trained network."""
+    if inputs.evaluation is None:
+        return note(inputs.unscored)
+    result = next(iter(inputs.evaluation.results.values()))
     mean, chance = result.mean, result.mean.chance_mAP
-    lines = [line for line in material.lines("scores") if line["protocol"] == result.protocol]
+    lines = [line for line in inputs.lines("scores") if line["protocol"] == result.protocol]
     before = {str(line.get("label", "")): float(line["mAP"]) for line in lines}
-    # The weights at hand are those of the last stage; they are measured here and now.
+    # The weights are those of the last stage; they have just been scored.
     last = str(lines[-1].get("label", "")) if lines and lines[-1]["epoch"] >= 0 else None
     stages = [(label, value) for label, value in before.items() if label != last]
     bars = [("chance", chance), *stages, ("after training", mean.mAP)]
-    most = max(value for _, value in bars)
-    rows = "".join(_bar(name, value, most, chance) for name, value in bars)
+    highest = max(value for _, value in bars)
+    rows = "".join(_bar(name, value, highest, chance) for name, value in bars)
     caption = (
-        f"mAP, 100 % when all images of the right person come first. {escape(result.protocol)}; "
-        f"rank-1 after training {percent(mean.rank1)} %. {_seen(material)}"
+        f"mAP, 100 % if all images of the right person come first. {escape(result.protocol)}; "
+        f"rank-1 after training {percent(mean.rank1)} %. {_seen(inputs)}"
     )
     return f'<dl class="bars">{rows}</dl>{note(caption)}'
 
 
-def _seen(material: Material) -> str:
-    trained = {record.path for record in material.benchmark.train}
-    if any(record.path in trained for record in material.benchmark.test):
-        return "Test images were trained on too, so new people will score lower."
-    return "No test image was seen in training."
+def _seen(inputs: ReportInputs) -> str:
+    trained = {record.path for record in inputs.benchmark.train}
+    if any(record.path in trained for record in inputs.benchmark.test):
+        return "The test images were also used in training, so results on new people are lower."
+    return "No test image was used in training."
 
 
-def _bar(name: str, value: float, most: float, chance: float) -> str:
+def _bar(name: str, value: float, highest: float, chance: float) -> str:
     mark = ' class="last"' if name == "after training" else ""
-    width = f'style="width:{60 * value / most:.1f}%"'
+    width = f'style="width:{60 * value / highest:.1f}%"'
     return (
         f"<dt{mark}>{escape(name)}</dt>"
         f"<dd{mark}><i {width}></i>{percent(value)} %{_times(value, chance)}</dd>"

@@ -1,1 +1,1 @@
-"""Where crops come from: folders, tar shards and videos, read as one stream."""
+"""Readers of crops: folders, tar shards and videos, as one stream."""

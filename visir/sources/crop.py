@@ -1,4 +1,4 @@
-"""A crop of one person, and what all sources share: how it is read, and when it was taken."""
+"""A crop of one person, and what all sources share: reading options and capture times."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _STAMP = re.compile(
 class Crop(NamedTuple):
     """One image of one person.
 
-    source: a name nothing else has; image: (H, W, 3) uint8 RGB, or the file to read it from; time:
-    seconds since 1970, UTC; None where nobody knows.
+    source: a unique name; image: (H, W, 3) uint8 RGB, or the file to read it from; time: seconds
+    since 1970, UTC; None if unknown.
     """
 
     source: str
@@ -37,10 +37,10 @@ class Crop(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An image to be kept: where it came from and what is known of it.
+    """The metadata of an image that is stored in a gallery.
 
-    source: a path or another name, unique in a gallery; time: seconds since 1970, UTC; None where
-    nobody knows; thumbnail: a small JPEG.
+    source: a path or another name, unique in a gallery; time: seconds since 1970, UTC; None if
+    unknown; thumbnail: a small JPEG.
     """
 
     source: str
@@ -52,23 +52,23 @@ class Entry(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """What should have been a crop and cannot be read; the reason is a sentence and names it."""
+    """A crop that cannot be read; `reason` is a sentence that names the source."""
 
     source: str
     reason: str
 
     def error(self) -> InputError:
-        """The reason as an error, which also says how to go on without."""
-        return InputError(f"{self.reason}, or pass over what is broken with --skip-broken")
+        """The reason as an error that also names the option for skipping broken images."""
+        return InputError(f"{self.reason}, or skip broken images with --skip-broken")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ReadOptions:
     """How inputs are read.
 
-    modality: of images nothing else says it of; camera: the same; tags: given to every crop;
-    every: seconds between the frames of a video that are looked at; detector: a torchvision
-    detector's COCO weights; crops: how many a person followed through a video gives at most.
+    modality: of images whose folder, shard or video does not say it; camera: the same; tags: added
+    to every crop; every: seconds between the frames of a video that are read; detector: COCO
+    weights of a torchvision detector; crops: maximum number of crops per person in a video.
     """
 
     modality: Modality | None = None
@@ -79,20 +79,22 @@ class Settings:
     crops: int = 3
 
     def as_json(self) -> dict[str, Any]:
-        """The settings in values JSON has."""
+        """The options as JSON values."""
         return {
             **asdict(self),
-            "modality": self.modality and self.modality.value,
+            "modality": None if self.modality is None else self.modality.value,
             "tags": [*self.tags],
-            "detector": self.detector and str(self.detector),
+            "detector": None if self.detector is None else str(self.detector),
         }
 
 
-PLAIN = Settings()
+DEFAULT_OPTIONS = ReadOptions()
+Settings = ReadOptions  # the names in use before these
+PLAIN = DEFAULT_OPTIONS
 
 
 def opened(crop: Crop) -> Crop | Broken:
-    """The crop with its pixels read, and its time from EXIF where it had none."""
+    """Read the pixels of a crop, and its time from EXIF if it has none."""
     if not isinstance(crop.image, Path):
         return crop
     try:
@@ -104,27 +106,27 @@ def opened(crop: Crop) -> Crop | Broken:
 
 
 def timestamp(name: str) -> float | None:
-    """The moment a name says (20260131_235959, 2026-01-31T23:59:59Z), as seconds since 1970.
+    """Read the time in a name (20260131_235959, 2026-01-31T23:59:59Z) as seconds since 1970.
 
-    Where no zone stands with it, it is taken as UTC. The first one that is a real date counts.
+    The first valid date is used. A time without a zone is taken as UTC.
     """
     for match in _STAMP.finditer(name):
-        year, _, month, day, hour, _, minute, second, part, zone = match.groups()
+        year, _, month, day, hour, _, minute, second, fraction, zone = match.groups()
         text = f"{year}-{month}-{day}T{hour}:{minute}:{second}{zone or 'Z'}"
         try:
             moment = datetime.fromisoformat(text).timestamp()
         except ValueError:
             continue
-        return moment + float(f"0.{part[1:]}" if part else 0)
+        return moment + float(f"0.{fraction[1:]}" if fraction else 0)
     return None
 
 
 def exif_time(picture: Image.Image) -> float | None:
-    """DateTimeOriginal, as seconds since 1970; as UTC where no zone stands with it."""
+    """Read DateTimeOriginal as seconds since 1970; a time without a zone is taken as UTC."""
     try:
         facts = picture.getexif().get_ifd(_EXIF_IFD)
         moment = datetime.strptime(str(facts[_TAKEN]), "%Y:%m:%d %H:%M:%S")
         zone = datetime.strptime(str(facts[_ZONE]), "%z").tzinfo if _ZONE in facts else UTC
-    except Exception:  # damaged EXIF raises many kinds without a common base
+    except Exception:  # damaged EXIF raises exceptions without a common base class
         return None
     return moment.replace(tzinfo=zone).timestamp()

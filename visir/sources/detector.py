@@ -1,4 +1,4 @@
-"""People on a picture, by a detector of torchvision whose weights the user has."""
+"""Detect people in a picture with a torchvision detector whose weights the user provides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from visir.core.types import ByteArray, InputError
 from visir.sources.tracks import Box
 
 Detector = Callable[[ByteArray], list[Box]]
-"""Turns a (H, W, 3) uint8 RGB picture into the people on it."""
+"""Finds the people in a (H, W, 3) uint8 RGB picture."""
 
 NAMES = (
     "fasterrcnn_resnet50_fpn",
@@ -28,21 +28,21 @@ NAMES = (
 )
 # Their COCO weights were trained with batch normalisation without an epsilon.
 _WITHOUT_EPSILON = ("fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-_COUNTER = "num_batches_tracked"  # in some files, in others not; of no use after training
+_COUNTER = "num_batches_tracked"  # only some files have it; not used after training
 _PERSON = 1  # COCO's category
-_SURE = 0.6
-_LEAST_SIDE = 16  # pixels; `visir check` warns of smaller images
+_MIN_SCORE = 0.6
+_MIN_SIDE = 16  # pixels; `visir check` warns of smaller images
 
 
 def load_detector(path: Path, device: str = "cpu") -> Detector:
-    """Open a file of COCO weights; which detector they belong to is seen from their names.
+    """Load a detector; its architecture is detected from the tensors in the weights file.
 
     Args:
-        path: one of the files torchvision offers for `NAMES`.
+        path: torchvision's COCO weights of one of `NAMES`.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
 
     Raises:
-        InputError: no such file, or not weights of one of `NAMES`.
+        InputError: the file is missing or does not hold weights of one of `NAMES`.
     """
     state = _read(path)
     shapes = _shapes(state)
@@ -53,8 +53,8 @@ def load_detector(path: Path, device: str = "cpu") -> Detector:
             break
     else:
         raise InputError(
-            f"{path}: not the COCO weights of a detector that can be used; take torchvision's "
-            f"file for {', '.join(NAMES[:-1])} or {NAMES[-1]}"
+            f"{path}: not the COCO weights of a supported detector; use torchvision's file for "
+            f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
         )
     net = _build(name)
     counters = {key: value for key, value in net.state_dict().items() if key.endswith(_COUNTER)}
@@ -62,19 +62,19 @@ def load_detector(path: Path, device: str = "cpu") -> Detector:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d) and name in _WITHOUT_EPSILON:
             module.eps = 0.0
-    place = resolve_device(device)
-    return partial(_detect, net.to(place).eval(), place)
+    target = resolve_device(device)
+    return partial(_detect, net.to(target).eval(), target)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; name the detector's weights") from None
-    except Exception as error:  # unpickling raises many kinds without a common base
+        raise InputError(f"{path}: no such file; name the detector's weights file") from None
+    except Exception as error:  # unpickling raises exceptions without a common base class
         raise InputError(
-            f"{path}: not a file of PyTorch weights that can be read safely ({error}); take "
-            "torchvision's file as it is"
+            f"{path}: not a file of PyTorch weights that can be read safely ({error}); use "
+            "torchvision's unmodified file"
         ) from error
     return state if isinstance(state, dict) else {}
 
@@ -96,7 +96,7 @@ def _shapes(state: dict[str, Any]) -> dict[str, Any]:
 def _detect(net: nn.Module, device: torch.device, pixels: ByteArray) -> list[Box]:
     picture = torch.from_numpy(pixels).to(device).permute(2, 0, 1).float() / 255
     (found,) = net([picture])
-    people = (found["labels"] == _PERSON) & (found["scores"] >= _SURE)
+    people = (found["labels"] == _PERSON) & (found["scores"] >= _MIN_SCORE)
     rows = torch.cat([found["boxes"], found["scores"][:, None]], dim=1)[people].tolist()
     boxes = [Box(*row) for row in rows]
-    return [b for b in boxes if min(b.right - b.left, b.bottom - b.top) >= _LEAST_SIDE]
+    return [b for b in boxes if min(b.right - b.left, b.bottom - b.top) >= _MIN_SIDE]

@@ -1,4 +1,4 @@
-"""Crops in folders, arranged as a gallery is."""
+"""Read crops from folders arranged like a gallery folder."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from typing import NamedTuple
 
 from visir.core.types import Modality
 from visir.data.locate import gallery_items
-from visir.sources.crop import Crop, Settings, timestamp
+from visir.sources.crop import Crop, ReadOptions, timestamp
 
 
 class Listed(NamedTuple):
-    """An image of a folder, in values JSON has."""
+    """An image of a folder, as JSON values."""
 
     path: str
     modality: str
     camera: str
 
 
-def listed(root: Path, settings: Settings) -> list[Listed]:
-    """The images below a folder, sorted by path.
+def listed(root: Path, settings: ReadOptions) -> list[Listed]:
+    """List the images below a folder, sorted by path.
 
     Raises:
-        InputError: as `visir.gallery.gallery_items`.
+        InputError: as `visir.data.locate.gallery_items`.
     """
     found = []
     for record, camera, _ in gallery_items(root, settings.modality):
-        kind = record.modality.value
-        # A gallery calls a camera nobody named after the modality.
-        named = settings.camera or camera if camera == kind else camera
-        found.append(Listed(str(record.path), kind, named))
+        modality = record.modality.value
+        if camera == modality:  # no folder names the camera
+            camera = settings.camera or camera
+        found.append(Listed(str(record.path), modality, camera))
     return found
 
 
-def crops(items: Iterable[Listed], settings: Settings) -> Iterator[Crop]:
-    """These images as crops, not read yet."""
+def crops(items: Iterable[Listed], settings: ReadOptions) -> Iterator[Crop]:
+    """Turn listed images into crops whose files are not read yet."""
     for path, modality, camera in items:
         image = Path(path)
         stamp = timestamp(image.stem)

@@ -1,4 +1,4 @@
-"""Inputs of any kind, divided into parts that are each read by themselves."""
+"""Divide inputs (folders, tar shards, videos) into units of work, and read the crops of a unit."""
 
 from __future__ import annotations
 
@@ -8,96 +8,97 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visir.core.types import InputError
 from visir.sources import folders, tars, video
-from visir.sources.crop import Broken, Crop, Settings
+from visir.sources.crop import Broken, Crop, ReadOptions
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
 
 
-class Part(NamedTuple):
-    """A share of the work, in values JSON has: some images of a folder or a shard, or a video.
+class WorkUnit(NamedTuple):
+    """Some images of a folder or a shard, or a whole video; all values are JSON values.
 
-    kind: "folder", "tar" or "video"; items: `folders.Listed` or `tars.Member`, none for a video.
+    input_type: "folder", "tar" or "video"; items: `folders.Listed` or `tars.Member`, none for a
+    video.
     """
 
-    kind: str
+    input_type: str
     path: str
     items: Sequence[Sequence[Any]] = ()
 
 
-def parts(
-    inputs: Sequence[Path], settings: Settings, size: int, skip_broken: bool = False
-) -> Iterator[Part]:
-    """Look through all inputs and divide them.
+def work_units(
+    inputs: Sequence[Path], settings: ReadOptions, size: int, skip_broken: bool = False
+) -> Iterator[WorkUnit]:
+    """List the images of all inputs and divide them.
 
     Args:
         inputs: folders, tar shards and videos.
         settings: how they are read.
-        size: images in a part at most; a compressed shard or a video is one part whatever it holds.
-        skip_broken: list members of shards that cannot be read, for the reader to tell of.
+        size: maximum number of images in a unit; a compressed shard or a video is always one unit.
+        skip_broken: list unreadable members of shards too, so that they can be counted as skipped.
 
     Raises:
-        InputError: an input is none of these, is in another one, or cannot be used as it is.
+        InputError: an input is none of these, is inside another one, or cannot be used.
     """
     _require_apart(inputs)
     for path in inputs:
-        kind = _kind(path)
-        if kind == "video":
+        input_type = _input_type(path)
+        if input_type == "video":
             video.require(path, settings)
-            yield Part(kind, str(path))
-        else:
-            listed: Sequence[Sequence[Any]] = (
-                folders.listed(path, settings)
-                if kind == "folder"
-                else tars.listed(path, skip_broken)
-            )
-            step = len(listed) if kind == "tar" and tars.compressed(path) else size
-            for start in range(0, len(listed), step):
-                yield Part(kind, str(path), listed[start : start + step])
+            yield WorkUnit(input_type, str(path))
+            continue
+        listed: Sequence[Sequence[Any]] = (
+            folders.listed(path, settings)
+            if input_type == "folder"
+            else tars.listed(path, skip_broken)
+        )
+        step = len(listed) if input_type == "tar" and tars.compressed(path) else size
+        for start in range(0, len(listed), step):
+            yield WorkUnit(input_type, str(path), listed[start : start + step])
 
 
 def crops(
-    part: Part, settings: Settings, detector: Callable[[], Detector]
+    unit: WorkUnit, settings: ReadOptions, detector: Callable[[], Detector]
 ) -> Iterator[Crop | Broken]:
-    """The crops of a part in their order; files of a folder are not read yet.
+    """The crops of a unit in their order; files of a folder are not read yet.
 
     Args:
-        part: what to read.
-        settings: how.
-        detector: gives what finds people, where it is needed.
+        unit: what to read.
+        settings: how to read it.
+        detector: loads the person detector; called for videos only.
     """
-    path = Path(part.path)
-    if part.kind == "folder":
-        return folders.crops((folders.Listed(*item) for item in part.items), settings)
-    if part.kind == "tar":
-        return tars.crops(path, (tars.Member(*item) for item in part.items), settings)
+    path = Path(unit.path)
+    if unit.input_type == "folder":
+        return folders.crops((folders.Listed(*item) for item in unit.items), settings)
+    if unit.input_type == "tar":
+        return tars.crops(path, (tars.Member(*item) for item in unit.items), settings)
     return video.crops(path, settings, detector())
 
 
-def _kind(path: Path) -> str:
+def _input_type(path: Path) -> str:
     name = path.name.lower()
     if path.is_dir():
         return "folder"
     if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder; check the path")
+        raise InputError(f"{path}: no such file or folder; check the path")
     if name.endswith(tars.SUFFIXES):
         return "tar"
     if name.endswith(video.SUFFIXES):
         return "video"
     raise InputError(
-        f"{path}: neither a folder nor a file ending in {', '.join(tars.SUFFIXES)} or "
+        f"{path}: not a folder and not a file ending in {', '.join(tars.SUFFIXES)} or "
         f"{', '.join(video.SUFFIXES)}; give one of these"
     )
 
 
 def _require_apart(inputs: Sequence[Path]) -> None:
-    """Refuse inputs of which one holds another, whose images would be there twice."""
+    """Refuse inputs that contain each other: their images would be read twice."""
     if not inputs:
-        raise InputError("inputs: nothing was given; name a folder, tar shard or video")
+        raise InputError("inputs: none given; name a folder, tar shard or video")
     places = {path.resolve(): path for path in inputs}
     if len(places) < len(inputs):
-        raise InputError("inputs: something was given twice; name each input once")
+        raise InputError("inputs: one input was given twice; name each input once")
     for place, path in places.items():
         outer = next((places[above] for above in place.parents if above in places), None)
         if outer is not None and path.is_dir():
-            raise InputError(f"{path}: is in {outer}, which is given too; name only one of them")
+            raise InputError(f"{path}: is inside {outer}, another input; name only one of them")

@@ -1,8 +1,8 @@
-"""Crops in tar shards, as WebDataset arranges them; nothing is ever unpacked to disk.
+"""Read crops from tar shards in WebDataset's form, without unpacking them to disk.
 
-Folders in a member's name mean what they mean on disk, and `key.json` beside `key.jpg` may hold
-camera, modality, time and tags. The headers are read once, for the list of members; after that a
-member is a place in the file, so that names and links in a shard lead nowhere.
+Folders in a member's name have the same meaning as on disk, and `key.json` beside `key.jpg` may
+hold camera, modality, time and tags. The headers are read once, for the list of members; then a
+member is read by its position in the file, so names and links in a shard cannot lead outside it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import numpy as np
 from visir.core.types import InputError, Modality
 from visir.data.images import IMAGE_SUFFIXES, decode
 from visir.data.locate import placed
-from visir.sources.crop import Broken, Crop, Settings, exif_time, timestamp
+from visir.sources.crop import Broken, Crop, ReadOptions, exif_time, timestamp
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-_MAX_BYTES = 2**28  # more than the largest picture that is read takes without compression
+_MAX_BYTES = 2**28  # larger than any accepted image without compression
 _DAMAGED = (tarfile.TarError, zlib.error, EOFError, OSError)
 
 
 class Member(NamedTuple):
-    """An image in a shard: where its bytes stand, and those of the JSON beside it (0: none).
+    """An image in a shard: the position of its bytes and of its JSON file (size 0: none).
 
-    fault: why it is not to be read, empty where it is.
+    fault: why it cannot be used; empty if it can.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Member(NamedTuple):
 
 
 class _About(NamedTuple):
-    """What a `key.json` says."""
+    """The content of a `key.json`."""
 
     camera: str | None = None
     modality: Modality | None = None
@@ -55,15 +55,15 @@ class _About(NamedTuple):
 
 
 def compressed(shard: Path) -> bool:
-    """Whether the shard can only be read from its beginning."""
+    """Whether the shard is compressed, so that it can only be read from its beginning."""
     return not shard.name.lower().endswith(".tar")
 
 
 def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
-    """The images of a shard in their order, those that cannot be read with their faults.
+    """List the images of a shard in their order, unreadable ones with their faults.
 
     Raises:
-        InputError: not a tar file, no image in it, or a fault that is not to be passed over.
+        InputError: not a tar file, no image in it, or a faulty member and not `skip_broken`.
     """
     images: list[Member] = []
     abouts: dict[str, tuple[int, int]] = {}
@@ -75,15 +75,15 @@ def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
             if header.isreg() and last.endswith(".json"):
                 abouts[_key(last)] = (header.offset_data, header.size)
             elif _is_image(last) and not header.isdir():
-                fault = "is there twice; rename one" if last in seen else _fault(header)
+                fault = "two members have this name; rename one" if last in seen else _fault(header)
                 images.append(Member(last, header.offset_data, header.size, fault=fault))
                 seen.add(last)
     except _DAMAGED as error:
         if not last:
             raise InputError(
-                f"{shard}: not a tar file that can be read ({error}); copy it again or leave it out"
+                f"{shard}: not a tar file, or damaged ({error}); copy it again or omit it"
             ) from None
-        cut = f"the shard is cut short or damaged in or after this member ({error}); copy it again"
+        cut = f"the shard is cut short or damaged at or after this member ({error}); copy it again"
     members = [Member(*m[:3], *abouts.get(_key(m.name), (0, 0)), m.fault) for m in images]
     members = _without_tail(shard, members, last, cut) if cut else members
     if not members:
@@ -94,11 +94,11 @@ def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
     return members
 
 
-def crops(shard: Path, members: Iterable[Member], settings: Settings) -> Iterator[Crop | Broken]:
-    """These members as crops, read.
+def crops(shard: Path, members: Iterable[Member], settings: ReadOptions) -> Iterator[Crop | Broken]:
+    """Read these members as crops.
 
     Raises:
-        InputError: the shard cannot be opened, or nothing says the modality of a member.
+        InputError: the shard cannot be opened, or the modality of a member is unknown.
     """
     with _opened(shard) as file:
         for member in members:
@@ -113,7 +113,7 @@ def _refused(shard: Path, member: Member) -> Broken:
     return Broken(source, f"{source}: {member.fault}")
 
 
-def _crop(file: BinaryIO, source: str, member: Member, settings: Settings) -> Crop | Broken:
+def _crop(file: BinaryIO, source: str, member: Member, settings: ReadOptions) -> Crop | Broken:
     places = [(member.start, member.size), (member.about_start, member.about_size)]
     try:
         # In the order of the shard: a compressed one starts anew to go back.
@@ -138,22 +138,22 @@ def _crop(file: BinaryIO, source: str, member: Member, settings: Settings) -> Cr
 
 
 def _headers(shard: Path) -> Iterator[tarfile.TarInfo]:
-    """All headers; an error where one is damaged or the mark at the end is missing."""
+    """Read all headers; an error if one is damaged or the end-of-archive block is missing."""
     with tarfile.open(shard, "r:gz" if compressed(shard) else "r:") as tar:
         before = -1
         while (header := tar.next()) is not None:
             if header.offset <= before:
-                raise tarfile.ReadError("headers lead backwards")
+                raise tarfile.ReadError("a header points backwards")
             before = header.offset
             yield header
         end = cast(BinaryIO, tar.fileobj)
-        end.seek(tar.offset)  # where a next header was looked for
+        end.seek(tar.offset)  # where the next header would begin
         if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("the mark at its end is missing")
+            raise tarfile.ReadError("the end-of-archive block is missing")
 
 
 def _without_tail(shard: Path, members: list[Member], last: str, cut: str) -> list[Member]:
-    """The whole members of a damaged shard, and one with its fault."""
+    """The complete members of a damaged shard, then one faulty member for its lost end."""
     if members and members[-1].name == last and not _is_whole(shard, members[-1]):
         return [*members[:-1], Member(last, 0, 0, fault=cut)]
     return [*members, Member(f"(after {last})", 0, 0, fault=cut)]
@@ -175,18 +175,18 @@ def _is_image(name: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """What a sample's files share: the name up to the first dot of its last part."""
+    """The name that the files of a sample share: up to the first dot of the file name."""
     path = PurePosixPath(name)
     return str(path.parent / path.name.partition(".")[0])
 
 
 def _fault(header: tarfile.TarInfo) -> str:
-    """Why a member is no image to read, empty where it may be one."""
+    """Why a member cannot be read as an image; empty if it can."""
     path = PurePosixPath(header.name)
     if path.is_absolute() or ".." in path.parts:
-        return "its name leads out of the shard; rename it"
+        return "its name points outside the shard; rename it"
     if not header.isreg() or header.issparse():
-        return "a link, a device or a file with holes, not an image; store the image itself"
+        return "a link, a device or a sparse file, not an image; store the image itself"
     if header.size == 0:
         return "the member is empty (0 bytes); replace or remove it"
     return ""
@@ -194,7 +194,7 @@ def _fault(header: tarfile.TarInfo) -> str:
 
 @contextmanager
 def _opened(shard: Path) -> Iterator[BinaryIO]:
-    """The shard's bytes as tar wrote them."""
+    """Open the shard's uncompressed bytes."""
     try:
         file = gzip.open(shard) if compressed(shard) else shard.open("rb")  # noqa: SIM115
     except OSError as error:
@@ -206,7 +206,8 @@ def _opened(shard: Path) -> Iterator[BinaryIO]:
 def _bytes(file: BinaryIO, source: str, start: int, size: int) -> bytes:
     if not 0 <= size <= _MAX_BYTES:
         raise InputError(
-            f"{source}: said to be of {size} bytes, which is none of one person's; remove it"
+            f"{source}: the tar header says {size} bytes; images are limited to "
+            f"{_MAX_BYTES // 2**20} MiB. Remove it"
         )
     try:
         file.seek(start)
@@ -219,15 +220,15 @@ def _bytes(file: BinaryIO, source: str, start: int, size: int) -> bytes:
 
 
 def _about(data: bytes, source: str) -> _About:
-    """Read a member's JSON; what else stands in it is somebody else's."""
+    """Read a member's JSON; other keys are ignored."""
     try:
-        said = json.loads(data)
-        camera, modality, time, tags = (said.get(name) for name in _About._fields)
+        content = json.loads(data)
+        camera, modality, time, tags = (content.get(name) for name in _About._fields)
         if isinstance(time, str):
             moment = datetime.fromisoformat(time)
             time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         if isinstance(tags, str) or not isfinite(time or 0):
-            raise ValueError("tags is no list, or time no number")
+            raise ValueError("tags is not a list, or time is not a number")
         return _About(
             None if camera is None else str(camera),
             None if modality is None else Modality(modality),

@@ -1,8 +1,8 @@
-"""People followed through the frames of a video: boxes joined into tracks.
+"""Track people through the frames of a video: join their boxes into tracks.
 
-A track's next box is expected where its velocity leads; boxes go to tracks so that the sum of
-their overlaps is largest, as in SORT (Bewley et al., 2016), with a plain mean velocity in place of
-a Kalman filter.
+The next box of a track is predicted from its velocity; boxes are assigned to tracks so that the sum
+of their overlaps is largest, as in SORT (Bewley et al., 2016), with a mean velocity in place of a
+Kalman filter.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-_LEAST_OVERLAP = 0.3  # intersection over union, as SORT's
-_LEAST_AT_FIRST = 0.1  # while a track has one box and no velocity
-_MEMORY = 5  # boxes that a velocity is taken from
-_BORDER = 2.0  # pixels; who is nearer to the frame's edge may be cut by it
+_MIN_OVERLAP = 0.3  # intersection over union, as in SORT
+_MIN_FIRST_OVERLAP = 0.1  # for a track with one box, which has no velocity yet
+_MEMORY = 5  # last boxes, from which the velocity is computed
+_BORDER = 2.0  # pixels; a person nearer to the frame's edge may be cut off
 
 
 class Box(NamedTuple):
-    """A person on a frame: edges in pixels, and how sure the detector is, 0 to 1."""
+    """A person in a frame: edges in pixels, and the detector's score, 0 to 1."""
 
     left: float
     top: float
@@ -34,31 +34,31 @@ class Box(NamedTuple):
         return (self.right - self.left) * (self.bottom - self.top)
 
     def moved(self, right: float, down: float) -> Box:
-        """The box elsewhere."""
+        """The box shifted by pixels."""
         left, top = self.left + right, self.top + down
         return Box(left, top, self.right + right, self.bottom + down, self.score)
 
 
 class Sight(NamedTuple):
-    """A person seen: on which frame, and where."""
+    """One box of a track: the frame and the box."""
 
     frame: int
     box: Box
 
 
 Track = tuple[Sight, ...]
-"""One person followed, by rising frame."""
+"""The sights of one person, by rising frame."""
 
 
 def tracks(frames: Sequence[Sequence[Box]], gap: int = 5) -> list[Track]:
-    """Join the boxes of a video's frames into tracks, every box into one.
+    """Join the boxes of a video's frames into tracks; every box is in exactly one track.
 
     Args:
-        frames: the boxes on each frame.
-        gap: frames in a row a person may be missing from and still be the same track.
+        frames: the boxes of each frame.
+        gap: maximum number of consecutive frames without a box inside one track.
 
     Returns:
-        By first frame, then by place among its boxes.
+        Tracks sorted by first frame, then by position among the boxes of that frame.
     """
     found: list[list[Sight]] = []
     live: list[list[Sight]] = []
@@ -75,15 +75,15 @@ def tracks(frames: Sequence[Sequence[Box]], gap: int = 5) -> list[Track]:
 
 
 def picks(track: Track, size: tuple[int, int], count: int) -> list[Sight]:
-    """A track's best sights, spread over its time.
+    """Choose the best sights of a track, spread over its time.
 
-    The best of each of `count` equal spans by score times area, among those that do not touch the
-    frame's border; the best of all where every one touches it.
+    The best sight of each of `count` equal time spans, by score times area, among those that do
+    not touch the frame's border. If all touch it: the best of all.
 
     Args:
-        track: the person.
+        track: one person.
         size: (height, width) of the frames, in pixels.
-        count: how many at most.
+        count: maximum number of sights.
     """
     first, last = track[0].frame, track[-1].frame
     best: dict[int, Sight] = {}
@@ -95,7 +95,7 @@ def picks(track: Track, size: tuple[int, int], count: int) -> list[Sight]:
 
 
 def _expected(track: Sequence[Sight], now: int) -> Box:
-    """Where the track's box is on frame `now`, at the mean velocity of its centre."""
+    """The predicted box of a track in frame `now`, by the mean velocity of its centre."""
     old, new = track[-_MEMORY:][0], track[-1]
     ahead = (now - new.frame) / max(1, new.frame - old.frame)
     right = (new.box.left + new.box.right - old.box.left - old.box.right) / 2
@@ -104,7 +104,7 @@ def _expected(track: Sequence[Sight], now: int) -> Box:
 
 
 def _owners(live: Sequence[Sequence[Sight]], now: int, boxes: Sequence[Box]) -> dict[int, int]:
-    """The track (its row) a box (its row) belongs to, if any, by the largest sum of overlaps."""
+    """{row of a box: row of its track}, by the largest sum of overlaps."""
     if not live or not boxes:
         return {}
     expected = [_expected(track, now) for track in live]
@@ -113,8 +113,8 @@ def _owners(live: Sequence[Sequence[Sight]], now: int, boxes: Sequence[Box]) -> 
     shared = sides.clip(0).prod(axis=-1)
     area_a, area_b = ((of[..., 2:] - of[..., :2]).prod(axis=-1) for of in (a, b))
     overlap = shared / (area_a + area_b - shared)
-    least = [_LEAST_OVERLAP if len(track) > 1 else _LEAST_AT_FIRST for track in live]
-    overlap[overlap < least] = 0
+    minimum = [_MIN_OVERLAP if len(track) > 1 else _MIN_FIRST_OVERLAP for track in live]
+    overlap[overlap < minimum] = 0
     pairs = zip(*linear_sum_assignment(overlap, maximize=True), strict=True)
     return {int(box): int(track) for box, track in pairs if overlap[box, track]}
 

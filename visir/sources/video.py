@@ -1,4 +1,4 @@
-"""Crops of the people in a video: found frame by frame, followed, and cut out at their best."""
+"""Read crops of the people in a video: detect them per frame, track them, cut out the best."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from PIL import Image
 
 from visir.core.types import ByteArray, InputError, Modality
 from visir.data.locate import modality_by_colour, placed
-from visir.sources.crop import Broken, Crop, Settings, timestamp
+from visir.sources.crop import Broken, Crop, ReadOptions, timestamp
 from visir.sources.tracks import Box, picks, tracks
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg")
-_PATIENCE = 1.0  # seconds a person may be hidden and still be the same
-_LEAST_STEP = 0.02  # seconds; frames are named by hundredths
+_PATIENCE = 1.0  # seconds a person may be hidden inside one track
+_MIN_STEP = 0.02  # seconds; frames are named by hundredths of a second
 
 
 class Frame(NamedTuple):
-    """A picture of a video: seconds since its first, and (H, W, 3) uint8 RGB."""
+    """A frame of a video: seconds since the first frame, and (H, W, 3) uint8 RGB."""
 
     seconds: float
     pixels: ByteArray
 
 
-def require(path: Path, settings: Settings) -> None:
-    """Refuse a video that cannot be searched for people, before anything is done.
+def require(path: Path, settings: ReadOptions) -> None:
+    """Check, before any work is done, that people in a video can be detected.
 
     Raises:
-        InputError: no PyAV, no detector, or settings out of range.
+        InputError: PyAV or a detector is missing, or an option is out of range.
     """
     if settings.detector is None:
         raise InputError(
-            f"{path}: people in a video are found by a detector, which visir does not bring; give "
-            "a file of torchvision's COCO weights with --detector (such as that of "
+            f"{path}: a video needs a person detector, which visir does not include; give "
+            "torchvision's COCO weights with --detector (such as the file of "
             "fasterrcnn_resnet50_fpn_v2), or cut the people out yourself and give the folder of "
             "crops, which needs none"
         )
-    if not settings.every >= _LEAST_STEP:
-        raise InputError(f"every: {settings.every} seconds; give {_LEAST_STEP} or more")
+    if not settings.every >= _MIN_STEP:  # also refuses NaN
+        raise InputError(f"every: must be {_MIN_STEP} seconds or more, got {settings.every}")
     if settings.crops < 1:
-        raise InputError(f"crops: {settings.crops} of each person; give 1 or more")
+        raise InputError(f"crops: must be 1 or more per person, got {settings.crops}")
     _pyav()
 
 
-def crops(path: Path, settings: Settings, detect: Detector) -> Iterator[Crop | Broken]:
-    """The people in a video, a few crops of each.
+def crops(path: Path, settings: ReadOptions, detect: Detector) -> Iterator[Crop | Broken]:
+    """Read a few crops of each person in a video.
 
-    The video is read twice, so that no more than a frame is held: for the boxes, then for the
-    pixels of those chosen.
+    The video is read twice, first for the boxes and then for the pixels of the chosen ones, so
+    that only one frame is in memory.
     """
     av = _pyav()
     try:
@@ -69,14 +69,14 @@ def crops(path: Path, settings: Settings, detect: Detector) -> Iterator[Crop | B
 
 
 def frames(path: Path, every: float) -> Iterator[Frame]:
-    """The first picture of a video, and the first of each `every` seconds after it, upright.
+    """Yield the first frame of a video, then the first of each `every` seconds, turned upright.
 
     Raises:
-        InputError: there is no picture in it.
+        InputError: the file has no video stream.
     """
     with _pyav().open(str(path)) as container:
         if not container.streams.video:
-            raise InputError(f"{path}: holds no pictures, only sound; remove it")
+            raise InputError(f"{path}: holds only sound, no pictures; remove it")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or 25)
@@ -96,12 +96,12 @@ def _pyav() -> ModuleType:
         import av
     except ImportError:
         raise InputError(
-            'videos: reading them needs PyAV; install it with pip install "visir[video]"'
+            'videos need the package PyAV; install it with pip install "visir[video]"'
         ) from None
     return av
 
 
-def _crops(path: Path, settings: Settings, detect: Detector) -> Iterator[Crop]:
+def _crops(path: Path, settings: ReadOptions, detect: Detector) -> Iterator[Crop]:
     found: list[list[Box]] = []
     grey = 0
     size = (0, 0)
@@ -110,10 +110,11 @@ def _crops(path: Path, settings: Settings, detect: Detector) -> Iterator[Crop]:
         grey += modality_by_colour(Image.fromarray(pixels[::4, ::4])) is Modality.INFRARED
         size = pixels.shape[:2]
     if not found:
-        raise InputError(f"{path}: no picture in it can be read; replace or remove it")
-    said, folder = placed(path.parent.parts[-2:])
-    judged = Modality.INFRARED if 2 * grey > len(found) else Modality.VISIBLE
-    camera = (folder if said else None) or settings.camera or path.stem
+        raise InputError(f"{path}: no frame can be read; replace or remove the video")
+    by_folder, folder = placed(path.parent.parts[-2:])
+    by_colour = Modality.INFRARED if 2 * grey > len(found) else Modality.VISIBLE
+    modality = by_folder or settings.modality or by_colour
+    camera = (folder if by_folder else None) or settings.camera or path.stem
     stamp = timestamp(path.stem)
     chosen: list[list[tuple[int, Box]]] = [[] for _ in found]
     gap = round(_PATIENCE / settings.every)
@@ -123,12 +124,12 @@ def _crops(path: Path, settings: Settings, detect: Detector) -> Iterator[Crop]:
     for wanted, (seconds, pixels) in zip(chosen, frames(path, settings.every), strict=True):
         for number, box in wanted:
             yield Crop(
-                f"{path}::track {number} @ {seconds:.2f}s",
-                _cut(pixels, box),
-                camera,
-                said or settings.modality or judged,
-                None if stamp is None else stamp + seconds,
-                settings.tags,
+                source=f"{path}::track {number} @ {seconds:.2f}s",
+                image=_cut(pixels, box),
+                camera=camera,
+                modality=modality,
+                time=None if stamp is None else stamp + seconds,
+                tags=settings.tags,
             )
 
 

@@ -19,19 +19,19 @@ UP = np.array([0.0, 1.0, 0.0])
 FRONT = np.array([0.0, 0.0, 1.0])
 
 
-class Part:
-    """Where a solid lies on the body, which decides how patterns and straps fall on it."""
+class BodyPart:
+    """The body part a solid belongs to; patterns and straps are drawn by it."""
 
-    LIMB, TRUNK, SLEEVE = 0, 1, 2
+    LIMB, TORSO, SLEEVE = 0, 1, 2
 
 
 class Solids(NamedTuple):
     """B people of P solids each: m₀x² + m₁y² + m₂z² + 2kz = 1 in the solid's own frame.
 
-    centre (B, P, 3); axes (B, P, 3, 3), rows are the own axes in the body frame; squares (B, P, 3)
-    is m; slope (B, P) is k; clip (B, P, 2) bounds of own z; extent (B, P, 3) half sizes of
-    a box that holds it; height (B, P) is what pattern height counts from; on (B, P) whether it is
-    there; material (P,), part (P,).
+    centre (B, P, 3); axes (B, P, 3, 3): the rows are the solid's axes in the body frame; squares
+    (B, P, 3): m; slope (B, P): k; clip (B, P, 2): bounds of the solid's z; extent (B, P, 3): half
+    sizes of its bounding box; height (B, P): the zero of a pattern's height; on (B, P): whether the
+    solid exists; material (P,); part (P,).
     """
 
     centre: Array
@@ -71,9 +71,9 @@ class _Assembly:
         axis: Array = UP,
         front: Array = FRONT,
         above: float = -1.1,
-        part: int = Part.LIMB,
+        part: int = BodyPart.LIMB,
     ) -> None:
-        """An ellipsoid with radii (side, front, along the axis), kept from `above`·radius up."""
+        """Add an ellipsoid with radii (side, front, along the axis), cut below `above`·radius."""
         size = np.stack([self._spread(r) for r in radii], -1)
         size = np.maximum(size, 1e-4)
         clip = np.stack([above * size[:, 2], 1.1 * size[:, 2]], -1)
@@ -91,9 +91,9 @@ class _Assembly:
         flat: npt.ArrayLike = 1.0,
         front: Array = FRONT,
         height: npt.ArrayLike | None = None,
-        part: int = Part.LIMB,
+        part: int = BodyPart.LIMB,
     ) -> None:
-        """A truncated cone between two points; `flat` is its depth as a share of its width."""
+        """Add a truncated cone between two points; `flat` is its depth divided by its width."""
         first, last = (np.maximum(self._spread(r), 1e-4) for r in radii)
         along = self._spread(end, 3) - self._spread(start, 3)
         half = np.maximum(np.linalg.norm(along, axis=-1) / 2, 1e-4)
@@ -108,7 +108,7 @@ class _Assembly:
         self._add((centre, axes, squares, -taper, clip, extent, level, on), material, part)
 
     def solids(self, ground: Array) -> Solids:
-        """Everything collected, moved so that `ground` (B,) becomes height 0."""
+        """Return all solids, shifted so that the height `ground` (B,) becomes 0."""
         centre, axes, squares, slope, clip, extent, height, on = (
             np.stack(column, 1) for column in zip(*self.rows, strict=True)
         )
@@ -137,7 +137,7 @@ def _swing(angle: Array) -> Array:
 
 
 def build(shape: Mapping[str, Array], pose: Mapping[str, Array]) -> Solids:
-    """The solids of B people.
+    """Build the solids of B people.
 
     Args:
         shape: the columns of `Person.shape`, each (B,).
@@ -152,7 +152,7 @@ def build(shape: Mapping[str, Array], pose: Mapping[str, Array]) -> Solids:
         ground = np.minimum(ground, foot)
     up = _unit(UP + np.stack([0 * pose["lean"], 0 * pose["lean"], np.sin(pose["lean"])], -1))
     shoulders = pelvis + (0.80 - pelvis[:, 1:2]) * up / up[:, 1:2]
-    _trunk(body, shape, pelvis, shoulders, up)
+    _torso(body, shape, pelvis, shoulders, up)
     _skirts(body, shape, pose, pelvis)
     _head(body, shape, shoulders, up)
     for sign in (-1.0, 1.0):
@@ -161,7 +161,7 @@ def build(shape: Mapping[str, Array], pose: Mapping[str, Array]) -> Solids:
     return body.solids(ground)
 
 
-def _trunk(
+def _torso(
     body: _Assembly, shape: Mapping[str, Array], pelvis: Array, shoulders: Array, up: Array
 ) -> None:
     loose = 1 + 0.28 * (shape["loose"] - 1)
@@ -174,14 +174,14 @@ def _trunk(
         (middle * loose, width * loose * 0.95),
         flat=flat * 0.9,
         material=Material.UPPER,
-        part=Part.TRUNK,
+        part=BodyPart.TORSO,
     )
     body.ball(
         shoulders - 0.004 * up,
         (width * loose * 0.98, shape["depth"] * 0.95 * loose, 0.042),
         axis=up,
         material=Material.UPPER,
-        part=Part.TRUNK,
+        part=BodyPart.TORSO,
     )
     body.cone(
         pelvis - 0.02 * UP,
@@ -189,7 +189,7 @@ def _trunk(
         (hip * loose * 1.02, middle * loose * 1.01),
         flat=flat * 0.95,
         material=Material.UPPER,
-        part=Part.TRUNK,
+        part=BodyPart.TORSO,
     )
     hips = (hip, shape["depth"] * 1.02, 0.07)
     body.ball(pelvis - 0.02 * UP, hips, Material.LOWER)
@@ -200,7 +200,7 @@ def _trunk(
 def _skirts(
     body: _Assembly, shape: Mapping[str, Array], pose: Mapping[str, Array], pelvis: Array
 ) -> None:
-    """What hangs from the waist around both legs: a coat's or shirt's hem, a skirt."""
+    """Add what hangs from the waist around both legs: the hem of a coat or shirt, a skirt."""
     loose = 1 + 0.28 * (shape["loose"] - 1)
     flat = np.clip(shape["depth"] / shape["waist"] * 1.15, 0.75, 1.0)
     spread = 0.5 * np.abs(np.sin(pose["phase"])) * pose["stride"]  # of the legs, per length
@@ -214,7 +214,7 @@ def _skirts(
         Material.UPPER,
         on=drop > 0.005,
         flat=flat,
-        part=Part.TRUNK,
+        part=BodyPart.TORSO,
     )
     reach = pelvis[:, 1] - shape["skirt"]
     hem = pelvis * (1, 0, 1) + shape["skirt"][:, None] * UP
@@ -300,7 +300,7 @@ def _arm(
     hand = wrist + 0.035 * _unit(wrist - elbow)
     radii = (0.0275 * thick, 0.024 * thick, 0.018 * thick)
     loose = np.minimum(shape["loose"], 1 + 0.9 * (shape["loose"] - 1))
-    body.ball(start, (0.031 * thick * loose,) * 3, Material.UPPER, part=Part.SLEEVE)
+    body.ball(start, (0.031 * thick * loose,) * 3, Material.UPPER, part=BodyPart.SLEEVE)
     body.cone(start, elbow, radii[:2], Material.SKIN)
     body.ball(elbow, (0.0235 * thick,) * 3, Material.SKIN)
     body.cone(elbow, wrist, radii[1:], Material.SKIN)
@@ -310,7 +310,7 @@ def _arm(
     tip = loose * (radii[0] * (1 - share) + radii[1] * share) + 0.004
     level = start[:, 1]
     upper = (0.032 * thick * loose, tip)
-    sleeve = Part.SLEEVE
+    sleeve = BodyPart.SLEEVE
     body.cone(start, end, upper, Material.UPPER, height=level - 0.084 * share, part=sleeve)
     below = np.clip((shape["sleeve"] - 0.53) / 0.47, 0, 1)
     body.ball(elbow, (tip,) * 3, Material.UPPER, on=below > 0, part=sleeve)
@@ -324,8 +324,15 @@ def _arm(
     bag = held - (0.085 * size)[:, None] * UP
     on = shape["handbag"] * mine
     body.ball(bag, (0.028 * size, 0.085 * size, 0.065 * size), Material.BAG, on=on)
-    body.cone(held - 0.05 * UP, held + 0.02 * UP, (0.03, 0.008), Material.BAG, on=on, flat=0.25,
-              front=np.array([1.0, 0, 0]))  # fmt: skip
+    body.cone(
+        held - 0.05 * UP,
+        held + 0.02 * UP,
+        (0.03, 0.008),
+        Material.BAG,
+        on=on,
+        flat=0.25,
+        front=np.array([1.0, 0, 0]),
+    )
     case = held - (0.12 * size)[:, None] * UP
     on = shape["case"] * mine
     body.ball(case, (0.035, 0.12 * size, 0.095 * size), Material.BAG, on=on)
@@ -338,7 +345,7 @@ def _leg(
     pelvis: Array,
     sign: float,
 ) -> Array:
-    """Adds one leg; returns (B,) the height of its sole."""
+    """Add one leg; return (B,) the height of its sole."""
     phase = pose["phase"] + (0.0 if sign > 0 else np.pi)
     swing = 0.42 * pose["stride"] * np.sin(phase) + 0.04
     bend = 0.08 + pose["stride"] * (0.75 * np.maximum(0, np.cos(phase)) ** 1.5 + 0.05)
@@ -371,8 +378,8 @@ def _leg(
     toes = _swing(swing * 0.5 - 0.55 * bend + np.pi / 2)
     sole = shape["sole"]
     shoe = ankle + 0.026 * toes - 0.014 * UP
-    body.ball(shoe, (0.027 * sole, 0.026 * sole, 0.068 * sole**0.3), Material.SHOES, axis=toes,
-              front=UP)  # fmt: skip
+    radii = (0.027 * sole, 0.026 * sole, 0.068 * sole**0.3)
+    body.ball(shoe, radii, Material.SHOES, axis=toes, front=UP)
     heel: Array = ankle[:, 1] - 0.04 - 0.02 * np.maximum(0, -toes[:, 1])
     return heel
 

@@ -1,4 +1,4 @@
-"""Cameras and the moments they see: where each stands, its sensor, and what one image draws."""
+"""Virtual cameras (position, sensor) and the random pose, framing and light of each image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,23 @@ from visir.synth.people import CAMERA, IMAGE
 
 Sensor = Literal["visible", "near", "thermal"]
 
-
 REGDB_VISIBLE = 1  # the infrared camera beside it is 2
-POSE = ("yaw", "phase", "stride", "lean", "turn", "distance", "hidden", "bar_kind",
-        "bar_at", "bar_size")  # fmt: skip
+POSE = (
+    "yaw",
+    "phase",
+    "stride",
+    "lean",
+    "turn",
+    "distance",
+    "hidden",
+    "bar_kind",
+    "bar_at",
+    "bar_size",
+)
 
 
 class Shot(NamedTuple):
-    """One image to be taken: its place in the data set, who, by which camera, its number."""
+    """One image to render: its path in the data set, identity, camera, modality and number."""
 
     path: PurePosixPath
     pid: int
@@ -32,10 +41,10 @@ class Shot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that is the same for all images of a data set.
+    """The constants of a data set.
 
-    `nir_follows`: the share of near-infrared brightness that follows visible brightness; the rest
-    is the material's own. `sway`: how far light, exposure and framing wander between images.
+    `nir_follows`: share of the near-infrared brightness that follows the visible brightness; the
+    rest is drawn per material. `sway`: how much light, exposure and framing vary between images.
     """
 
     seed: int = 0
@@ -46,7 +55,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera where it hangs; angles in radians, distances in heights of a person."""
+    """A mounted camera; angles in radians, distances in heights of a person."""
 
     number: int
     sensor: Sensor
@@ -54,18 +63,20 @@ class Camera:
     outdoor: bool
     pitch: float
     distance: float
-    light: FloatArray  # (3,) direction towards the light, body frame of a person facing the camera
+    light: (
+        FloatArray  # (3,) direction to the light in the body frame of a person who faces the camera
+    )
     lamp: FloatArray  # (3,) colour of that light
-    ambient: FloatArray  # (3,) colour of the light from all around
+    ambient: FloatArray  # (3,) colour of the ambient light
     cast: FloatArray  # (3,) white-balance error
     exposure: float
-    horizon: float  # row where wall meets floor, share of the image height
+    horizon: float  # row where the wall meets the floor, divided by the image height
     blur: float  # standard deviation, pixels at a height of 288
     noise: float
     quality: int  # JPEG
-    occlusion: float  # chance that something stands in front
+    occlusion: float  # probability that something hides a part of the person
     facing: float  # preferred direction of walking
-    preference: float  # how strong that preference is, 0 none
+    preference: float  # strength of that preference; 0: none
 
 
 SYSU_INFRARED = (3, 6)
@@ -74,7 +85,7 @@ _SYSU_ROOMS = {1: 1, 2: 2, 3: 2, 4: 3, 5: 4, 6: 5}  # cameras 2 and 3 share a ro
 
 @lru_cache(maxsize=256)
 def camera(world: World, cam: int, modality: Modality) -> Camera:
-    """The camera `cam` of the world, as it sees in `modality`."""
+    """Make the camera `cam` of the world for `modality`."""
     infrared = modality is Modality.INFRARED
     sensor: Sensor = "visible"
     if infrared:
@@ -110,10 +121,10 @@ def camera(world: World, cam: int, modality: Modality) -> Camera:
 
 
 def moment(world: World, shot: Shot) -> dict[str, float]:
-    """What is particular to one image, drawn from its own stream: pose, framing, light, sensor.
+    """Draw the pose, framing, light and sensor values of one image from its own random stream.
 
-    RegDB's two cameras stand side by side and look at the same moment: there the infrared image
-    has the pose of the visible one of its number.
+    RegDB's two cameras are side by side and take images at the same time: an infrared image has
+    the pose of the visible image of the same number.
     """
     drawn = _drawn(world, shot)
     if world.layout == "regdb" and shot.modality is Modality.INFRARED:

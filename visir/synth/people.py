@@ -1,8 +1,8 @@
-"""Identities: a body, garments and things carried, each made of materials that sensors see.
+"""Identities: a body, clothes and carried items, each with materials for every sensor.
 
-A material is a row of `FIELDS`: two dyes (visible colour, near-infrared reflectance, warmth), the
-pattern they form, and how wide it stands open at the front. All lengths are fractions of the
-person's own height.
+A material is a row of `FIELDS` numbers: two dyes (visible colour, near-infrared reflectance,
+warmth), the pattern they form, and how wide it is open at the front. All lengths are fractions of
+the person's height.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from visir.core.types import FloatArray
 
-PERSON, CAMERA, IMAGE, SCENE, PLAN = range(1, 6)  # what a random stream is for
+PERSON, CAMERA, IMAGE, SCENE, LAYOUT = range(1, 6)  # the use of a random stream
 
 
 class Material(IntEnum):
@@ -35,7 +35,7 @@ class Material(IntEnum):
 
 
 class Pattern(IntEnum):
-    """How a material's second dye lies on the first."""
+    """The pattern of a material's second dye on its first."""
 
     PLAIN = 0
     HORIZONTAL = 1
@@ -53,7 +53,7 @@ class Pattern(IntEnum):
 # one dye: red, green, blue albedo (linear), near-infrared reflectance, warmth (0 air .. 1 skin)
 DYE = 5
 FIELDS = 2 * DYE + 5  # two dyes, then: pattern, period, share of dye 2, phase, open front
-KIND, PERIOD, SHARE, PHASE, OPEN = range(2 * DYE, FIELDS)
+PATTERN, PERIOD, SHARE, PHASE, OPEN = range(2 * DYE, FIELDS)
 
 _NEUTRAL = np.array(
     [
@@ -91,7 +91,7 @@ _PERIODS = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One identity: numbers that shape the body, and (len(Material), FIELDS) materials."""
+    """One identity: the numbers of the body's shape, and (len(Material), FIELDS) materials."""
 
     shape: Mapping[str, float]
     materials: FloatArray
@@ -99,15 +99,15 @@ class Person:
 
 @lru_cache(maxsize=2048)
 def person(seed: int, pid: int, nir_follows: float) -> Person:
-    """The identity `pid` of the world `seed`; nothing else decides what it looks like.
+    """Make the identity `pid` of the world `seed`; its appearance depends on nothing else.
 
     Args:
-        seed: the world's seed.
-        pid: the identity's number.
+        seed: seed of the data set.
+        pid: number of the identity.
         nir_follows: share of near-infrared brightness that follows visible brightness, 0..1.
     """
     rng = np.random.default_rng([seed, PERSON, pid])
-    shape = _body(rng) | _hair(rng) | _clothes(rng) | _things(rng)
+    shape = _body(rng) | _hair(rng) | _clothes(rng) | _carried(rng)
     return Person(shape, _materials(rng, shape, nir_follows))
 
 
@@ -165,7 +165,7 @@ def _clothes(rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def _things(rng: np.random.Generator) -> dict[str, float]:
+def _carried(rng: np.random.Generator) -> dict[str, float]:
     carried = rng.choice(5, p=(0.34, 0.22, 0.18, 0.16, 0.10))  # none backpack shoulder hand case
     side = rng.choice((-1.0, 1.0))
     return {
@@ -189,7 +189,7 @@ def _dye(
 
 
 def _cloth_colour(rng: np.random.Generator) -> FloatArray:
-    """A linear RGB albedo: half the clothes of a street are black, grey, white, blue or brown."""
+    """Draw a linear RGB albedo; half of all clothes are black, grey, white, blue or brown."""
     if rng.random() < 0.5:
         base = _NEUTRAL[rng.integers(len(_NEUTRAL))] * rng.uniform(0.8, 1.25)
     else:
@@ -223,17 +223,17 @@ def _materials(
     table[Material.SKIN, :DYE] = [*skin, rng.uniform(0.5, 0.6), rng.uniform(0.92, 1.0)]
     hair = _HAIR[rng.choice(len(_HAIR), p=(0.35, 0.25, 0.18, 0.12, 0.1))] * rng.uniform(0.8, 1.2)
     table[Material.HAIR, :DYE] = [*hair, rng.uniform(0.06, 0.3), rng.uniform(0.5, 0.62)]
-    table[Material.UPPER, KIND:] = _pattern(rng, _UPPER_PATTERNS, shape["open"])
-    table[Material.LOWER, KIND:] = _pattern(rng, _LOWER_PATTERNS, 0.0)
-    table[Material.INNER, KIND:] = _pattern(rng, _UPPER_PATTERNS, 0.0)
+    table[Material.UPPER, PATTERN:] = _pattern(rng, _UPPER_PATTERNS, shape["open"])
+    table[Material.LOWER, PATTERN:] = _pattern(rng, _LOWER_PATTERNS, 0.0)
+    table[Material.INNER, PATTERN:] = _pattern(rng, _UPPER_PATTERNS, 0.0)
     if rng.random() < 0.3:
-        table[Material.SCARF, KIND:] = (Pattern.HORIZONTAL, 0.04, 0.5, 0.0, 0.0)
+        table[Material.SCARF, PATTERN:] = (Pattern.HORIZONTAL, 0.04, 0.5, 0.0, 0.0)
     return table
 
 
 def _pattern(
     rng: np.random.Generator, chances: tuple[float, ...], opening: float
 ) -> tuple[float, ...]:
-    kind = Pattern(int(rng.choice(len(chances), p=chances)))
-    period = rng.uniform(*_PERIODS.get(kind, (0.06, 0.1)))
-    return (float(kind), period, rng.uniform(0.3, 0.6), rng.uniform(0, 1), opening)
+    pattern = Pattern(int(rng.choice(len(chances), p=chances)))
+    period = rng.uniform(*_PERIODS.get(pattern, (0.06, 0.1)))
+    return (float(pattern), period, rng.uniform(0.3, 0.6), rng.uniform(0, 1), opening)

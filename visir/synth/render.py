@@ -1,7 +1,8 @@
-"""People to pixels: quadric solids are ray-cast analytically in small tiles, then shaded."""
+"""Render people: cast rays at quadric solids analytically in small tiles, then shade the points."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from visir.synth.people import person
 from visir.synth.sensors import Surface, expose
 
 _EMPTY = torch.iinfo(torch.int32).max
-_INDEX_MASK = 63  # the lowest bits of a depth hold the number of its solid
+_INDEX_MASK = 63  # the lowest bits of a depth hold the number of the solid
 
 
 class _Views(NamedTuple):
@@ -31,10 +32,11 @@ class _Views(NamedTuple):
 
 
 class _Placed(NamedTuple):
-    """`Solids` as tensors before the camera: B people, P solids.
+    """`Solids` as tensors in the camera's frame: B people, P solids.
 
-    axes (B, P, 3, 3): rows are the own axes in the camera's frame; centre (B, P, 3) there;
-    start (B, P, 3): the camera's place in the solid's own frame; the rest as in `Solids`.
+    axes (B, P, 3, 3): the rows are the solid's axes in the camera's frame; centre (B, P, 3): in the
+    camera's frame; start (B, P, 3): the camera's position in the solid's frame; the rest as in
+    `Solids`.
     """
 
     axes: Tensor
@@ -53,10 +55,10 @@ class _Placed(NamedTuple):
 def render_shots(
     shots: Sequence[Shot], world: World, size: tuple[int, int], device: str = "cpu"
 ) -> list[ByteArray]:
-    """Takes the pictures, in order; each is (H, W, 3) uint8 and depends on its own shot only.
+    """Render the shots in their order; each image is (H, W, 3) uint8 and depends on its shot only.
 
     Args:
-        shots: what to take; shots of one camera are rendered together.
+        shots: the images to render; shots of one camera are rendered together.
         world: the constants of the data set.
         size: (height, width) in pixels.
         device: where torch computes.
@@ -78,13 +80,14 @@ def _render(
     draws = [moment(world, shot) for shot in shots]
     now = {key: np.array([draw[key] for draw in draws]) for key in draws[0]}
     materials = torch.from_numpy(np.stack([p.materials for p in people])).to(device)
-    views = _look(shape, now, size, device)
+    views = _views(shape, now, size, device)
     placed = _place(build(shape, now), views)
-    surface = _cast(placed, views, shape, _light(view, views, now), materials, size)
+    light = _light(view, views, now)
+    surface = _cast(placed, views, shape=shape, light=light, materials=materials, size=size)
     return expose(surface, view, now, world, size)
 
 
-def _look(
+def _views(
     shape: Mapping[str, np.ndarray],
     now: Mapping[str, np.ndarray],
     size: tuple[int, int],
@@ -141,7 +144,7 @@ def _cast(
     materials: Tensor,
     size: tuple[int, int],
 ) -> Surface:
-    """Finds the nearest solid behind every pixel and what is seen there."""
+    """Find the nearest solid behind every pixel and the material there."""
     height, width = size
     depth = _depths(placed, views, size).flatten()
     index = (depth != _EMPTY).nonzero()[:, 0]
@@ -178,7 +181,7 @@ def _cast(
 
 
 class _Own(NamedTuple):
-    """Per foreground point (N): the solid it lies on, and light and sky in that solid's axes."""
+    """For each of N foreground points: its solid, and light and sky in that solid's axes."""
 
     axes: Tensor
     start: Tensor
@@ -213,7 +216,7 @@ def _gather(placed: _Placed, views: _Views, light: Tensor, image: Tensor, solid:
 
 
 def _light(view: Camera, views: _Views, now: Mapping[str, np.ndarray]) -> Tensor:
-    """(B, 3) towards the light in the camera's axes, turned a little around it per image."""
+    """(B, 3) direction to the light in the camera's axes, turned a little for each image."""
     angle = now["turn"] - now["yaw"]
     c, s = np.cos(angle), np.sin(angle)
     x, y, z = (float(v) for v in view.light)
@@ -223,7 +226,7 @@ def _light(view: Camera, views: _Views, now: Mapping[str, np.ndarray]) -> Tensor
 
 
 def _feet(views: _Views) -> Tensor:
-    """(B,) row of the image where the ground under the person is."""
+    """(B,) image row of the ground under the person."""
     foot = views.rotation @ torch.tensor(
         [0.0, -0.5, 0.0], dtype=torch.float64, device=views.rotation.device
     )
@@ -238,13 +241,13 @@ def _rays(views: _Views, image: Tensor, pixel: Tensor, width: int) -> Tensor:
 
 
 def _depths(placed: _Placed, views: _Views, size: tuple[int, int]) -> Tensor:
-    """(B, H, W) int32: bits of the nearest depth, lowest bits the solid; `_EMPTY` where nothing.
+    """(B, H, W) int32: nearest depth with the solid's number in the lowest bits; else `_EMPTY`.
 
     Along the ray t·d a solid is A t² + 2 B t + C = 0; its nearer root is C / (√(B² − AC) − B).
     """
     height, width = size
     tile = 16 if height >= 160 else 8
-    rows, columns = -(-height // tile), -(-width // tile)
+    rows, columns = math.ceil(height / tile), math.ceil(width / tile)
     which, body, row, column = _overlaps(placed, views, tile, rows, columns)
     corner = torch.stack([column, row], -1) * tile + 0.5
     disc, slant, axial = _tile_polynomials(placed, views, (body, which), corner, tile)
@@ -260,14 +263,14 @@ def _depths(placed: _Placed, views: _Views, size: tuple[int, int]) -> Tensor:
     place = (body * rows + row) * columns + column
     ends = torch.bincount(which, minlength=len(placed.material)).cumsum(0).tolist()
     for begin, end in pairwise([0, *ends]):
-        spot = place[begin:end]  # one solid covers a tile once, so these places are distinct
+        spot = place[begin:end]  # distinct, because one solid covers a tile once
         canvas[spot] = torch.minimum(canvas[spot], packed[begin:end])
     whole = canvas.view(-1, rows, columns, tile, tile).transpose(2, 3)
     return whole.reshape(-1, rows * tile, columns * tile)[:, :height, :width].contiguous()
 
 
 def _constant(placed: _Placed) -> Tensor:
-    """(B, P) the C of every solid: its equation at the camera."""
+    """(B, P) C of every solid: the value of its equation at the camera."""
     start = placed.start
     return (placed.squares * start * start).sum(-1) + 2 * placed.slope * start[..., 2] - 1
 
@@ -275,10 +278,10 @@ def _constant(placed: _Placed) -> Tensor:
 def _tile_polynomials(
     placed: _Placed, views: _Views, at: tuple[Tensor, Tensor], corner: Tensor, tile: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, tile²) each: B² − AC, B, and the own z of the ray, for N pairs of solid and tile.
+    """(N, tile²) each: B² − AC, B, and the z of the ray in the solid's frame, for N (solid, tile).
 
-    All three are polynomials of the pixel's place; in a tile's own coordinates all pairs share one
-    basis, so that one matrix product evaluates them all. Set up in float64, evaluated in float32.
+    All three are polynomials of the pixel's position. In the coordinates of a tile all pairs share
+    one basis, so one matrix product evaluates them all. Set up in float64, evaluated in float32.
     """
     rise = placed.squares * placed.start
     rise[..., 2] += placed.slope
@@ -311,7 +314,7 @@ def _tile_polynomials(
 def _overlaps(
     placed: _Placed, views: _Views, tile: int, rows: int, columns: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Numbers (solid, person, tile row, tile column) of every solid in every tile it may touch."""
+    """(solid, person, tile row, tile column) of every solid in every tile it may touch."""
     device = views.focal.device
     ends = (-1.0, 1.0)
     signs = torch.tensor(list(product(ends, ends, ends)), dtype=torch.float64, device=device)

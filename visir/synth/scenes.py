@@ -1,4 +1,4 @@
-"""Backgrounds: one procedural panorama per room, from which every image cuts its own piece."""
+"""Backgrounds: one procedural panorama per room; every image uses a piece of it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from visir.core.types import FloatArray
 from visir.synth.people import DYE, SCENE
 
-FLOOR = 0.55  # row of the panorama where wall meets floor, share of its height
+FLOOR = 0.55  # row of the panorama where the wall meets the floor, divided by its height
 
 
 @lru_cache(maxsize=32)
 def panorama(seed: int, room: int, outdoor: bool, height: int) -> FloatArray:
-    """A wide view of a room or street, without people.
+    """Paint a wide view of a room or street, without people.
 
     Returns:
         (DYE, H, W) float32: red, green, blue albedo, near-infrared reflectance, warmth;
@@ -48,7 +48,7 @@ def _paint(rng: np.random.Generator, outdoor: bool) -> FloatArray:
 
 
 def _cloud(rng: np.random.Generator, rows: int, columns: int, cells: int) -> FloatArray:
-    """Smooth noise of about unit size, `cells` bumps to the height."""
+    """Smooth noise with a standard deviation near 1 and `cells` bumps over the height."""
     coarse = rng.normal(0, 1, (cells + 2, 3 * cells + 2)).astype(np.float32)
     r = np.linspace(0, cells, rows, dtype=np.float32)
     c = np.linspace(0, 3 * cells, columns, dtype=np.float32)
@@ -69,19 +69,19 @@ def _grid(x: FloatArray, y: FloatArray, wide: float, high: float, line: float) -
 
 
 def _wall(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
-    kind = rng.integers(4)
-    if kind == 0:
+    surface = rng.integers(4)  # bricks, vertical panels, horizontal boards, painted base
+    if surface == 0:
         return _grid(x, y, rng.uniform(0.05, 0.09), rng.uniform(0.02, 0.04), 0.005)
-    if kind == 1:
+    if surface == 1:
         return _grid(x, y, rng.uniform(0.15, 0.4), 9.0, 0.008)
-    if kind == 2:
+    if surface == 2:
         return _grid(x, y, 9.0, rng.uniform(0.04, 0.1), 0.006)
     band: FloatArray = np.where(y > rng.uniform(0.3, 0.45), rng.uniform(0.5, 0.8), 1.0)
     return band.astype(np.float32)
 
 
 def _ground(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Tiles or planks that run towards a vanishing point, brighter to the front."""
+    """Tiles or planks in perspective, brighter towards the front."""
     depth = 1 / np.maximum(y - FLOOR + 0.08, 0.03)
     size = rng.uniform(0.6, 2.0)
     lateral = (x - 1.5) * depth
@@ -98,7 +98,7 @@ def _furnish(
     outdoor: bool,
     standing: bool = False,
 ) -> None:
-    """Puts one thing into the scene: a door, window, poster, post, shrub, or box on the floor."""
+    """Paint one object into the scene: a door, window, poster, post, shrub, or box on the floor."""
     rows, columns = y.shape
     paint = _paint(rng, outdoor)
     vivid = np.clip(paint[:3] * np.exp(rng.normal(0, 0.15, 3)), 0.01, 0.85)
@@ -131,7 +131,7 @@ def _furnish(
 
 
 def _shrub(rng: np.random.Generator, piece: FloatArray) -> None:
-    """Leaves: dark green to the eye, bright in the near infrared."""
+    """Paint leaves: dark green in visible light, bright in the near infrared."""
     _, rows, columns = piece.shape
     leaf = np.array([0.06, 0.12, 0.03, 0.35, 0.12], np.float32) * np.float32(rng.uniform(0.7, 1.5))
     fine = _cloud(rng, rows, columns, max(2, columns // 12)) + _cloud(rng, rows, columns, 4)

@@ -1,4 +1,4 @@
-"""Light to numbers: visible, near-infrared and thermal cameras, each by its own physics."""
+"""Sensor models: turn surfaces into pixels of visible, near-infrared and thermal cameras."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _NEAR, _WARM = 3, 4  # channels of a dye
 
 
 class Surface(NamedTuple):
-    """What the rays hit: N foreground points in images of `shape` (B, H, W).
+    """The N foreground points that rays hit, in images of `shape` (B, H, W).
 
-    pixel (N,) flat pixel numbers; dye (N, DYE); lit, sky, facing (N,): cosine to the light, share
-    of the sky above, cosine to the camera; feet (B, 2) x, y of the ground below the person.
+    pixel (N,): flat pixel numbers; dye (N, DYE); lit (N,): cosine to the light; sky (N,): share of
+    the sky that is visible; facing (N,): cosine to the camera; feet (B, 2): x, y of the ground
+    below the person.
     """
 
     shape: tuple[int, int, int]
@@ -39,7 +40,7 @@ def expose(
     world: World,
     size: tuple[int, int],
 ) -> ByteArray:
-    """(B, H, W, 3) uint8: what the camera's sensor makes of the surface and its background."""
+    """(B, H, W, 3) uint8 images of the surface and its background by the camera's sensor."""
     scene = _background(surface, view, now, world, size)
     develop = {"visible": _visible, "near": _near, "thermal": _thermal}[view.sensor]
     image = develop(surface, scene, view, now)
@@ -61,7 +62,7 @@ def _background(
     world: World,
     size: tuple[int, int],
 ) -> Tensor:
-    """(B, DYE, H, W): each image's own piece of the room, with the shade below the feet."""
+    """(B, DYE, H, W) piece of the room for each image, with a shadow below the feet."""
     height, width = size
     device = surface.dye.device
     wide = torch.from_numpy(panorama(world.seed, view.room, view.outdoor, height)).to(device)
@@ -91,7 +92,7 @@ def _background(
 
 
 def _paste(background: Tensor, surface: Surface, values: Tensor) -> Tensor:
-    """(B, C, H, W): `values` (N, C) at the surface's points, the background elsewhere."""
+    """(B, C, H, W) with `values` (N, C) at the surface's points and the background elsewhere."""
     count, channels, height, width = background.shape
     image = background.transpose(0, 1).reshape(channels, -1)
     image[:, surface.pixel] = values.T
@@ -99,15 +100,15 @@ def _paste(background: Tensor, surface: Surface, values: Tensor) -> Tensor:
 
 
 def _hide(image: Tensor, now: Mapping[str, np.ndarray], colours: tuple[str, ...]) -> Tensor:
-    """Puts the thing that stands in front, where there is one."""
+    """Paint the object in front of the person in images that have one."""
     _, _, height, width = image.shape
     y = (torch.arange(height, device=image.device).float() / height)[:, None]
     x = (torch.arange(width, device=image.device).float() / width)[None, :]
     for row in np.flatnonzero(now["hidden"]):
-        kind, at, size = (float(now[name][row]) for name in ("bar_kind", "bar_at", "bar_size"))
-        if kind == 0:
+        bar, at, size = (float(now[name][row]) for name in ("bar_kind", "bar_at", "bar_size"))
+        if bar == 0:
             mask = (y > 1 - 0.7 * size) & (x == x)
-        elif kind == 1:
+        elif bar == 1:
             mask = ((x - at).abs() < size / 3) & (y == y)
         else:
             mask = ((x < size) if at < 0.5 else (x > 1 - size)) & (y > at * 0.6)
@@ -117,7 +118,7 @@ def _hide(image: Tensor, now: Mapping[str, np.ndarray], colours: tuple[str, ...]
 
 
 def _auto(image: Tensor, now: Mapping[str, np.ndarray], target: float) -> Tensor:
-    """Automatic exposure: the mean goes most of the way to a target, which wanders by image."""
+    """Automatic exposure: move the mean most of the way to a target that varies by image."""
     mean = image.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-3)
     return image * (target / mean) ** 0.85 * _column(now["exposure"], image)
 
@@ -139,13 +140,13 @@ _VISIBLE_BAR = ("bar_red", "bar_green", "bar_blue")
 
 
 def _tone(image: Tensor) -> Tensor:
-    """Display curve: a square root with a soft shoulder."""
+    """Apply the display curve: a square root with a soft shoulder."""
     root = image.clamp_min(0).sqrt()
     return torch.where(root > 0.8, 1 - 0.2 * torch.exp(-(root - 0.8) / 0.2), root)
 
 
 def _near(surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
-    """Active illumination from the camera: bright in its beam, falling off behind the person."""
+    """Light from the camera itself: bright in its beam, darker behind the person."""
     _, height, width = surface.shape
     values = surface.dye[:, _NEAR] * (0.25 + 0.75 * surface.facing)
     behind = scene * (0.35 if view.outdoor else 0.6)
@@ -162,7 +163,7 @@ def _near(surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.nd
 def _thermal(
     surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]
 ) -> Tensor:
-    """Surface temperature, hot is bright; gain and offset follow the frame's own range."""
+    """Surface temperature, hot is bright; gain and offset follow the range of each image."""
     values = surface.dye[:, _WARM] * (0.88 + 0.12 * surface.facing) + 0.03 * (surface.sky - 0.5)
     image = _hide(_paste(scene, surface, values[:, None]), now, ("bar_warm",))
     image = image + 0.03 * _column(now["warm"] * 10, image)
@@ -173,7 +174,7 @@ def _thermal(
 
 
 def _blur(image: Tensor, sigma: np.ndarray) -> Tensor:
-    """Gaussian blur of five taps each way, `sigma` (B,) pixels."""
+    """Gaussian blur with five taps in each direction, `sigma` (B,) pixels."""
     weights = np.exp(-0.5 * (np.arange(3)[:, None] / np.maximum(sigma, 1e-3)) ** 2)
     weights /= weights[0] + 2 * weights[1:].sum(0)
     centre, near, far = (_column(w, image) for w in weights)
@@ -187,7 +188,7 @@ def _blur(image: Tensor, sigma: np.ndarray) -> Tensor:
 
 
 def _finish(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
-    """Adds each image's own noise: one field, shifted between colour channels."""
+    """Add the noise of each image: one field, shifted between colour channels."""
     _, channels, height, width = image.shape
     fields = [
         np.random.default_rng(int(seed)).standard_normal((height + 4, width + 4), np.float32)
@@ -195,6 +196,6 @@ def _finish(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tenso
     ]
     noise = torch.from_numpy(np.stack(fields)).to(image.device)
     moved = [noise[:, 2 * c : 2 * c + height, 2 * c : 2 * c + width] for c in range(channels)]
-    noise_level = view.noise * (height / 288) ** 0.5  # a small crop was scaled down, which averages
+    noise_level = view.noise * (height / 288) ** 0.5  # scaling a crop down averages noise
     noisy: Tensor = image + noise_level * torch.stack(moved, 1)
     return noisy

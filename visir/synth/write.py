@@ -1,4 +1,4 @@
-"""A whole data set of synthetic people, written to disk in a public data set's own layout."""
+"""Write a whole data set of synthetic people in the folder structure of a public data set."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from visir.core.types import InputError, Modality
 from visir.data.images import parse_size
 from visir.data.registry import SYNTHETIC
 from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
-from visir.synth.layouts import Order, Plan, as_parameters, plan
+from visir.synth.layouts import Layout, Spec, as_parameters, lay_out
 from visir.synth.render import render_shots
 
 MARKER = SYNTHETIC
 _SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144"}
-_CHUNK = 16  # images rendered together; fixed, so that bytes never depend on who renders them
-_WORTH_A_POOL = 64  # images; below, starting processes costs more than it saves
+_CHUNK = 16  # images rendered together; fixed, so that files do not depend on the number of workers
+_MIN_FOR_POOL = 64  # images; with fewer, starting processes costs more time than it saves
 
 
 def synthesise(
@@ -47,39 +47,49 @@ def synthesise(
     device: str = "cpu",
     progress: bool = True,
 ) -> None:
-    """Render a data set of synthetic people; the same command again finishes an interrupted one.
+    """Render a data set of synthetic people. Repeat the command to finish an interrupted one.
 
     Scripts that use several workers need the usual `if __name__ == "__main__":` guard.
 
     Args:
-        out: folder to write, new, empty, or begun by the same command.
+        out: folder to write: new, empty, or started by the same command.
         layout: sysu (near infrared), regdb (thermal) or llcm (near infrared).
-        twin: sysu or regdb, for exactly that data set's identities and image counts.
-        ids: identities, training and test together.
+        twin: sysu or regdb, for exactly the identities and image counts of that data set.
+        ids: number of identities, training and test together.
         images: images per identity and camera.
-        train_ids: identities for training; None for half of them.
-        size: height x width in pixels; None for the layout's own (288x144, regdb 128x64).
+        train_ids: number of training identities; None for half of all identities.
+        size: height x width in pixels; None for the size of the layout (288x144, regdb 128x64).
         unpaired: share of the training identities, 0..1, that only one modality sees.
-        seed: the world; another seed has other people, clothes and cameras.
+        seed: another seed gives other people, clothes and cameras.
         workers: processes; 0 for one per core. Files are the same for any number.
-        device: where torch renders; other than cpu, one process does all.
-        progress: show a bar.
+        device: where torch renders. With a GPU one process renders everything.
+        progress: show a progress bar.
 
     Raises:
-        InputError: impossible numbers, no such device, or `out` holds something else.
+        InputError: a number is out of range, the device is missing, or `out` holds other files.
     """
     device = str(resolve_device(device))
     if workers < 0:
-        raise InputError(f"workers: {workers} processes do nothing; give 1 or more, or 0")
-    order = Order(twin or layout, twin, ids, images, train_ids, unpaired, seed)
+        raise InputError(f"workers: must be 0 (one per core) or more, got {workers}")
+    spec = Spec(
+        layout=twin or layout,
+        twin=twin,
+        ids=ids,
+        images=images,
+        train_ids=train_ids,
+        unpaired=unpaired,
+        seed=seed,
+    )
     if twin and layout not in ("sysu", twin):
-        raise InputError(f"layout {layout!r}: a twin of {twin} has {twin}'s; leave it out")
-    whole = plan(order)
-    world = World(seed=seed, layout=order.layout)
-    pixels = _pixels(size or _SIZES[order.layout])
-    _claim(out, order, whole, world, pixels)
+        raise InputError(
+            f"layout {layout!r}: a twin of {twin} has the layout {twin}; omit the layout"
+        )
+    whole = lay_out(spec)
+    world = World(seed=seed, layout=spec.layout)
+    pixels = _pixels(size or _SIZES[spec.layout])
+    _claim(out, spec, whole, world, pixels)
     todo = [chunk for chunk in _chunks(whole.shots) if not _present(out, chunk)]
-    _render_all(out, todo, world, pixels, workers, device, progress)
+    _render_all(out, todo, world, size=pixels, workers=workers, device=device, progress=progress)
     for name, text in whole.lists.items():
         write_text(out / name, text)
 
@@ -87,32 +97,34 @@ def synthesise(
 def _pixels(text: str) -> tuple[int, int]:
     height, width = parse_size(text)
     if min(height, width) < 16 or max(height, width) > 1024:
-        raise InputError(f"size {text!r}: give sides from 16 to 1024 pixels")
+        raise InputError(f"size {text!r}: height and width must be 16 to 1024 pixels")
     return height, width
 
 
-def _claim(out: Path, order: Order, whole: Plan, world: World, size: tuple[int, int]) -> None:
-    """Makes `out` this data set's folder, or finds that it already is."""
-    parameters = as_parameters(order) | {"size": "{}x{}".format(*size), "world": asdict(world)}
+def _claim(out: Path, spec: Spec, whole: Layout, world: World, size: tuple[int, int]) -> None:
+    """Mark `out` as the folder of this data set, or check that it is already marked so."""
+    parameters = as_parameters(spec) | {"size": "{}x{}".format(*size), "world": asdict(world)}
     marker = out / MARKER
     if marker.exists():
         try:
             known = json.loads(marker.read_text(encoding="utf-8"))["parameters"]
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{marker}: damaged; remove {out} and run again") from None
+            raise InputError(f"{marker}: the file is damaged; remove {out} and run again") from None
         differing = sorted(k for k in parameters | known if parameters.get(k) != known.get(k))
         if differing:
             was = ", ".join(f"{k} {known.get(k)!r} not {parameters.get(k)!r}" for k in differing)
-            raise InputError(f"{out}: made with {was}; give the same settings or another folder")
+            raise InputError(f"{out}: was made with {was}; use the same settings or another folder")
         sweep(out)
         return
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: not empty and not made by visir synth; give a new folder")
+        raise InputError(
+            f"{out}: the folder is not empty and was not made by visir synth; name a new folder"
+        )
     write_json(marker, {"parameters": parameters, "counts": whole.counts()})
 
 
 def _chunks(shots: Sequence[Shot]) -> Iterator[tuple[Shot, ...]]:
-    """Fixed groups of at most `_CHUNK` shots of one camera."""
+    """Split the shots into fixed groups of at most `_CHUNK` shots of one camera."""
     for _, group in groupby(shots, key=lambda shot: (shot.modality, shot.cam)):
         row = tuple(group)
         yield from (row[i : i + _CHUNK] for i in range(0, len(row), _CHUNK))
@@ -137,7 +149,7 @@ def _render_all(
     total = sum(len(chunk) for chunk in todo)
     workers = workers or os.cpu_count() or 1
     with tqdm(total=total, unit="image", desc="rendering people", disable=quiet(progress)) as bar:
-        if workers == 1 or device != "cpu" or total < _WORTH_A_POOL:
+        if workers == 1 or device != "cpu" or total < _MIN_FOR_POOL:
             with _one_thread():
                 for chunk in todo:
                     bar.update(_render_chunk(out, chunk, world, size, device))
@@ -155,7 +167,7 @@ def _render_all(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch with one thread, as in every worker, so that rounding is the same."""
+    """Run torch with one thread, as every worker does, so that rounding is the same."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -167,7 +179,7 @@ def _one_thread() -> Iterator[None]:
 def _render_chunk(
     out: Path, chunk: Sequence[Shot], world: World, size: tuple[int, int], device: str
 ) -> int:
-    """Renders and writes one chunk; returns how many images that were."""
+    """Render and write one chunk; return its number of images."""
     quality = camera(world, chunk[0].cam, chunk[0].modality).quality
     pictures = render_shots(chunk, world, size, device)
     for folder in {(out / shot.path).parent for shot in chunk}:
@@ -180,7 +192,7 @@ def _render_chunk(
             image.save(encoded, "JPEG", quality=quality)
         else:
             image.save(encoded, "BMP")
-        # atomic by name only: a lost image is rendered again, so waiting for the disk buys nothing
+        # Renamed without fsync: an image lost in a crash is rendered again.
         temporary = path.with_name(f".{path.name}.part")
         try:
             temporary.write_bytes(encoded.getbuffer())
@@ -200,7 +212,14 @@ def contact_sheet(
     size: tuple[int, int] = (288, 144),
     seed: int = 0,
 ) -> Image.Image:
-    """People side by side, one row per camera of the sysu layout, without a data set on disk."""
+    """Draw people side by side, one row per camera of the sysu layout, without writing a data set.
+
+    Args:
+        ids: one column per identity.
+        cams: one row per camera.
+        size: (height, width) of an image in pixels.
+        seed: as for `synthesise`.
+    """
     world = World(seed=seed)
     rows = []
     for cam in cams:

@@ -1,9 +1,10 @@
-"""Embed many images, by any number of workers that share nothing but a folder.
+"""Embed many images with any number of workers that share only a folder.
 
-The work is divided once, in `manifest.json`. A worker claims a part by making a file nobody else
-can make too, embeds it, writes its shard whole or not at all, and lets the claim go. A claim whose
-owner died, or gave no sign for long, is taken over. Claims only spare work: two workers with one
-part write the same shard, so each image is in the output once, whatever is killed when.
+The work is divided once, in `manifest.json`. A worker claims a unit of work by creating a file
+(only one worker can create it), embeds the unit, writes its shard atomically, and removes the
+claim. A claim is taken over if its owner died or has not refreshed it for long. Claims only avoid
+double work: two workers with the same unit write the same shard, so each image is in the output
+exactly once, whichever processes are killed.
 """
 
 from visir.embedding.bulk.output import Summary, is_output, read_manifest, read_shards

@@ -1,4 +1,4 @@
-"""Claims: files that say who is at work on what, on machines that share a folder."""
+"""Claims: lock files that say which process works on what, for machines that share a folder."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from visir.core.types import InputError
 
 @contextmanager
 def claim(path: Path, patience: float) -> Iterator[bool]:
-    """Hold a claim while the block runs; the file's time is kept fresh meanwhile.
+    """Hold a claim while the block runs, and refresh the file's time meanwhile.
 
     Args:
-        path: the claim's file.
-        patience: seconds without a sign after which another's claim is taken over; where its owner
-            was a process of this machine and is dead, it is at once.
+        path: file of the claim.
+        patience: seconds without a refresh after which another process's claim is taken over. The
+            claim of a dead process of this machine is taken over at once.
 
     Yields:
-        Whether this process holds it; False where another does.
+        True if this process holds the claim, False if another one does.
 
     Raises:
-        InputError: the file cannot be made for another reason.
+        InputError: the file cannot be written.
     """
     if not _take(path, patience):
         yield False
@@ -43,14 +43,14 @@ def claim(path: Path, patience: float) -> Iterator[bool]:
     finally:
         done.set()
         beat.join()
-        if _owner(path) == _me():  # another's, if this process was asleep for long
+        if _owner(path) == _me():  # not if this process was suspended and lost the claim
             path.unlink(missing_ok=True)
 
 
 def _take(path: Path, patience: float) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and _is_left_behind(path, patience):
+        if path.exists() and _is_stale(path, patience):
             path.unlink(missing_ok=True)
         with path.open("x", encoding="utf-8") as file:
             json.dump({**_me(), "since": time.time()}, file)
@@ -67,11 +67,11 @@ def _beat(path: Path, every: float, done: threading.Event) -> None:
             os.utime(path)
 
 
-def _is_left_behind(path: Path, patience: float) -> bool:
+def _is_stale(path: Path, patience: float) -> bool:
     owner = _owner(path)
     if owner.get("host") == socket.gethostname() and _is_dead(owner["pid"]):
         return True
-    # A file just made tells the time of the folder's own clock, which set the claim's time too.
+    # A new file shows the time of the file system's clock, which also set the claim's time.
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part") as probe:
         now = os.stat(probe.fileno()).st_mtime
     try:
@@ -81,7 +81,7 @@ def _is_left_behind(path: Path, patience: float) -> bool:
 
 
 def _owner(path: Path) -> dict[str, Any]:
-    """Whose claim it is; nobody's where it is gone, or its owner died before writing it."""
+    """Owner of a claim; empty if the file is gone or its owner died before writing it."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
         return {"host": owner["host"], "pid": int(owner["pid"])}
@@ -94,9 +94,9 @@ def _me() -> dict[str, Any]:
 
 
 def _is_dead(pid: int) -> bool:
-    multiprocessing.active_children()  # waits for dead children, which else count as alive
+    multiprocessing.active_children()  # collects dead children, which would count as alive
     try:
         os.kill(pid, 0)
     except OSError as error:
-        return isinstance(error, ProcessLookupError)  # else it is alive, and somebody else's
+        return isinstance(error, ProcessLookupError)  # otherwise it belongs to another user
     return False

@@ -1,8 +1,8 @@
-"""What lies in an output folder: the manifest, and a shard for each part of the work.
+"""The files of an output folder: the manifest, and a shard for each unit of work.
 
-A shard is one .npz file that stands for itself, without pickles: `vectors` (N, D) float32; `about`,
-UTF-8 JSON of the model, the crops and what was skipped; `thumbnails`, JPEG files one after another;
-`ends` (N,) int64, where each of them ends.
+A shard is one self-contained .npz file without pickles: `vectors` (N, D) float32; `about`: UTF-8
+JSON of the model, the crops and what was skipped; `thumbnails`: concatenated JPEG files; `ends`
+(N,) int64: where each of them ends.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ from visir.core.run import atomic_write, write_text
 from visir.core.types import FloatArray, InputError, Modality
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import Broken, Entry
-from visir.sources.plan import Part
+from visir.sources.plan import WorkUnit
 
 MANIFEST = "manifest.json"
-_AGAIN = "give the same again, or another --out"
+_AGAIN = "use the same settings, or another --out"
 
 
 class Manifest(NamedTuple):
-    """What was asked for, in values JSON has, and how the work was divided.
+    """The settings of an output folder as JSON values, and the units of work.
 
-    model: its fingerprint; inputs: as they were named, sorted; settings: how they are read.
+    model: its fingerprint; inputs: as they were named, sorted; settings: how they are read; parts:
+    the units of work.
     """
 
     model: str
     inputs: list[str]
     settings: dict[str, Any]
     shard_size: int
-    parts: Sequence[Part] = ()
+    parts: Sequence[WorkUnit] = ()
 
 
 class Summary(NamedTuple):
-    """What lies in a finished output folder."""
+    """The content of a finished output folder: counts, and the skipped images."""
 
     shards: int
     embedded: int
@@ -49,25 +50,25 @@ class Summary(NamedTuple):
 
 
 def agreed(
-    out: Path, asked: Manifest, divide: Callable[[], Iterable[Part]], patience: float
+    out: Path, asked: Manifest, divide: Callable[[], Iterable[WorkUnit]], patience: float
 ) -> Manifest:
-    """The folder's manifest, made by the first worker that comes.
+    """Return the folder's manifest; the first worker writes it.
 
     Args:
         out: the output folder.
-        asked: what this worker is to do, not divided yet.
-        divide: divides it.
+        asked: the settings of this worker, without units of work.
+        divide: returns the units of work.
         patience: as for `visir.embedding.bulk.claims.claim`.
 
     Raises:
-        InputError: the folder was begun with something else, or what `divide` raises.
+        InputError: the folder was started with other settings, or as `divide`.
     """
     path = out / MANIFEST
     while not path.exists():
         with claim(claim_path(out, "manifest"), patience) as mine:
             if mine and not path.exists():
                 made = asked._replace(parts=tuple(divide()))
-                if not path.exists():  # another's, if this process was asleep for long
+                if not path.exists():  # another worker's, if this process was suspended
                     write_text(path, json.dumps(made._asdict()))
         if not mine:
             time.sleep(0.2)
@@ -82,15 +83,16 @@ def is_output(path: Path) -> bool:
 
 
 def read_manifest(out: Path) -> Manifest:
-    """What `visir embed` was asked for in this folder.
+    """Read the manifest that `visir embed` wrote in this folder.
 
     Raises:
-        InputError: there is no manifest, or something else under its name.
+        InputError: there is no manifest, or it cannot be read.
     """
     path = Path(out) / MANIFEST
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(**{**said, "parts": tuple(Part(*part) for part in said["parts"])})
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        units = tuple(WorkUnit(*unit) for unit in stored["parts"])
+        return Manifest(**{**stored, "parts": units})
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a folder `visir embed` wrote") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -100,7 +102,7 @@ def read_manifest(out: Path) -> Manifest:
 
 
 def shard_path(out: Path, number: int) -> Path:
-    """The shard of a part."""
+    """The shard of a unit of work."""
     return out / "shards" / f"{number:06d}.npz"
 
 
@@ -116,7 +118,7 @@ def write_shard(
     vectors_ND: FloatArray,
     skipped: Sequence[Broken],
 ) -> None:
-    """Write a shard, whole or not at all."""
+    """Write a shard atomically."""
     thumbnails = [entry.thumbnail or b"" for entry in entries]
     about = {
         "model": model,
@@ -134,10 +136,10 @@ def write_shard(
 
 
 def read_shards(out: Path) -> Iterator[tuple[list[Entry], FloatArray]]:
-    """What was embedded, shard by shard, always in the same order; empty shards are passed over.
+    """Read the embeddings shard by shard, always in the same order; empty shards are skipped.
 
     Yields:
-        N entries and their (N, D) float32 vectors.
+        N entries and their (N, D) float32 embeddings.
 
     Raises:
         InputError: a shard is missing, damaged, or of another model.
@@ -164,14 +166,14 @@ def summary(out: Path) -> Summary:
 
 
 def _shards(out: Path, *names: str) -> Iterator[tuple[dict[str, Any], list[Any]]]:
-    """Each shard's description, and its arrays of these names."""
+    """Read the description of each shard and its arrays with these names."""
     manifest = read_manifest(out)
     paths = [shard_path(out, number) for number in range(len(manifest.parts))]
     missing = sum(not path.exists() for path in paths)
     if missing:
         raise InputError(
-            f"{out}: {missing} of {len(paths)} shards are not there yet; run the same "
-            "`visir embed` again to finish them"
+            f"{out}: {missing} of {len(paths)} shards are missing; run the same `visir embed` "
+            "again to finish them"
         )
     for path in paths:
         try:
@@ -187,16 +189,16 @@ def _shards(out: Path, *names: str) -> Iterator[tuple[dict[str, Any], list[Any]]
         yield about, arrays
 
 
-def _require_same(path: Path, begun: Manifest, asked: Manifest) -> None:
-    if begun.model != asked.model:
+def _require_same(path: Path, stored: Manifest, asked: Manifest) -> None:
+    if stored.model != asked.model:
         raise InputError(
-            f"{path}: was begun with another model ({begun.model[:12]}, this one is "
+            f"{path}: was started with another model ({stored.model[:12]}, this one is "
             f"{asked.model[:12]}); {_AGAIN}"
         )
-    for name in sorted({*begun.inputs} ^ {*asked.inputs}):
-        side = "with" if name in begun.inputs else "without"
-        raise InputError(f"{path}: was begun {side} input {name}; {_AGAIN}")
+    for name in sorted({*stored.inputs} ^ {*asked.inputs}):
+        side = "with" if name in stored.inputs else "without"
+        raise InputError(f"{path}: was started {side} input {name}; {_AGAIN}")
     asks = {**asked.settings, "shard_size": asked.shard_size}
-    for name, value in {**begun.settings, "shard_size": begun.shard_size}.items():
+    for name, value in {**stored.settings, "shard_size": stored.shard_size}.items():
         if asks.get(name) != value:
-            raise InputError(f"{path}: was begun with {name} {value}, now {asks[name]}; {_AGAIN}")
+            raise InputError(f"{path}: was started with {name} {value}, now {asks[name]}; {_AGAIN}")

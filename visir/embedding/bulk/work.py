@@ -1,4 +1,4 @@
-"""The workers: what each does, and how several are started."""
+"""The workers that embed units of work, and the start of several of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from visir.core.run import quiet, sweep
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk.claims import claim
 from visir.embedding.bulk.output import (
     Manifest,
@@ -31,30 +31,30 @@ from visir.embedding.bulk.output import (
     summary,
     write_shard,
 )
-from visir.sources.crop import PLAIN, Broken, Crop, Entry, Settings, opened
-from visir.sources.plan import crops, parts
+from visir.sources.crop import DEFAULT_OPTIONS, Broken, Crop, Entry, ReadOptions, opened
+from visir.sources.plan import crops, work_units
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
 
-THUMBNAIL = 128  # pixels of its longest side
-_PART = 512  # crops dealt with at a time
-_CHUNK = 64  # crops held at once in full size
-_LONGEST_PAUSE = 5.0  # seconds
+THUMBNAIL = 128  # pixels of the longer side
+_UNIT_SIZE = 512  # crops embedded at a time
+_CHUNK = 64  # crops in memory at full size
+_MAX_PAUSE = 5.0  # seconds
 
 
 class _Ready(NamedTuple):
-    """A crop about to be embedded, and what is kept of it."""
+    """The pixels of a crop, and what is stored of it."""
 
     pixels: ByteArray
     entry: Entry
 
 
 def embed_many(
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     inputs: Sequence[Path],
     out: Path,
-    settings: Settings = PLAIN,
+    settings: ReadOptions = DEFAULT_OPTIONS,
     *,
     shard_size: int = 512,
     skip_broken: bool = False,
@@ -63,33 +63,33 @@ def embed_many(
     begin: float = 0.0,
     progress: bool = False,
 ) -> Summary:
-    """Embed all crops of the inputs; other processes may be doing the same.
+    """Embed all crops of the inputs, alone or together with other processes.
 
-    What is there already is kept, so the same call goes on where a former one was stopped. It
-    returns when everything is there, whoever made it.
+    Existing shards are kept, so the same call continues a stopped one. It returns when all shards
+    exist, including those of other processes.
 
     Args:
         embedder: the model, the same in every process.
-        inputs: folders, tar shards and videos, named alike in every process.
+        inputs: folders, tar shards and videos, with the same names in every process.
         out: folder to write.
         settings: how inputs are read.
-        shard_size: images in a shard at most.
-        skip_broken: pass over what cannot be read, and count it.
+        shard_size: maximum number of images per shard.
+        skip_broken: skip and count what cannot be read.
         device: where the detector of a video runs.
-        patience: seconds without a sign of life before another's claim is taken over.
-        begin: where in the work to begin, 0 to 1, so that workers spread out.
+        patience: seconds without a refresh before another process's claim is taken over.
+        begin: position in the work to start from, 0 to 1; differs between workers.
         progress: show a progress bar.
 
     Raises:
-        InputError: `out` was begun with another model, other inputs or settings; something cannot
-            be read and is not to be passed over; or anything `visir.sources.plan.parts` refuses.
+        InputError: `out` was started with another model, other inputs or settings; something cannot
+            be read and `skip_broken` is off; or as `visir.sources.plan.work_units`.
     """
     if shard_size < 1:
-        raise InputError(f"shard size: {shard_size} images; give 1 or more")
+        raise InputError(f"shard size: must be 1 or more images, got {shard_size}")
     if not embedder.fingerprint:
         raise InputError("model: it has no fingerprint; load it from its weights file")
     out, inputs = Path(out), sorted(map(Path, inputs))
-    divide = partial(parts, inputs, settings, shard_size, skip_broken)
+    divide = partial(work_units, inputs, settings, shard_size, skip_broken)
     asked = Manifest(embedder.fingerprint, [*map(str, inputs)], settings.as_json(), shard_size)
     manifest = agreed(out, asked, divide, patience)
     detector = cache(partial(_detector, settings, device))
@@ -108,40 +108,40 @@ def embed_many(
 
 
 def embedded(
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     inputs: Sequence[Path],
-    settings: Settings = PLAIN,
+    settings: ReadOptions = DEFAULT_OPTIONS,
     *,
     known: Callable[[Sequence[str]], Container[str]],
     skip_broken: bool = False,
     device: str = "cpu",
     progress: bool = False,
 ) -> Iterator[tuple[list[Entry], FloatArray, list[Broken]]]:
-    """Embed all crops of the inputs here and now, some hundreds at a time.
+    """Embed all crops of the inputs in this process, at most 512 at a time.
 
     Args:
         embedder: the model.
         inputs: as for `embed_many`.
         settings: as for `embed_many`.
-        known: which of some sources are passed over.
+        known: returns those of some sources that are skipped.
         skip_broken: as for `embed_many`.
         device: as for `embed_many`.
         progress: show a progress bar.
 
     Yields:
-        What is kept of crops, their (N, D) vectors, and those that could not be read.
+        Entries of crops, their (N, D) embeddings, and the crops that could not be read.
 
     Raises:
         InputError: as for `embed_many`.
     """
     detector = cache(partial(_detector, settings, device))
-    divided = parts(sorted(map(Path, inputs)), settings, _PART, skip_broken)
+    units = work_units(sorted(map(Path, inputs)), settings, _UNIT_SIZE, skip_broken)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in tqdm(divided, desc="embedding", unit="part", disable=quiet(progress)):
-            stream = crops(part, settings, detector)
-            while found := list(islice(stream, _PART)):
-                there = known([each.source for each in found])
-                new = (each for each in found if each.source not in there)
+        for unit in tqdm(units, desc="embedding", unit="part", disable=quiet(progress)):
+            stream = crops(unit, settings, detector)
+            while found := list(islice(stream, _UNIT_SIZE)):
+                skipped = known([each.source for each in found])
+                new = (each for each in found if each.source not in skipped)
                 yield _embedded(new, embedder, pool, skip_broken)
 
 
@@ -149,7 +149,7 @@ def embed_run(
     run: Path,
     inputs: Sequence[Path],
     out: Path,
-    settings: Settings = PLAIN,
+    settings: ReadOptions = DEFAULT_OPTIONS,
     *,
     workers: int = 1,
     device: str = "cpu",
@@ -164,18 +164,18 @@ def embed_run(
         inputs: as for `embed_many`.
         out: as for `embed_many`.
         settings: as for `embed_many`.
-        workers: processes, this one among them; PyTorch's threads are shared out among them.
-        device: where the network and the detector run; with "auto" and several GPUs each process
-            takes one, in turn.
+        workers: number of processes, including this one; they share PyTorch's threads.
+        device: where the network and the detector run; with "auto" and several GPUs the processes
+            are distributed over them.
         shard_size: as for `embed_many`.
         skip_broken: as for `embed_many`.
         progress: show a progress bar.
 
     Raises:
-        InputError: no worker, or as `visir.embedding.pytorch.load` and `embed_many`.
+        InputError: `workers` is below 1, or as `visir.embedding.pytorch.load` and `embed_many`.
     """
     if workers < 1:
-        raise InputError(f"workers: {workers} processes do nothing; give 1 or more")
+        raise InputError(f"workers: must be 1 or more processes, got {workers}")
     options = {"shard_size": shard_size, "skip_broken": skip_broken}
     work = partial(_work, run, inputs, out, settings, device, workers, options)
     spawn = multiprocessing.get_context("spawn")
@@ -194,14 +194,14 @@ def _work(
     run: Path,
     inputs: Sequence[Path],
     out: Path,
-    settings: Settings,
+    settings: ReadOptions,
     device: str,
     workers: int,
     options: dict[str, Any],
     worker: int,
     progress: bool,
 ) -> Summary:
-    """One process's share; `torchrun` says where among its processes this one stands."""
+    """Do the work of one process; under `torchrun` its rank sets the starting position."""
     import torch
 
     from visir.embedding.pytorch import load
@@ -221,7 +221,7 @@ def _work(
 
 
 def _help(work: Callable[[int, bool], Summary], worker: int) -> None:
-    # What stops a helper stops the process that started it too, which says so.
+    # An error that stops a helper also stops the main process, which reports it.
     with suppress(InputError, KeyboardInterrupt):
         work(worker, False)
 
@@ -229,7 +229,7 @@ def _help(work: Callable[[int, bool], Summary], worker: int) -> None:
 def _make_all(
     out: Path, left: list[int], make: Callable[[int], None], patience: float, progress: bool
 ) -> None:
-    """Make every shard that nobody else makes, until all are there."""
+    """Make every shard that no other process makes, and wait until all exist."""
     pause = 0.05
     with tqdm(total=len(left), desc="embedding", unit="shard", disable=quiet(progress)) as bar:
         while left:
@@ -241,25 +241,25 @@ def _make_all(
                     waiting.append(number)
             if len(waiting) == len(left):
                 time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_PAUSE)
             left = waiting
 
 
 def _is_made(out: Path, number: int, make: Callable[[int], None], patience: float) -> bool:
-    """Whether a shard is there, made now if need be; False where another is at work on it."""
+    """Make a shard if it is missing; False if another process is making it."""
     path = shard_path(out, number)
     if path.exists():
         return True
     with claim(claim_path(out, path.stem), patience) as mine:
-        if mine and not path.exists():  # who held the claim before may have finished
+        if mine and not path.exists():  # the former owner may have finished it
             make(number)
         return mine
 
 
 def _embedded(
-    stream: Iterator[Crop | Broken], embedder: Embeds, pool: Executor, skip_broken: bool
+    stream: Iterator[Crop | Broken], embedder: ImageEmbedder, pool: Executor, skip_broken: bool
 ) -> tuple[list[Entry], FloatArray, list[Broken]]:
-    """What is kept of crops, their (N, D) vectors, and those that could not be read."""
+    """Entries of crops, their (N, D) embeddings, and the crops that could not be read."""
     entries: list[Entry] = []
     vectors: list[FloatArray] = []
     skipped: list[Broken] = []
@@ -275,10 +275,12 @@ def _embedded(
     return entries, np.concatenate(vectors or [np.empty((0, 0), np.float32)]), skipped
 
 
-def _vectors(ready: Sequence[_Ready], embedder: Embeds) -> FloatArray:
+def _vectors(ready: Sequence[_Ready], embedder: ImageEmbedder) -> FloatArray:
     rows = {m: [i for i, (_, entry) in enumerate(ready) if entry.modality is m] for m in Modality}
-    parts = [embedder.embed([ready[i].pixels for i in rows[m]], m) for m in Modality if rows[m]]
-    found = np.concatenate(parts).astype(np.float32, copy=False)
+    by_modality = [
+        embedder.embed([ready[i].pixels for i in rows[m]], m) for m in Modality if rows[m]
+    ]
+    found = np.concatenate(by_modality).astype(np.float32, copy=False)
     order = np.concatenate([rows[m] for m in Modality]).astype(np.int64)
     vectors_ND = np.empty_like(found)
     vectors_ND[order] = found
@@ -298,8 +300,8 @@ def _ready(found: Crop | Broken) -> _Ready | Broken:
     return _Ready(read.image, Entry(source, camera, modality, time, tags, jpeg.getvalue()))
 
 
-def _detector(settings: Settings, device: str) -> Detector:
+def _detector(settings: ReadOptions, device: str) -> Detector:
     from visir.sources.detector import load_detector
 
-    assert settings.detector is not None  # plan.parts refuses videos without
+    assert settings.detector is not None  # plan.work_units refuses videos without one
     return load_detector(settings.detector, device)
