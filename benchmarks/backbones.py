@@ -38,7 +38,7 @@ def main() -> None:
     for seed in arguments.seeds:
         folder = arguments.out / str(seed)
         if not Run(folder).scores.exists():
-            demo(folder, seed, say=print)
+            demo(out=folder, seed=seed)
         found["SimCLR"].append(logged(folder / "backbone", folder))
         found["DINO"].append(with_dino(folder, seed))
         print(seed, {name: of[-1] for name, of in found.items()}, flush=True)
@@ -58,7 +58,7 @@ def with_dino(folder: Path, seed: int) -> dict[str, float]:
             if plan is None:
                 score_and_log(Run(run), embedder, benchmark, epoch, "backbone", [PROTOCOL])
 
-        start = pretrain(people, backbone, "dino", seed=seed,
+        start = pretrain(people, backbone, method="dino", seed=seed,
                          resume=(backbone / "config.yaml").exists())  # fmt: skip
         train("cmag", people, run, seed=seed, start=start, on_epoch=score,
               resume=(run / "config.yaml").exists())  # fmt: skip

@@ -43,7 +43,7 @@ def main() -> None:
     for seed in arguments.seeds:
         folder = arguments.runs / str(seed)
         if not Run(folder).scores.exists():
-            demo(folder, seed, say=print)
+            demo(out=folder, seed=seed)
         for way, rates in measured(folder, seed).items():
             found[way].append(rates)
             print(seed, way, rates, flush=True)

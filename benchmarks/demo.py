@@ -41,7 +41,7 @@ def main() -> None:
         taken = out / "minutes.txt"  # written when a seed is done
         if not taken.exists():
             began = time.perf_counter()
-            demo(out, seed, say=print)
+            demo(out=out, seed=seed)
             taken.write_text(str((time.perf_counter() - began) / 60), encoding="utf-8")
         minutes.append(float(taken.read_text("utf-8")))
         rows.append(stages(out))
@@ -68,7 +68,7 @@ def train_on_shuffled_names(out: Path, seed: int) -> tuple[float, float]:
         folder = crops / "crops" / record.modality.value / f"cam{record.cam}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(record.path, folder / f"{rng.getrandbits(64):016x}.jpg")
-    start = pretrain(crops / "crops", crops / "backbone", "simclr", seed=seed)
+    start = pretrain(crops / "crops", crops / "backbone", method="simclr", seed=seed)
     run = train("cmag", crops / "crops", crops / "run", seed=seed, start=start)
     mean = evaluate(load(run.folder), benchmark, [PROTOCOL]).results[PROTOCOL].mean
     return mean.rank1, mean.mAP

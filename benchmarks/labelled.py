@@ -100,8 +100,9 @@ def trained(root: Path, layout: str, seed: int, name: str) -> dict[str, float]:
             settings = settings | thermal(name)
         out = folder / name
         resume = (out / "config.yaml").exists()
-        run = train(method, folder / "people", out, preset, None if resume else settings, seed,
-                    start=start, resume=resume)  # fmt: skip
+        run = train(method, folder / "people", out, preset=preset,
+                    settings=None if resume else settings, seed=seed, start=start,
+                    resume=resume)  # fmt: skip
         benchmark, key = open_benchmark(folder / "people"), LIGHTS[layout].protocol
         mean = evaluate(load(run.folder), benchmark, [key]).results[key].mean
         lines = run.read_metrics()
@@ -161,7 +162,7 @@ def without_labels(folder: Path, seeds: list[int]) -> np.ndarray:
     for seed in seeds:
         run = Run(folder / str(seed))
         if not run.scores.exists():
-            demo(run.folder, seed, say=print)
+            demo(out=run.folder, seed=seed)
         lines = [line for line in run.read_metrics() if line["kind"] == "scores"]
         reached.append(100 * lines[-1]["mAP"])
     return np.array(reached)

@@ -1,8 +1,10 @@
 """The command line: words reach the use-cases, and every mistake is one clear line."""
 
+import functools
 import importlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,12 +14,13 @@ from types import SimpleNamespace
 import pytest
 
 from visir import __version__, cli
-from visir import commands as verbs
+from visir.commands import COMMANDS, arguments
+from visir.commands.train import _score_every
 from visir.core.types import InputError
 
 CALLS = [
-    ("demo", "visir.commands.demo.demo", (Path("runs/demo"), 0), {"say": print}),
-    ("demo --out x --seed 3", "visir.commands.demo.demo", (Path("x"), 3), {"say": print}),
+    ("demo", "visir.commands.demo.demo", (), {"out": Path("runs/demo"), "seed": 0}),
+    ("demo --out x --seed 3", "visir.commands.demo.demo", (), {"out": Path("x"), "seed": 3}),
     (
         "synth out --layout sysu --ids 24 --images 4 --size 144x72 --seed 1 --train-ids 9 "
         "--unpaired 0.25 --twin regdb --workers 2 --device cuda",
@@ -68,16 +71,39 @@ CALLS = [
         (Path("r"), Path("g"), (Path("a.png"), Path("b.png")), None, 10, None, "auto"),
         {"same_modality": True, "gallery_modality": None, "progress": False},
     ),
-    ("report r", "visir.report.write_report", (Path("r"), "auto"), {}),
+    ("report r", "visir.report.write_report", (Path("r"),), {"device": "auto"}),
+    ("prepare regdb --data a b", "visir.data.prepare.prepare",
+     ("regdb", Path("a"), Path("b")), {"progress": False}),
+    ("check --layout llcm --data=d", "visir.data.check.check",
+     (Path("d"), "llcm"), {"progress": False}),
+    (
+        "pretrain --seed 1 --data d --set a=1", "visir.training.pretrain.pretrain",
+        (Path("d"), Path("runs/pretrain-d-1")),
+        {
+            "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
+            "device": "auto", "resume": False,
+        },
+    ),
 ]  # fmt: skip
 
 
+class Result(SimpleNamespace):
+    """Whatever a use-case returns."""
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def exit_code(self) -> int:
+        return len(self.problems)
+
+
 class Recorder:
-    """Stands in for a use-case; the result has what any verb prints."""
+    """Stands in for a use-case; the result has what any command prints."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple, dict]] = []
-        self.result = SimpleNamespace(
+        self.result = Result(
             folder=Path("runs/a b"),
             text="the text",
             problems=[],
@@ -90,9 +116,15 @@ class Recorder:
         return self.result
 
 
+def labelled(*_: object) -> SimpleNamespace:
+    """Stands in for an opened data set, with labels."""
+    return SimpleNamespace(protocols={"any": None})
+
+
 def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
     module, _, name = where.rpartition(".")
     recorder = Recorder()
+    functools.update_wrapper(recorder, getattr(importlib.import_module(module), name))
     monkeypatch.setattr(importlib.import_module(module), name, recorder)
     return recorder
 
@@ -101,6 +133,7 @@ def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
 def test_words_reach_the_use_case(
     words: str, where: str, args: tuple, kwargs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("visir.data.registry.open_benchmark", labelled)
     recorder = replace(monkeypatch, where)
     assert cli.main(shlex.split(words)) == 0
     assert recorder.calls == [(args, kwargs)]
@@ -110,8 +143,22 @@ def test_train_names_the_next_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     replace(monkeypatch, "visir.training.train.train")
+    monkeypatch.setattr("visir.data.registry.open_benchmark", labelled)
     cli.main(["train", "adca", "--data", "d"])
     assert "visir eval 'runs/a b'" in capsys.readouterr().out
+
+
+def test_train_names_a_search_where_nothing_can_be_scored(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    replace(monkeypatch, "visir.training.train.train")
+    monkeypatch.setattr(
+        "visir.data.registry.open_benchmark", lambda *_: SimpleNamespace(protocols={})
+    )
+    cli.main(["train", "adca", "--data", "my crops"])
+    said = capsys.readouterr().out
+    assert "visir eval" not in said
+    assert "visir search 'runs/a b' IMAGE --gallery 'my crops'" in said
 
 
 def test_check_exits_with_1_where_there_are_problems(
@@ -131,21 +178,27 @@ def test_eval_scores_every_run_and_merges(
     score = replace(monkeypatch, "visir.evaluation.evaluate.evaluate_run")
     merge = replace(monkeypatch, "visir.evaluation.evaluate.merge")
     assert cli.main(["eval", "r", "--device", "cpu"]) == 0
-    assert score.calls == [((Path("r"), None, None, "cpu", False, None, None, "none", True), {})]
+    usual = {
+        "layout": None, "split": None, "protocols": None, "rerank": "none", "flip": True,
+        "device": "auto", "progress": False,
+    }  # fmt: skip
+    assert score.calls == [((Path("r"), None), usual | {"device": "cpu"})]
     assert not merge.calls
     assert cli.main(["eval", "r", "s", "--data", "d", "--protocols", "a", "b"]) == 0
     assert score.calls[1:] == [
-        ((Path(run), Path("d"), ("a", "b"), "auto", False, None, None, "none", True), {})
-        for run in "rs"
+        ((Path(run), Path("d")), usual | {"protocols": ("a", "b")}) for run in "rs"
     ]
     assert merge.calls == [(([score.result, score.result],), {})]
     assert "all 2 runs" in capsys.readouterr().out
     assert cli.main(["eval", "r", "s", "--layout", "regdb", "--split", "3", "4"]) == 0
-    assert [call[0][5:7] for call in score.calls[3:]] == [("regdb", 3), ("regdb", 4)]
+    assert [(call[1]["layout"], call[1]["split"]) for call in score.calls[3:]] == [
+        ("regdb", 3),
+        ("regdb", 4),
+    ]
     assert cli.main(["eval", "r", "s", "t", "--split", "2"]) == 0
-    assert [call[0][6] for call in score.calls[5:]] == [2, 2, 2]
+    assert [call[1]["split"] for call in score.calls[5:]] == [2, 2, 2]
     assert cli.main(["eval", "r", "--rerank", "random-walk", "--no-flip"]) == 0
-    assert score.calls[-1][0][7:] == ("random-walk", False)
+    assert score.calls[-1][1] == usual | {"rerank": "random-walk", "flip": False}
     assert cli.main(["eval", "r", "--split", "3", "4"]) == 2
     assert "2 splits for 1 runs" in capsys.readouterr().err
 
@@ -170,7 +223,7 @@ def test_eval_every_scores_after_the_epochs_it_names(
         return SimpleNamespace(results={"first": result})
 
     monkeypatch.setattr("visir.evaluation.evaluate.evaluate", score)
-    on_epoch = verbs.learning._score_every(2, tmp_path, Path("d"), None, 1)
+    on_epoch = _score_every(2, tmp_path, Path("d"), None, 1)
     assert on_epoch(-1, None, "network") == 0.5
     plan = SimpleNamespace(stage="stage 1")
     assert [on_epoch(epoch, plan, "network") for epoch in range(4)] == [None, 0.5, None, 0.5]
@@ -199,7 +252,7 @@ def test_config_prints_settings_that_read_back(capsys: pytest.CaptureFixture) ->
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("trian adca", "unknown verb 'trian'; did you mean 'train'?"),
+        ("trian adca", "unknown command 'trian'; did you mean 'train'?"),
         ("synth out --idz 3", "synth: unknown option '--idz'; did you mean '--ids'?"),
         ("synth --idz=3 out", "synth: unknown option '--idz'; did you mean '--ids'?"),
         ("train adca --data d --resumee", "did you mean '--resume'?"),
@@ -259,17 +312,17 @@ def test_input_errors_have_no_traceback(
         (
             ["train", "adca", "--data", "a b"],
             "visir.training.train.train",
-            "visir: stopped; go on with: visir train adca --data 'a b' --resume",
+            "visir: stopped; to continue: visir train adca --data 'a b' --resume",
         ),
         (
             ["train", "adca", "--data", "d", "--resume"],
             "visir.training.train.train",
-            "visir: stopped; go on with: visir train adca --data d --resume",
+            "visir: stopped; to continue: visir train adca --data d --resume",
         ),
         (
             ["prepare", "sysu", "a", "b"],
             "visir.data.prepare.prepare",
-            "visir: stopped; the same command goes on with what is missing",
+            "visir: stopped; run the same command again to continue",
         ),
         (["report", "r"], "visir.report.write_report", "visir: stopped"),
     ],
@@ -293,7 +346,7 @@ def test_overview_names_every_verb(capsys: pytest.CaptureFixture) -> None:
     for argv in ([], ["-h"], ["--help"]):
         assert cli.main(argv) == 0
         text = capsys.readouterr().out
-        assert all(f"\n  {verb} " in text for verb in verbs.VERBS)
+        assert all(f"\n  {name} " in text for name in COMMANDS)
         assert all(len(line) <= 100 for line in text.splitlines())
 
 
@@ -302,21 +355,23 @@ def test_version(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == f"visir {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", verbs.VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_explains_every_argument(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as caught:
-        cli.main([verb, "--help"])
+        cli.main([name, "--help"])
     assert caught.value.code == 0
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for option in cli._options(verbs.VERBS[verb]):
+    command = arguments.find(name)
+    for option in cli._options(command):
         after = text.split(f"{option} ", 1)[1]
-        assert "(default: " in after or "(required)" in after
-    described = (verbs.VERBS[verb].__doc__ or "").split("Args:")[1]
-    for line in filter(None, map(str.strip, described.splitlines())):
+        assert any(hint in after for hint in ("(default: ", "(required)", "(optional)"))
+    described = re.split(r"\n *(?:Returns|Raises):\n", command.function.__doc__ or "")[0]
+    for line in filter(None, map(str.strip, described.split("Args:")[1].splitlines())):
         assert line.partition(": ")[2] in text
+    assert all(argument.help and argument.text in text for argument in command.arguments)
 
 
 def run_process(*words: str) -> subprocess.CompletedProcess:

@@ -170,4 +170,4 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_command_is_described() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    assert [verb for verb in cli.VERBS if f"| `visir {verb}" not in text] == []
+    assert [name for name in cli.COMMANDS if f"| `visir {name}" not in text] == []

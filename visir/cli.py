@@ -1,24 +1,29 @@
-"""The command line: finds the verb, reads its words, and turns errors into one line.
+"""The command line: finds the command, reads its words, and turns errors into one line.
 
-The verbs themselves are in `visir.commands`.
+The commands themselves are in `visir.commands`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from visir import __version__
-from visir.commands import VERBS
+from visir.commands import COMMANDS
+
+if TYPE_CHECKING:
+    from visir.commands.arguments import Argument, Command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
     Args:
-        argv: the words after `visir`; those of this process where None.
+        argv: the words after `visir`; those of this process if None.
 
     Returns:
         The exit code: 0 done, 1 `check` found problems, 2 bad input, 130 stopped by Ctrl-C.
@@ -33,77 +38,157 @@ def main(argv: Sequence[str] | None = None) -> int:
     from visir.core.types import InputError
 
     try:
-        return _run(*_divided(argv)) or 0
+        return _run(*_divided(argv))
     except InputError as error:
         print(f"visir: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nvisir: stopped{_how_to_go_on(argv)}", file=sys.stderr)
+        print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
         return 130
 
 
 def _overview() -> str:
-    lines = [(inspect.getdoc(verb) or "").splitlines()[0] for verb in VERBS.values()]
-    verbs = "\n".join(f"  {name:<14}{line}" for name, line in zip(VERBS, lines, strict=True))
+    from visir.commands.arguments import find
+
+    commands = "\n".join(f"  {name:<14}{find(name).summary}" for name in COMMANDS)
     return (
-        "usage: visir VERB ...\n\n"
-        "Find the same person across visible and infrared cameras, learnt without labels.\n\n"
-        f"{verbs}\n\n"
-        "visir VERB --help shows a verb's options with their defaults; visir --version the version."
+        "usage: visir COMMAND ...\n\n"
+        "Find the same person across visible and infrared cameras.\n\n"
+        f"{commands}\n\n"
+        "visir COMMAND --help shows the options of a command with their defaults.\n"
+        "visir --version shows the version."
     )
 
 
 def _divided(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The verb, of one word or of two, and the words after it."""
+    """The command, of one word or of two, and the words after it."""
     two = " ".join(argv[:2])
-    return (two, argv[2:]) if two in VERBS else (argv[0], argv[1:])
+    return (two, argv[2:]) if two in COMMANDS else (argv[0], argv[1:])
 
 
-def _run(name: str, words: Sequence[str]) -> int | None:
-    """Call the verb as the words ask for."""
+def _run(name: str, words: Sequence[str]) -> int:
+    """Call the command, print what it returns, and give the exit code."""
+    from visir.commands.arguments import find
     from visir.core.config import did_you_mean
     from visir.core.types import InputError
 
-    if name not in VERBS:
-        raise InputError(f"unknown verb {name!r}; {did_you_mean(name, VERBS)}")
-    verb = VERBS[name]
-    _check_options(name, words, ["--help", *_options(verb)])
+    if name not in COMMANDS:
+        raise InputError(f"unknown command {name!r}; {did_you_mean(name, COMMANDS)}")
+    command = find(name)
+    words = _data_in_place(command, _renamed(command, words))
+    _check_options(command, words)
+    result = _called(command, words)
+    if result is None:
+        return 0
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes; one reports
+        print(result)
+    return getattr(result, "exit_code", 0)
+
+
+def _called(command: Command, words: Sequence[str]) -> object:
+    """The command's result, with tyro reading the words."""
     import tyro
 
-    # tyro gives one-letter options two dashes
-    words = ["-" + word if word == "-k" or word.startswith("-k=") else word for word in words]
-    done = tyro.cli(verb, prog=f"visir {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
-    if done is not None and not isinstance(done, int):
-        print(done)
-        return 0
-    return done
+    def call(*args: object, **options: object) -> object:
+        return command.function(*args, **options)
+
+    parameters = [
+        parameter.replace(annotation=_annotated(argument))
+        for parameter, argument in zip(
+            inspect.signature(command.function).parameters.values(), command.arguments, strict=True
+        )
+    ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__doc__ = command.description
+    flags = (tyro.conf.FlagCreatePairsOff,)
+    return tyro.cli(call, prog=f"visir {command.name}", args=words, config=flags)
 
 
-def _check_options(name: str, words: Sequence[str], known: Sequence[str]) -> None:
+def _annotated(argument: Argument) -> Any:  # noqa: ANN401 - a type expression
+    """The argument's type with its help, as tyro reads it."""
+    import tyro
+
+    return Annotated[
+        argument.kind,
+        tyro.conf.arg(
+            metavar=argument.metavar or None,
+            help=argument.text,
+            help_behavior_hint=argument.hint,
+            aliases=(argument.option,) if len(argument.name) == 1 else None,
+        ),
+    ]
+
+
+def _renamed(command: Command, words: Sequence[str]) -> list[str]:
+    """The words with old spellings replaced, each with a warning."""
+    options, values = command.old("OLD_OPTIONS"), command.old("OLD_VALUES")
+    known = {argument.option for argument in command.arguments}
+    found: list[str] = []
+    before = ""
+    for word in words:
+        head, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if head not in known and options.get(head) in known:
+            _warn_of_old(head, options[head])
+            head = options[head]
+        option = head or before
+        if value in values.get(option, {}):
+            _warn_of_old(f"{option} {value}", f"{option} {values[option][value]}")
+            value = values[option][value]
+        found.append(head + equals + value)
+        before = head
+    return found
+
+
+def _warn_of_old(old: str, new: str) -> None:
+    print(
+        f"visir: warning: {old} is now called {new}; the old name works until version 1.0",
+        file=sys.stderr,
+    )
+
+
+def _data_in_place(command: Command, words: Sequence[str]) -> Sequence[str]:
+    """`--data PATH` of a command that takes DATA by its place, moved to that place."""
+    positional = [argument.name for argument in command.arguments if argument.positional]
+    at = next((row for row, word in enumerate(words) if word.partition("=")[0] == "--data"), None)
+    if "data" not in positional or at is None:
+        return words
+    _, equals, value = words[at].partition("=")
+    taken = [value] if equals else list(words[at + 1 : at + 2])
+    rest = [*words[:at], *words[at + 2 - bool(equals) :]]
+    place = positional.index("data")
+    return [*rest[:place], *taken, *rest[place:]]
+
+
+def _check_options(command: Command, words: Sequence[str]) -> None:
     """Refuse misspelt options with an offer, and repeated ones, of which tyro keeps the last."""
     from visir.core.config import did_you_mean
     from visir.core.types import InputError
 
+    known = ["--help", *_options(command)]
     given = [word.partition("=")[0] for word in words if word.startswith("--")]
     for option in given:
         if option not in known:
-            raise InputError(f"{name}: unknown option {option!r}; {did_you_mean(option, known)}")
+            near = did_you_mean(option, known)
+            raise InputError(f"{command.name}: unknown option {option!r}; {near}")
         if given.count(option) > 1:
-            raise InputError(f"{name}: option {option!r} is given twice; give its values together")
+            raise InputError(
+                f"{command.name}: option {option!r} is given twice; give its values together"
+            )
 
 
-def _options(verb: Callable[..., int | None]) -> list[str]:
-    parameters = inspect.signature(verb).parameters.values()
-    named = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+def _options(command: Command) -> list[str]:
+    """Every option with two dashes, as words may name it."""
+    named = [argument.name for argument in command.arguments if not argument.positional]
     return ["--" + name.replace("_", "-") for name in named]
 
 
-def _how_to_go_on(argv: Sequence[str]) -> str:
+def _how_to_continue(argv: Sequence[str]) -> str:
     if argv[0] in ("train", "pretrain"):
         words = [*argv, *([] if "--resume" in argv else ["--resume"])]
-        return f"; go on with: visir {shlex.join(words)}"
-    if argv[0] in ("demo", "synth", "prepare", "embed", "index"):
-        return "; the same command goes on with what is missing"
+        return f"; to continue: visir {shlex.join(words)}"
+    if argv[0] in ("demo", "synth", "prepare", "embed") or list(argv[:2]) == ["index", "add"]:
+        return "; run the same command again to continue"
     return ""
 
 

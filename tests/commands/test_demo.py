@@ -32,8 +32,8 @@ def small(monkeypatch):
         monkeypatch.setitem(presets, "tiny", replace(presets["tiny"], **values))
 
 
-def test_a_stopped_demo_goes_on_and_shows_everything(tmp_path, monkeypatch):
-    out, said, searching = tmp_path / "a demo", [], []
+def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, capsys):
+    out, searching = tmp_path / "a demo", []
 
     def stop(*_):
         searching.append(True)
@@ -41,16 +41,18 @@ def test_a_stopped_demo_goes_on_and_shows_everything(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("visir.commands.demo._search", stop)
-        demo(out)
+        demo(out=out)
     trained = Run(out).weights.read_bytes()
-    report = demo(out, say=said.append)
+    capsys.readouterr()
+    done = demo(out=out)
+    report = done.report
     assert searching and Run(out).weights.read_bytes() == trained
 
     assert report == out / "report.html" and "<html" in report.read_text("utf-8")
     assert (out / "search" / "search.png").stat().st_size > 0
     labels = [line["label"] for line in Run(out).read_metrics() if line["kind"] == "scores"]
     assert labels == ["random start", "backbone", "stage 1", "stage 2"]
-    text = "\n".join(said)
+    text = capsys.readouterr().out + str(done)
     for row in ("random start", "before (backbone)", "after training", "chance"):
         assert sum(line.strip().startswith(row) for line in text.splitlines()) == 1
     assert str(report) in text

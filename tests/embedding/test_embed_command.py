@@ -9,7 +9,7 @@ import pytest
 import torch
 from fake_run import draw_person
 
-from visir.commands.embedding import embed as verb
+from visir.commands.embed import embed as command
 from visir.core.types import InputError, Modality
 from visir.embedding import bulk
 from visir.embedding.pytorch import load
@@ -79,13 +79,13 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_the_verb_embeds_by_several_processes(run, folder, tmp_path, monkeypatch, capsys):
+def test_the_verb_embeds_by_several_processes(run, folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     bad = folder / "ir" / "yard" / "4.png"
     bad.write_bytes(b"")
     options = {"shard_size": 2, "device": "cpu"}
     with pytest.raises(InputError, match=r"4\.png: the file is empty.* --skip-broken"):
-        verb(run, (folder,), out=out, **options)
+        command(run, (folder,), out=out, **options)
 
     def idle(*args, **kwargs):
         """Leave the work to the other process."""
@@ -98,8 +98,8 @@ def test_the_verb_embeds_by_several_processes(run, folder, tmp_path, monkeypatch
         return done
 
     monkeypatch.setattr(bulk.work, "embed_many", idle)
-    verb(run, (folder,), out=out, workers=2, skip_broken=True, **options)
-    said = capsys.readouterr().out.splitlines()
+    done = command(run, (folder,), out=out, workers=2, skip_broken=True, **options)
+    said = str(done).splitlines()
     assert said[0] == "17 images embedded in 9 shards, 1 skipped"
     assert "4.png: the file is empty" in said[1]
     assert not multiprocessing.active_children()

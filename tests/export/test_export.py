@@ -19,7 +19,7 @@ from torch import nn
 
 import visir.export
 from visir import cli
-from visir.commands.serving import export as verb
+from visir.commands.export import export as command
 from visir.core.types import InputError, Modality
 from visir.data.images import image_tree
 from visir.data.registry import open_benchmark
@@ -376,15 +376,14 @@ def test_int8_says_what_it_costs_where_there_are_identities(resnet, people, tmp_
     assert sizes[0] < 0.5 * sizes[1]
 
 
-def test_without_data_people_are_drawn_and_only_cosines_printed(resnet, tmp_path, traced, capsys):
+def test_without_data_people_are_drawn_and_only_cosines_printed(resnet, tmp_path, traced):
     shutil.copytree(resnet.run, tmp_path / "run")
-    verb(tmp_path / "run", precision="int8", device="cpu")
-    said = capsys.readouterr().out
+    said = str(command(tmp_path / "run", precision="int8", device="cpu"))
     assert f"{tmp_path / 'run' / 'onnx-int8'}: written" in said
     assert "visible     64 images" in said
     assert "protocol" not in said
     assert runtime.load(tmp_path / "run" / "onnx-int8").precision == "int8"
-    verb(tmp_path / "run" / "model.safetensors", device="cpu")
+    command(tmp_path / "run" / "model.safetensors", device="cpu")
     assert runtime.load(tmp_path / "run" / "onnx").precision == "fp32"
 
 

@@ -175,7 +175,7 @@ def test_without_lightly_the_mend_is_named(patterns, monkeypatch):
 
 def test_a_backbone_has_one_class_token(people, tmp_path):
     with pytest.raises(InputError, match="class_tokens: a backbone has one"):
-        pretrain(people, tmp_path / "run", "simclr", settings={"class_tokens": "4"})
+        pretrain(people, tmp_path / "run", method="simclr", settings={"class_tokens": "4"})
     torch.manual_seed(0)
     several = to_transreid(build("micro", (16, 8), class_tokens=2).state_dict())
     torch.save(several, tmp_path / "two.pth")
@@ -188,7 +188,9 @@ def test_either_loss_makes_a_backbone_of_one_modality_or_two(method, crops, peop
     settings = {"size": "16,8", "epochs": "1", "iterations": "2", "batch": "4"}
     settings |= SMALL | {"epochs": "1"} if method == "dino" else {}
     for number, data in enumerate((crops, people)):
-        made = pretrain(data, tmp_path / str(number), method, settings=settings, progress=False)
+        made = pretrain(
+            data, tmp_path / str(number), method=method, settings=settings, progress=False
+        )
         net = build("micro", (16, 8), class_tokens=2)
         loaded = start_from(net, made)
         assert not loaded.unused and all(name.startswith("bottlenecks.") for name in loaded.kept)

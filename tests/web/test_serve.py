@@ -122,11 +122,8 @@ def test_the_desk_is_the_owner_s_alone(serve, tmp_path: Path) -> None:
 
 
 def test_the_verb_takes_what_the_function_takes(monkeypatch) -> None:
-    from visir.commands import serving as verbs
-
     given = []
     monkeypatch.setattr(serving, "serve", lambda *a, **k: given.append(a))
-    monkeypatch.setitem(cli.VERBS, "serve", verbs.serve)
     assert cli.main(["serve", "run", "--gallery", "g", "--port", "1", "--blur"]) == 0
     assert given == [
         (Path("run"), "g", "127.0.0.1", 1, None, None, "torch", True, None, "auto"),

@@ -1,31 +1,28 @@
-"""What the command line can do: one verb for each use, each a thin call of one Python function.
+"""The commands: a module for each, named after it, with one function that is the Python interface.
 
-Nothing heavy is imported until a verb runs, so that help answers at once.
+Nothing is imported until a command is asked for, so that help answers at once.
 """
 
-from collections.abc import Callable
-
-from visir.commands import data, embedding, finding, indexing, learning, serving
-
-VERBS: dict[str, Callable[..., int | None]] = {
-    "demo": data.demo,
-    "synth": data.synth,
-    "check": data.check,
-    "prepare": data.prepare,
-    "train": learning.train,
-    "pretrain": learning.pretrain,
-    "convert": learning.convert,
-    "eval": learning.evaluate,
-    "report": learning.report,
-    "embed": embedding.embed,
-    "index add": indexing.add,
-    "index remove": indexing.remove,
-    "index list": indexing.show,
-    "index stats": indexing.stats,
-    "search": finding.search,
-    "compare": finding.compare,
-    "calibrate": finding.calibrate,
-    "serve": serving.serve,
-    "export": serving.export,
-    "config": learning.config,
+COMMANDS = {
+    "demo": "demo:demo",
+    "synth": "synth:synth",
+    "check": "check:check",
+    "prepare": "prepare:prepare",
+    "train": "train:train",
+    "pretrain": "pretrain:pretrain",
+    "convert": "convert:convert",
+    "eval": "eval:evaluate",
+    "report": "report:report",
+    "embed": "embed:embed",
+    "index add": "indexing:add",
+    "index remove": "indexing:remove",
+    "index list": "indexing:show",
+    "index stats": "indexing:stats",
+    "search": "finding:search",
+    "compare": "finding:compare",
+    "calibrate": "finding:calibrate",
+    "serve": "serving:serve",
+    "export": "export:export",
+    "config": "config:config",
 }
+"""Command -> module of `visir.commands`, and the function in it."""

@@ -1,10 +1,10 @@
-"""Everything at once, on people who do not exist: render, check, train, score, search, report."""
+"""`visir demo`: everything at once on synthetic people."""
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,21 +17,41 @@ if TYPE_CHECKING:
     from visir.training.train import OnEpoch
 
 TRAIN_IDS, TEST_IDS, IMAGES = 60, 48, 8
-SIZE = "128x64"  # rendered; the network sees half of it
+SIZE = "128x64"  # rendered; the network uses half of it
 PROTOCOL = "all-single-seeded"
-EVERY = 5  # epochs between looks at people the training never sees
+EVERY = 5  # epochs between scores on people who are not in the training
 
 
-def demo(out: Path, seed: int = 0, say: Callable[[str], None] = lambda _: None) -> Path:
-    """Train without labels on synthetic people and score on others; the report's path.
+@dataclass(frozen=True)
+class Demo:
+    """What the demo wrote, how long it took, and commands to try next."""
 
-    The run lies in `out` itself, its people in `people`, the backbone it starts from in `backbone`.
-    A demo that was stopped goes on where it was.
+    report: Path
+    contact_sheet: Path
+    minutes: float
+    next_steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        steps = "".join(f"\n  {step}" for step in self.next_steps)
+        return (
+            f"\nDone in {self.minutes:.1f} minutes. Open {self.report} and {self.contact_sheet}."
+            f"\nNext, try:{steps}"
+        )
+
+
+def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> Demo:
+    """Show everything on synthetic people: data, training, scores, a search, a report.
+
+    Trains without labels and scores on other people, printing each step. The run is in the output
+    folder, its people in `people`, the backbone it starts from in `backbone`. If it was stopped,
+    the same command continues.
 
     Args:
-        out: folder to write.
-        seed: of the people, their cameras, and the training.
-        say: called with each line to show.
+        out: folder to write; the report is report.html in it.
+        seed: seed of the people, of their cameras and of the training.
+
+    Returns:
+        What was written.
     """
     from visir.data.check import check
     from visir.data.registry import open_benchmark
@@ -41,29 +61,31 @@ def demo(out: Path, seed: int = 0, say: Callable[[str], None] = lambda _: None) 
 
     began = time.perf_counter()
     people = out / "people"
-    say(f"1/6  Rendering {TRAIN_IDS + TEST_IDS} people under 4 colour and 2 infrared cameras")
-    synthesise(people, ids=TRAIN_IDS + TEST_IDS, train_ids=TRAIN_IDS, images=IMAGES, size=SIZE,
-               seed=seed)  # fmt: skip
-    say("2/6  Checking the images")
-    say(_indented(check(people).text))
+    print(f"1/6  Rendering {TRAIN_IDS + TEST_IDS} people under 4 colour and 2 infrared cameras")
+    synthesise(
+        people,
+        ids=TRAIN_IDS + TEST_IDS,
+        train_ids=TRAIN_IDS,
+        images=IMAGES,
+        size=SIZE,
+        seed=seed,
+    )
+    print("2/6  Checking the images")
+    print(_indented(check(people).text))
     benchmark = open_benchmark(people)
-    say(f"3/6  Training without labels on {len(benchmark.train):,} images of {TRAIN_IDS} people")
+    print(f"3/6  Training without labels on {len(benchmark.train):,} images of {TRAIN_IDS} people")
     _train(out, people, seed, benchmark)
-    say(f"4/6  Scoring on {TEST_IDS} people never seen in training")
+    print(f"4/6  Scoring on {TEST_IDS} people who are not in the training")
     evaluation = evaluate_run(out)
-    say(_indented(evaluation.table()))
-    say("")
-    say(_indented(_before_and_after(Run(out), evaluation)))
-    say("5/6  Searching: who is on these infrared images?")
-    say(_indented(_search(out, people, benchmark)))
-    say("6/6  Writing the report")
+    print(_indented(evaluation.table()))
+    print()
+    print(_indented(_before_and_after(Run(out), evaluation)))
+    print("5/6  Searching: which visible images show the people on these infrared images?")
+    print(_indented(_search(out, people, benchmark)))
+    print("6/6  Writing the report", flush=True)
     report = write_report(out)
     minutes = (time.perf_counter() - began) / 60
-    say(f"\nDone in {minutes:.1f} minutes. Look at {report} and {out / 'search' / 'search.png'}.")
-    say("Next, try:")
-    for line in _next(out, people, seed):
-        say(f"  {line}")
-    return report
+    return Demo(report, out / "search" / "search.png", minutes, _next(out, people, seed))
 
 
 def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
@@ -74,16 +96,25 @@ def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
     run, backbone = Run(out), Run(out / "backbone")
     run.folder.mkdir(parents=True, exist_ok=True)
     start = pretrain(
-        people, backbone.folder, "simclr", seed=seed, resume=backbone.config.exists(),
-        on_epoch=_look(run, benchmark, first=-2, label="random start", every=0),
-    )  # fmt: skip
+        people,
+        backbone.folder,
+        method="simclr",
+        seed=seed,
+        resume=backbone.config.exists(),
+        on_epoch=_log_scores(run, benchmark, first=-2, label="random start", every=0),
+    )
     train(
-        "cmag", people, out, seed=seed, start=start, resume=run.config.exists(),
-        on_epoch=_look(run, benchmark, first=-1, label="backbone", every=EVERY),
-    )  # fmt: skip
+        "cmag",
+        people,
+        out,
+        seed=seed,
+        start=start,
+        resume=run.config.exists(),
+        on_epoch=_log_scores(run, benchmark, first=-1, label="backbone", every=EVERY),
+    )
 
 
-def _look(run: Run, benchmark: Benchmark, first: int, label: str, every: int) -> OnEpoch:
+def _log_scores(run: Run, benchmark: Benchmark, first: int, label: str, every: int) -> OnEpoch:
     """Log scores before the first epoch, as epoch `first`, and after every `every` epochs."""
     from visir.evaluation.evaluate import score_and_log
     from visir.methods.contract import Plan
@@ -103,10 +134,10 @@ def _before_and_after(run: Run, evaluation: Evaluation) -> str:
     after: Measures = result.mean
     lines = [f"{result.protocol}, in percent", f"{'':<28}rank-1    mAP"]
     scores = [line for line in run.read_metrics() if line["kind"] == "scores"]
-    looks = {line["label"]: line for line in scores if line["epoch"] < 0}  # a restart looks again
-    for label, look in looks.items():
+    earlier = {line["label"]: line for line in scores if line["epoch"] < 0}  # a restart logs again
+    for label, line in earlier.items():
         name = "before (backbone)" if label == "backbone" else label
-        lines.append(f"{name:<28}{look['rank1']:>6.1%}{look['mAP']:>7.1%}")
+        lines.append(f"{name:<28}{line['rank1']:>6.1%}{line['mAP']:>7.1%}")
     lines.append(f"{'after training':<28}{after.rank1:>6.1%}{after.mAP:>7.1%}")
     lines.append(f"{'chance':<34}{after.chance_mAP:>7.1%}")
     return "\n".join(lines)

@@ -1,10 +1,23 @@
-"""What verbs share of talking to a terminal."""
+"""What commands share: whether to draw progress bars, and the line that names a written file."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 
 def on_terminal() -> bool:
     """Whether to draw progress bars."""
     return sys.stderr.isatty()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The result of a command that writes one file or folder, and what to do with it next."""
+
+    path: Path
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: written" + (f"; {self.next_step}" if self.next_step else "")

@@ -30,6 +30,14 @@ class CheckReport:
     text: str
     problems: list[str]
 
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 1 if there are problems."""
+        return 1 if self.problems else 0
+
+    def __str__(self) -> str:
+        return self.text
+
 
 def check(root: Path, layout: str | None = None, progress: bool = True) -> CheckReport:
     """Count, compare with the published numbers, and decode every image.

@@ -36,17 +36,12 @@ class _Copy(NamedTuple):
     target: Path
 
 
-def prepare(layout: str, raw: Path, out: Path, progress: bool = True) -> None:
-    """Copy the raw data set in `raw` into a Market-1501 style tree in `out`.
+def prepare(layout: str, data: Path, out: Path, *, progress: bool = True) -> None:
+    """Copy the raw data set in `data` into a Market-1501 style tree in `out`.
 
     Every file appears under its name only when it is whole. A file already there in full size is
-    skipped, so an interrupted run is completed by running it again.
-
-    Args:
-        layout: "sysu" or "regdb".
-        raw: folder of the raw data set.
-        out: folder to write; made if missing.
-        progress: show a progress bar on stderr.
+    skipped, so an interrupted copy is completed by running it again. Arguments are those
+    of `visir.commands.prepare.prepare`; `progress` shows a progress bar.
 
     Raises:
         InputError: the layout is another one, the raw data set cannot be read, or the disk is
@@ -55,7 +50,7 @@ def prepare(layout: str, raw: Path, out: Path, progress: bool = True) -> None:
     if layout not in _PLANS:
         raise InputError(f"layout {layout!r}: only {' and '.join(_PLANS)} can be prepared")
     sources: dict[Path, Path] = {}
-    for source, target in _PLANS[layout](resolve(raw)):
+    for source, target in _PLANS[layout](resolve(data)):
         if target in sources:
             raise InputError(
                 f"{source}: {sources[target]} would take the same name, {target}; rename one"

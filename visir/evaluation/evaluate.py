@@ -150,26 +150,20 @@ def _protocol_names(evaluation: Evaluation) -> dict[str, str]:
 def evaluate_run(
     run: Path,
     data: Path | None = None,
+    *,
     protocols: Sequence[str] | None = None,
-    device: str = "cpu",
-    progress: bool = False,
     layout: str | None = None,
     split: int | None = None,
     rerank: str = "none",
     flip: bool = True,
+    device: str = "cpu",
+    progress: bool = False,
 ) -> Evaluation:
-    """Score a trained run and write its scores.json (for another FILE: FILE.scores.json).
+    """Score one trained run and write its scores.json, or FILE.scores.json beside another file.
 
-    Args:
-        run: a run folder, its weights file, or a checkpoint `visir.nets.weights` can read.
-        data: the data set; None takes the training data set in the run's config.yaml.
-        protocols: keys of the data set's protocols; None takes all.
-        device: where the network runs.
-        progress: show a progress bar while embedding.
-        layout: of the data set; None detects it.
-        split: of the data set; None takes the split the run was trained on.
-        rerank: a key of `visir.evaluation.rerank.RERANKERS`, or "none".
-        flip: average the embeddings of an image and its mirror image.
+    Arguments are those of `visir.commands.eval.evaluate`, for one run; `flip` is the opposite of
+    its `no_flip`, and `progress` shows a progress bar. Without `split`, the data set the run was
+    trained on is read at the run's own split.
 
     Raises:
         InputError: the run or its data set is missing, or as `evaluate`.

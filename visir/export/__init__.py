@@ -77,6 +77,9 @@ class Exported:
         accuracy = {name: of.as_json() for name, of in self.accuracy.items()}
         return {"parity": {"images_of": self.people, **cosines}, "accuracy": accuracy}
 
+    def __str__(self) -> str:
+        return f"{self.folder}: written\n\n{self.table()}"
+
     def table(self) -> str:
         """The cosines, one line per modality, and the accuracies, as text."""
         lines = [f"{self.precision}: cosine with PyTorch in float32, images of {self.people}"]
@@ -94,6 +97,7 @@ def export(
     run: Path,
     out: Path,
     data: Path | None = None,
+    *,
     layout: str | None = None,
     precision: Precision = "fp32",
     flip: bool = True,
@@ -102,17 +106,8 @@ def export(
 ) -> Exported:
     """Write a trained network as ONNX graphs, and compare them with PyTorch.
 
-    Args:
-        run: a run folder or a weights file, as for `visir.embedding.pytorch.load`.
-        out: folder to write, new or an earlier export; it is replaced as a whole, or unchanged if
-            the export fails.
-        data: a data set. Its test images are compared; its training images calibrate int8; test
-            images with identities measure the accuracy of int8. None renders synthetic people.
-        layout: of the data set; None detects it.
-        precision: "fp32", or "int8" for products of 8-bit integers.
-        flip: average the embeddings of an image and its mirror image.
-        device: where PyTorch computes the expected embeddings; the graphs run on the CPU.
-        progress: show progress bars.
+    Arguments are those of `visir.commands.export.export`; `flip` is the opposite of its `no_flip`,
+    and `progress` shows progress bars.
 
     Raises:
         InputError: the run, data or precision does not exist, `out` holds other files, a package

@@ -104,13 +104,10 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
     return Opened(net.eval(), about, loaded)
 
 
-def convert(path: Path, out: Path, power: float | None = None) -> Opened:
+def convert(path: Path, out: Path, *, gem_p: float | None = None) -> Opened:
     """Convert a checkpoint to a weights file of visir.
 
-    Args:
-        path: the checkpoint.
-        out: file to write; its name must end in .safetensors.
-        power: as for `load_weights`.
+    Arguments are those of `visir.commands.convert.convert`.
 
     Raises:
         InputError: as `load_weights`; `path` is a weights file of visir; `out` has another ending
@@ -122,7 +119,7 @@ def convert(path: Path, out: Path, power: float | None = None) -> Opened:
         raise InputError(f"{out}: the name must end in .safetensors; choose such a name")
     if out.exists():
         raise InputError(f"{out}: the file exists; name another file, or remove it")
-    opened = load_weights(path, power)
+    opened = load_weights(path, gem_p)
     save_weights(out, opened.net, opened.about)
     return opened
 

@@ -14,12 +14,10 @@ from visir.report.images import Pictures
 from visir.report.inputs import gather
 
 
-def write_report(run: Path, device: str = "cpu") -> Path:
+def write_report(run: Path, *, device: str = "cpu") -> Path:
     """Write the report of a run: one HTML file without external resources.
 
-    Args:
-        run: the run folder; its config.yaml names the data set.
-        device: where the network runs to embed the test images.
+    Arguments are those of `visir.commands.report.report`.
 
     Returns:
         The path of the page, report.html in the run folder.

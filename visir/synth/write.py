@@ -35,6 +35,7 @@ _MIN_FOR_POOL = 64  # images; with fewer, starting processes costs more time tha
 
 def synthesise(
     out: Path,
+    *,
     layout: str = "sysu",
     twin: str | None = None,
     ids: int = 24,
@@ -49,21 +50,8 @@ def synthesise(
 ) -> None:
     """Render a data set of synthetic people. Repeat the command to finish an interrupted one.
 
+    Arguments are those of `visir.commands.synth.synth`; `progress` shows a progress bar.
     Scripts that use several workers need the usual `if __name__ == "__main__":` guard.
-
-    Args:
-        out: folder to write: new, empty, or started by the same command.
-        layout: sysu (near infrared), regdb (thermal) or llcm (near infrared).
-        twin: sysu or regdb, for exactly the identities and image counts of that data set.
-        ids: number of identities, training and test together.
-        images: images per identity and camera.
-        train_ids: number of training identities; None for half of all identities.
-        size: height x width in pixels; None for the size of the layout (288x144, regdb 128x64).
-        unpaired: share of the training identities, 0..1, that only one modality sees.
-        seed: another seed gives other people, clothes and cameras.
-        workers: processes; 0 for one per core. Files are the same for any number.
-        device: where torch renders. With a GPU one process renders everything.
-        progress: show a progress bar.
 
     Raises:
         InputError: a number is out of range, the device is missing, or `out` holds other files.

@@ -19,6 +19,7 @@ from visir.training.train import OnEpoch, train
 def pretrain(
     data: Path,
     out: Path,
+    *,
     method: Literal["dino", "simclr"] = "dino",
     preset: str = "tiny",
     settings: Mapping[str, str] | None = None,
@@ -31,19 +32,9 @@ def pretrain(
 ) -> Path:
     """Train a vision transformer with ICS stem on images alone.
 
-    Args:
-        data: a folder of crops of any nesting, or a data set in a known layout.
-        out: the run folder to write.
-        method: "dino", as in TransReID-SSL, or "simclr", which learns more in a few minutes.
-        preset: the settings to start from.
-        settings: some of them replaced.
-        seed: of all random draws.
-        layout: of the data; if None and no layout is detected, every image below the folder is
-            used.
-        device: "cpu", "cuda", "cuda:<n>" or "auto".
-        resume: continue the run in `out`.
-        on_epoch: as for `visir.training.train.train`.
-        progress: show a bar and one line per epoch on standard error.
+    Arguments are those of `visir.commands.pretrain.pretrain`; `settings` replace some of the
+    preset's (`{"epochs": "5"}`), `on_epoch` and `progress` are those of
+    `visir.training.train.train`.
 
     Returns:
         `pretrained.pth` in the run folder: the backbone (DINO's teacher), for `--start` of every

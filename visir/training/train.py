@@ -46,6 +46,7 @@ def train(
     method: str,
     data: Path,
     out: Path,
+    *,
     preset: str = "tiny",
     settings: Mapping[str, str] | None = None,
     seed: int = 0,
@@ -59,23 +60,10 @@ def train(
 ) -> Run:
     """Train a method on a data set, or on a folder of unlabelled crops.
 
-    Args:
-        method: a name of `visir.methods.METHODS`, or an address, "package.module:Class".
-        data: the data set's folder.
-        out: the run folder to write.
-        preset: the settings to start from.
-        settings: some of them replaced, `{"eps": "0.5"}`.
-        seed: of all random draws.
-        split: which of the data set's fixed splits (RegDB: 1 to 10).
-        layout: a name of `visir.data.registry.DATASETS` or an address; detected if None.
-        start: a run folder or weights file to initialise the network from; "imagenet" uses
-            torchvision's cached file for a ResNet.
-        device: "cpu", "cuda", "cuda:<n>" or "auto".
-        resume: continue the run in `out`; every other argument but `device` is then read there,
-            and a different `method` or `settings` is refused.
-        on_epoch: called before the first epoch (with epoch `BEFORE_TRAINING` and no plan) and
-            after each one; may return the network's score.
-        progress: show a bar and one line per epoch on standard error.
+    Arguments are those of `visir.commands.train.train`, with `settings` to replace as a mapping
+    (`{"eps": "0.5"}`). `on_epoch` is called before the first epoch (with epoch `BEFORE_TRAINING` and no plan) and
+    after each one, and may return the network's score. `progress` shows a bar and one line an
+    epoch on standard error.
 
     Returns:
         The finished run.

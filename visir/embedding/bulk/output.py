@@ -24,6 +24,7 @@ from visir.sources.crop import Broken, Entry
 from visir.sources.plan import WorkUnit
 
 MANIFEST = "manifest.json"
+_SHOWN = 10  # skipped images are listed one by one up to this number
 _AGAIN = "use the same settings, or another --out"
 
 
@@ -47,6 +48,16 @@ class Summary(NamedTuple):
     shards: int
     embedded: int
     skipped: tuple[Broken, ...]
+
+    def __str__(self) -> str:
+        """The counts, and the first images that were skipped, each with its reason."""
+        lines = [
+            f"{self.embedded} images embedded in {self.shards} shards, {len(self.skipped)} skipped",
+            *(f"  {broken.reason}" for broken in self.skipped[:_SHOWN]),
+        ]
+        if len(self.skipped) > _SHOWN:
+            lines.append(f"  and {len(self.skipped) - _SHOWN} more")
+        return "\n".join(lines)
 
 
 def agreed(

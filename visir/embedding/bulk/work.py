@@ -159,17 +159,9 @@ def embed_run(
 ) -> Summary:
     """`embed_many` with a trained network, in several processes of this machine.
 
-    Args:
-        run: a run folder or a weights file.
-        inputs: as for `embed_many`.
-        out: as for `embed_many`.
-        settings: as for `embed_many`.
-        workers: number of processes, including this one; they share PyTorch's threads.
-        device: where the network and the detector run; with "auto" and several GPUs the processes
-            are distributed over them.
-        shard_size: as for `embed_many`.
-        skip_broken: as for `embed_many`.
-        progress: show a progress bar.
+    Arguments are those of `visir.commands.embed.embed`, with `settings` for how inputs are read.
+    PyTorch's threads are shared out among the processes; with the device "auto" and several GPUs
+    each process takes one, in turn. `progress` shows a progress bar.
 
     Raises:
         InputError: `workers` is below 1, or as `visir.embedding.pytorch.load` and `embed_many`.

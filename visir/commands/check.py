@@ -1,0 +1,32 @@
+"""`visir check`: what a data set holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visir.commands.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from visir.data.check import CheckReport
+
+
+def check(data: Path, /, *, layout: str | None = None) -> CheckReport:
+    """Count the images of a data set and list missing and broken files.
+
+    Every image is decoded. Counts are compared with the published ones, or with those that
+    `visir synth` wrote down. The exit code is 1 if there are problems.
+
+    Args:
+        data: folder of the data set (also --data).
+        layout: folder structure; detected if omitted.
+
+    Returns:
+        The layout, the text to display, and one sentence for each problem.
+
+    Raises:
+        InputError: there is no such folder, or its layout is unknown.
+    """
+    import visir.data.check
+
+    return visir.data.check.check(data, layout, progress=on_terminal())

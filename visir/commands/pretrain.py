@@ -1,0 +1,62 @@
+"""`visir pretrain`: a backbone from unlabelled crops."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from visir.commands.terminal import Written
+
+
+def pretrain(
+    data: Path,
+    /,
+    *,
+    out: Path | None = None,
+    method: Literal["dino", "simclr"] = "dino",
+    preset: str = "tiny",
+    set: tuple[str, ...] = (),
+    seed: int = 0,
+    layout: str | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Written:
+    """Train a backbone on unlabelled crops, as a start for other methods.
+
+    Writes pretrained.pth, in the format of TransReID-SSL's files, into the run folder.
+
+    Args:
+        data: folder of crops in any arrangement, or of a data set (also --data).
+        out: run folder to write; runs/pretrain-DATA-SEED if omitted.
+        method: dino as in TransReID-SSL, or simclr, which learns more in a few minutes.
+        preset: named settings to start from: tiny, sysu or regdb; `visir config METHOD` shows
+            them.
+        set: settings to replace, as key=value.
+        seed: seed of all random draws.
+        layout: folder structure; if omitted it is detected, or else every image below the folder
+            is used (crops).
+        resume: continue the run in --out, with the settings stored there.
+        device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
+
+    Returns:
+        The backbone's file.
+
+    Raises:
+        InputError: unusable settings or data, or `out` holds a run already.
+    """
+    import visir.training.pretrain
+    from visir.core.config import parse_pairs
+
+    made = visir.training.pretrain.pretrain(
+        data,
+        out or Path("runs") / f"pretrain-{data.resolve().name}-{seed}",
+        method=method,
+        preset=preset,
+        settings=parse_pairs(set),
+        seed=seed,
+        layout=layout,
+        device=device,
+        resume=resume,
+    )
+    return Written(made, f"start a training from it with: --start {shlex.quote(str(made))}")

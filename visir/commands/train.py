@@ -1,0 +1,118 @@
+"""`visir train`: train a method on a data set."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from visir.core.run import Run
+    from visir.embedding.pytorch import Embedder
+    from visir.methods.contract import Plan
+    from visir.training.train import OnEpoch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The finished run, and the commands that fit next."""
+
+    run: Run
+    next_steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        steps = "".join(f"\n  {step}" for step in self.next_steps)
+        return f"{self.run.folder}: trained; next:\n{steps}"
+
+
+def train(
+    method: str,
+    /,
+    *,
+    data: Path,
+    out: Path | None = None,
+    preset: str = "tiny",
+    set: tuple[str, ...] = (),
+    seed: int = 0,
+    split: int = 1,
+    layout: str | None = None,
+    start: Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    eval_every: int = 0,
+) -> Trained:
+    """Train a method on a data set, or on a folder of crops.
+
+    Args:
+        method: training method, or package.module:Class of your own.
+        data: folder of the data set.
+        out: run folder to write; runs/METHOD-DATA-SEED if omitted.
+        preset: named settings to start from: tiny, sysu, regdb; some methods have more.
+            `visir config METHOD` shows them.
+        set: settings to replace, as key=value.
+        seed: seed of all random draws.
+        split: which of the data set's fixed splits; RegDB has 1 to 10.
+        layout: folder structure; detected if omitted.
+        start: run folder or weights file whose weights the training starts from; imagenet uses
+            torchvision's file from its cache.
+        resume: continue the run in --out, with the settings stored there; other --set and another
+            method are refused.
+        device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
+        eval_every: score the test images after every so many epochs; 0 for never.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        InputError: unusable settings or data, or `out` holds a run already.
+    """
+    import visir.training.train
+    from visir.core.config import parse_pairs
+
+    name = method.rpartition(":")[2].lower()
+    out = out or Path("runs") / f"{name}-{data.resolve().name}-{seed}"
+    run = visir.training.train.train(
+        method,
+        data,
+        out,
+        preset=preset,
+        settings=parse_pairs(set),
+        seed=seed,
+        split=split,
+        layout=layout,
+        start=start,
+        device=device,
+        resume=resume,
+        on_epoch=_score_every(eval_every, out, data, layout, split) if eval_every > 0 else None,
+    )
+    return Trained(run, _next_steps(run.folder, data, layout, split))
+
+
+def _next_steps(folder: Path, data: Path, layout: str | None, split: int) -> tuple[str, ...]:
+    """Scores where the test images have labels; else a search."""
+    from visir.data.registry import open_benchmark
+
+    run, where = shlex.quote(str(folder)), shlex.quote(str(data))
+    if open_benchmark(data, layout, split).protocols:
+        return (f"visir eval {run}", f"visir report {run}")
+    return (f"visir search {run} IMAGE --gallery {where}", f"visir report {run}")
+
+
+def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:
+    """A callback of training that logs the scores of the data set's first protocol."""
+    from visir.core.run import Run
+    from visir.data.registry import open_benchmark
+    from visir.evaluation.evaluate import score_and_log
+
+    benchmark = open_benchmark(data, layout, split)
+    first = list(benchmark.protocols)[:1]
+
+    def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> float | None:
+        if (epoch + 1) % every:
+            return None
+        label = "start" if plan is None else plan.stage
+        found = score_and_log(Run(out), embedder, benchmark, epoch, label, first)
+        return found.results[first[0]].mean.mAP
+
+    return on_epoch
