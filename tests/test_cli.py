@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from visir import __version__, cli
-from visir.commands import COMMANDS, arguments
+from visir.commands import COMMANDS, arguments, embed
 from visir.commands.train import _score_every
 from visir.core.types import InputError
 
@@ -372,6 +372,79 @@ def test_every_help_explains_every_argument(
     for line in filter(None, map(str.strip, described.split("Args:")[1].splitlines())):
         assert line.partition(": ")[2] in text
     assert all(argument.help and argument.text in text for argument in command.arguments)
+
+
+def test_old_options_and_values_are_renamed_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    recorder = replace(monkeypatch, "visir.embedding.bulk.embed_run")
+    monkeypatch.setattr(embed, "OLD_VALUES", {"--modality": {"rgb": "visible"}}, raising=False)
+    monkeypatch.setattr(embed, "OLD_NOTES", {"--tags": "words are joined"}, raising=False)
+    words = "embed r rgb --out o --tags a rgb --modality rgb"
+    assert cli.main(words.split()) == 0
+    (args, _) = recorder.calls[0]
+    assert args[:3] == (Path("r"), (Path("rgb"),), Path("o"))
+    assert args[3].tags == ("a", "rgb")
+    assert args[3].modality.value == "visible"
+    assert capsys.readouterr().err.splitlines() == [
+        "visir: warning: --tags is now called --tag; the old name works until version 1.0; "
+        "words are joined",
+        "visir: warning: --modality rgb is now called --modality visible; the old name works "
+        "until version 1.0",
+    ]
+    assert cli.main(["embed", "r", "i", "--out=o", "--tags=a", "--modality=rgb"]) == 0
+    assert recorder.calls[1][0][3] == args[3].__class__(args[3].modality, None, ("a",))
+    with pytest.raises(SystemExit):
+        cli.main(["embed", "--help"])
+    assert "--tags" not in capsys.readouterr().out
+
+
+def test_one_process_of_several_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    replace(monkeypatch, "visir.report.write_report")
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["report", "r"]) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["report", "r"]) == 0
+    assert capsys.readouterr().out == "the text\n"
+
+
+@pytest.mark.parametrize("words", ["-k 3", "-k=3", "--k 3", "--k=3"])
+def test_k_has_one_dash_or_two(words: str) -> None:
+    from visir.commands.arguments import Command
+
+    def listed(*, k: int = 10) -> int:
+        """List hits.
+
+        Args:
+            k: number of hits.
+        """
+        return k
+
+    assert cli._called(Command("listed", listed), words.split()) == 3
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_placeholders_look_alike(name: str) -> None:
+    for argument in arguments.find(name).arguments:
+        word = argument.metavar.removesuffix(" ...")
+        if argument.positional:
+            assert word == argument.name.upper()
+        else:
+            assert word in ("", "NAME", "NUMBER", "PATH", "TEXT")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_loads_no_torch(name: str) -> None:
+    code = (
+        "import sys, visir.cli\n"
+        f"try: visir.cli.main([*{name!r}.split(), '--help'])\n"
+        "except SystemExit: sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
 
 
 def run_process(*words: str) -> subprocess.CompletedProcess:

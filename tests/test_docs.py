@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
+import visir
 from visir import cli
+from visir.commands import COMMANDS, reference
 
 pytestmark = pytest.mark.slow
 
@@ -171,3 +173,53 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_command_is_described() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert [name for name in cli.COMMANDS if f"| `visir {name}" not in text] == []
+
+
+REFERENCE = ROOT / "docs" / "reference"
+PUBLIC = [
+    *(f"visir.{name}" for name in visir.__all__ if not name.startswith("__")),
+    *("visir.commands." + where.replace(":", ".") for where in COMMANDS.values()),
+    "visir.core.types.InputError",
+    "visir.data.registry.open_benchmark",
+    "visir.embedding.bulk.read_shards",
+    "visir.embedding.onnx.load",
+    "visir.evaluation.confidence.Calibration",
+    "visir.evaluation.evaluate.evaluate",
+    "visir.evaluation.evaluate.evaluate_run",
+    "visir.evaluation.evaluate.score_features",
+    "visir.evaluation.features.evaluate_features",
+    "visir.gallery.open.open_gallery",
+    "visir.gallery.store.Store",
+    "visir.web.client.Client",
+]
+
+
+def test_the_command_reference_is_that_of_the_program() -> None:
+    written = (REFERENCE / "commands.md").read_text("utf-8")
+    assert written == reference.page(), "run: python -m visir.commands.reference"
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    page = (REFERENCE / "api.md").read_text("utf-8")
+    assert re.search(rf"^\.\. auto\w+:: {re.escape(name)}$", page, re.MULTILINE)
+    module, _, last = name.rpartition(".")
+    assert (getattr(importlib.import_module(module), last).__doc__ or "").strip()
+
+
+def test_the_reference_names_nothing_that_is_gone() -> None:
+    page = (REFERENCE / "api.md").read_text("utf-8")
+    for name in re.findall(r"^\.\. auto(?:function|class|exception):: (\S+)$", page, re.MULTILINE):
+        module, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), last), name
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8").splitlines()
+    pages = {
+        page.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        for page in (ROOT / "docs").rglob("*.md")
+    }
+    assert {page for page in pages if not page.startswith(("tables/", "_build/"))} - {"index"} <= {
+        *index
+    }

@@ -1,8 +1,11 @@
-"""visir: find the same person across colour and infrared cameras, learnt without labels."""
+"""visir: find the same person across visible and infrared cameras."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from visir._old_names import OldNames
 
 if TYPE_CHECKING:
     from visir.core.types import Modality
@@ -27,3 +30,12 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the module protocol asks fo
     from importlib import import_module
 
     return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return list(__all__)
+
+
+if not any(isinstance(finder, OldNames) for finder in sys.meta_path):
+    sys.meta_path.append(OldNames())

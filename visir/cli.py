@@ -123,13 +123,14 @@ def _annotated(argument: Argument) -> Any:  # noqa: ANN401 - a type expression
 def _renamed(command: Command, words: Sequence[str]) -> list[str]:
     """The words with old spellings replaced, each with a warning."""
     options, values = command.old("OLD_OPTIONS"), command.old("OLD_VALUES")
+    notes = command.old("OLD_NOTES")
     known = {argument.option for argument in command.arguments}
     found: list[str] = []
     before = ""
     for word in words:
         head, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if head not in known and options.get(head) in known:
-            _warn_of_old(head, options[head])
+            _warn_of_old(head, options[head], notes.get(head, ""))
             head = options[head]
         option = head or before
         if value in values.get(option, {}):
@@ -140,9 +141,10 @@ def _renamed(command: Command, words: Sequence[str]) -> list[str]:
     return found
 
 
-def _warn_of_old(old: str, new: str) -> None:
+def _warn_of_old(old: str, new: str, note: str = "") -> None:
+    line = f"visir: warning: {old} is now called {new}; the old name works until version 1.0"
     print(
-        f"visir: warning: {old} is now called {new}; the old name works until version 1.0",
+        f"{line}; {note}" if note else line,
         file=sys.stderr,
     )
 

@@ -48,6 +48,16 @@ class Commented:
 
 
 @dataclass(frozen=True)
+class OverLines(Commented):
+    weights: tuple[float, ...] = (
+        0.25,
+        0.75,
+    )  # of the two losses [Eq. 3]
+    rate: float = 3e-4  # [Sec. 4, "# of steps"]
+    text: str = "a # b"
+
+
+@dataclass(frozen=True)
 class Open:
     inner: Any
 
@@ -91,6 +101,16 @@ def test_comments_are_printed_behind_their_fields() -> None:
     words = "words: [a, 'b: c']  # names; two of them; default []\n"
     assert text == f"eps: 0.6\n{words}note: null  # or text\n"
     assert from_mapping(Commented, yaml.safe_load(text), "here").words == ("a", "b: c")
+
+
+def test_a_field_over_several_lines_keeps_its_source() -> None:
+    lines = dump_commented(OverLines()).splitlines()
+    assert lines[0] == "eps: 0.6"
+    assert lines[3:] == [
+        "weights: [0.25, 0.75]  # of the two losses [Eq. 3]",
+        'rate: 0.0003  # [Sec. 4, "# of steps"]',
+        "text: 'a # b'",
+    ]
 
 
 def test_left_out_keys_keep_their_defaults() -> None:

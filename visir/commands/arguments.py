@@ -156,8 +156,12 @@ class Command:
             for p in inspect.signature(self.function).parameters.values()
         ]
 
-    def old(self, table: Literal["OLD_OPTIONS", "OLD_VALUES"]) -> dict[str, Any]:
-        """Old spellings the command's module keeps; options with their two dashes."""
+    def old(self, table: Literal["OLD_OPTIONS", "OLD_VALUES", "OLD_NOTES"]) -> dict[str, Any]:
+        """A table of old spellings in the command's module, by option with its two dashes.
+
+        OLD_OPTIONS: old option -> new one; OLD_VALUES: option -> old value -> new one; OLD_NOTES:
+        old option -> what else has changed, for the warning.
+        """
         found = getattr(sys.modules[self.function.__module__], table, {})
         return {_dashed(option): new for option, new in found.items()}
 

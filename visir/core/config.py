@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import inspect
+import io
 import math
 import re
+import textwrap
+import tokenize
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -134,9 +138,9 @@ def dump_commented(config: object) -> str:
     """
     comments: dict[str, str] = {}
     for kind in reversed(type(config).__mro__[:-1]):
-        owner = "" if kind is type(config) else f"{_method_of(kind)}: "
-        found = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(kind), re.MULTILINE)
-        comments |= {name: comment.replace("[", f"[{owner}") for name, comment in found}
+        owner = "" if kind is type(config) else f"{_owner(kind)}: "
+        found = _comments(kind)
+        comments |= {name: comment.replace("[", f"[{owner}") for name, comment in found.items()}
     defaults = {
         field.name: _plain(field.default)
         for field in dataclasses.fields(config)  # type: ignore[arg-type]
@@ -152,10 +156,27 @@ def dump_commented(config: object) -> str:
     return "".join(lines)
 
 
-def _method_of(kind: type) -> str:
-    """Name of the method that a class of settings belongs to, from its module."""
-    parts = kind.__module__.split(".")
-    return parts[2] if parts[0] == "visir" else parts[-1]
+def _comments(cls: type) -> dict[str, str]:
+    """The comments of a dataclass's fields, wherever they are in the lines of the field."""
+    source = textwrap.dedent(inspect.getsource(cls))
+    said = {
+        token.start[0]: token.string.removeprefix("#").strip()
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    found = {}
+    for field in body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+            lines = range(field.lineno, (field.end_lineno or field.lineno) + 1)
+            found[field.target.id] = " ".join(said[line] for line in lines if line in said)
+    return {name: comment for name, comment in found.items() if comment}
+
+
+def _owner(cls: type) -> str:
+    """The method a dataclass belongs to: its module, or the package of `visir.methods` it is in."""
+    names = cls.__module__.split(".")
+    return names[2] if names[:2] == ["visir", "methods"] else names[-1]
 
 
 def _kinds(cls: type) -> dict[str, Kind]:

@@ -85,7 +85,7 @@ class OnnxEmbedder(ImageEmbedder):
 
 
 def load(folder: Path | str) -> OnnxEmbedder:
-    """Open an export, as `visir.load` opens a run; raises as `OnnxEmbedder`."""
+    """Open an export as `visir.load` opens a run; raises `InputError` in the same cases."""
     return OnnxEmbedder(folder)
 
 
