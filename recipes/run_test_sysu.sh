@@ -1,5 +1,5 @@
 #!/bin/sh
-# All-search and indoor-search of SYSU-MM01, for a run of ours or a checkpoint of the authors'.
+# Score all search and indoor search of SYSU-MM01, for a run of visir or a checkpoint of the authors.
 set -eu
 if [ $# -lt 2 ]; then
   echo "usage: $0 DATA RUN-OR-CHECKPOINT [more options of visir eval]" >&2

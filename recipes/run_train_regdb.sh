@@ -1,6 +1,6 @@
 #!/bin/sh
-# CMAG on the ten trials of RegDB, RUNS/1 to RUNS/10; the same command goes on after a stop.
-# METHOD=tokenmatcher, or any other, trains that; TRIALS="1 2" only some.
+# Train CMAG on the ten trials (splits) of RegDB, into RUNS/1 to RUNS/10. After a stop, the same command
+# continues. METHOD=NAME trains another method; TRIALS="1 2" trains only these trials.
 set -eu
 if [ $# -lt 3 ]; then
   echo "usage: $0 DATA PRETRAINED RUNS [more options of visir train]" >&2

@@ -1,6 +1,6 @@
 #!/bin/sh
-# CMAG on SYSU-MM01: both stages in one run, which the same command goes on with after a stop.
-# METHOD=tokenmatcher trains what it is built on, camera stage included.
+# Train CMAG on SYSU-MM01, both stages in one run. After a stop, the same command continues.
+# METHOD=NAME trains another method, for example tokenmatcher (with its camera stage).
 set -eu
 if [ $# -lt 3 ]; then
   echo "usage: $0 DATA PRETRAINED RUN [more options of visir train]" >&2

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The ten trials of RegDB trained, then scored with their mean; goes on after a stop.
-# METHOD and TRIALS as for the two recipes it calls.
+# Train the ten trials (splits) of RegDB, then score them and print their mean. After a stop, the same
+# command continues. METHOD and TRIALS: as for the two recipes that it calls.
 set -eu
 if [ $# -lt 3 ]; then
   echo "usage: $0 DATA PRETRAINED RUNS [more options of visir train]" >&2
