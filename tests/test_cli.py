@@ -105,6 +105,7 @@ class Recorder:
         self.calls: list[tuple[tuple, dict]] = []
         self.result = Result(
             folder=Path("runs/a b"),
+            config=Path("runs/a b/config.yaml"),
             text="the text",
             problems=[],
             table=lambda: "the table",
@@ -116,9 +117,12 @@ class Recorder:
         return self.result
 
 
-def labelled(*_: object) -> SimpleNamespace:
-    """Stands in for an opened data set, with labels."""
-    return SimpleNamespace(protocols={"any": None})
+def trained_on(monkeypatch: pytest.MonkeyPatch, data: str, protocols: dict) -> None:
+    """The run that `Recorder` returns says it was trained on this data set."""
+    config = {"data": data, "layout": None, "split": 1}
+    monkeypatch.setattr("visir.core.config.load_yaml", lambda _: config)
+    opened = SimpleNamespace(protocols=protocols)
+    monkeypatch.setattr("visir.data.registry.open_benchmark", lambda *_: opened)
 
 
 def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
@@ -133,7 +137,7 @@ def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
 def test_words_reach_the_use_case(
     words: str, where: str, args: tuple, kwargs: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visir.data.registry.open_benchmark", labelled)
+    trained_on(monkeypatch, "d", {"any": None})
     recorder = replace(monkeypatch, where)
     assert cli.main(shlex.split(words)) == 0
     assert recorder.calls == [(args, kwargs)]
@@ -143,7 +147,7 @@ def test_train_names_the_next_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     replace(monkeypatch, "visir.training.train.train")
-    monkeypatch.setattr("visir.data.registry.open_benchmark", labelled)
+    trained_on(monkeypatch, "d", {"any": None})
     cli.main(["train", "adca", "--data", "d"])
     assert "visir eval 'runs/a b'" in capsys.readouterr().out
 
@@ -152,9 +156,7 @@ def test_train_names_a_search_where_nothing_can_be_scored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     replace(monkeypatch, "visir.training.train.train")
-    monkeypatch.setattr(
-        "visir.data.registry.open_benchmark", lambda *_: SimpleNamespace(protocols={})
-    )
+    trained_on(monkeypatch, "my crops", {})
     cli.main(["train", "adca", "--data", "my crops"])
     said = capsys.readouterr().out
     assert "visir eval" not in said
@@ -298,7 +300,7 @@ def test_a_wrong_value_names_its_option(
 def test_input_errors_have_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise InputError("a.jpg: is empty; copy it again")
 
     monkeypatch.setattr("visir.report.write_report", fail)

@@ -6,16 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from torch import nn
 
 import visir.export
 from visir import cli
@@ -26,82 +22,13 @@ from visir.data.registry import open_benchmark
 from visir.embedding import onnx as runtime
 from visir.embedding import pytorch as embed
 from visir.evaluation.evaluate import evaluate
-from visir.export import Exported, Parity, export
-from visir.nets import vit
-from visir.nets.build import build
-from visir.nets.weights import save_weights
+from visir.export import Parity, export
 from visir.web.client import Client
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
-# name -> arguments of `build`, and whether embeddings are means over the mirror image
-NETS = {
-    "vit": (("micro", (32, 16), 2), True),
-    "resnet": (("resnet-micro", (64, 32)), True),
-    "strips": (("resnet-micro", (64, 32), 1, 0.0, False, 2, "intended", 10.0, 2), False),
-}
-
-
-class Made(NamedTuple):
-    """A run with random weights, and its export."""
-
-    run: Path
-    out: Path
-    found: Exported
-    flip: bool
-
-
-def make_run(folder: Path, arguments: tuple) -> Path:
-    """Random weights and statistics; each modality's stem has its own."""
-    torch.manual_seed(0)
-    net = build(*arguments)
-    with torch.no_grad():
-        for parameter in net.ir_stem.parameters():
-            parameter.add_(parameter.abs().mean() * torch.randn_like(parameter))
-        for norm in (m for m in net.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))):
-            norm.weight.uniform_(0.5, 1.5)
-            norm.bias.uniform_(-0.2, 0.2)
-            norm.running_mean.uniform_(-0.2, 0.2)
-            norm.running_var.uniform_(0.5, 2)
-    about = {"net": {**net.described, "image_size": list(arguments[1])}, "method": "adca"}
-    about |= {"precision": "bf16", "dataset": "RegDB", "split": "3"}
-    save_weights(folder / "model.safetensors", net, about)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exports(people, tmp_path_factory):
-    """Makes each export once; the transformer has one block, for the time that tracing takes."""
-
-    @cache
-    def made(name: str) -> Made:
-        folder = tmp_path_factory.mktemp(name)
-        arguments, flip = NETS[name]
-        run = make_run(folder / "run", arguments)
-        return Made(run, folder / "out", export(run, folder / "out", people, flip=flip), flip)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(vit.SIZES, "micro", vit.SIZES["micro"]._replace(depth=1))
-        yield made
-
-
-@pytest.fixture(params=NETS)
-def made(request, exports) -> Made:
-    return exports(request.param)
-
-
-@pytest.fixture
-def resnet(exports) -> Made:
-    return exports("resnet")
-
-
-@pytest.fixture
-def traced(resnet, monkeypatch) -> None:
-    """Graphs of that run are taken from its export, not traced again."""
-    monkeypatch.setattr(visir.export, "graph_of", lambda net, modality, size, flip: onnx.load(
-        resnet.out / runtime.graph_name(modality)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +38,7 @@ def pictures() -> list[np.ndarray]:
     return [rng.integers(0, 256, (40 + 9 * i, 30 + 7 * i, 3), np.uint8) for i in range(6)]
 
 
-def in_pytorch(made: Made, flip: bool) -> embed.Embedder:
+def in_pytorch(made, flip: bool) -> embed.Embedder:
     embedder = embed.load(made.run)
     embedder.precision, embedder.flip = "fp32", flip
     return embedder
@@ -246,74 +173,6 @@ def test_an_export_serves_either_gallery_without_torch(resnet, people, kind, req
     found = in_pytorch(resnet, True).embed([images[0]], IR) @ in_pytorch(resnet, True).embed(
         [Path(hit.item.source) for hit in across.hits], VIS).T  # fmt: skip
     np.testing.assert_allclose([hit.cosine for hit in across.hits], found[0], atol=1e-4)
-
-
-def swap(folder: Path) -> None:
-    vis, ir = folder / "visible.onnx", folder / "infrared.onnx"
-    vis.rename(folder / "a")
-    ir.rename(vis)
-    (folder / "a").rename(ir)
-
-
-def rewrite(folder: Path, **values) -> None:
-    path = folder / "export.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def flip_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda folder: (folder / "export.json").unlink(), r"export\.json: no such file; give"),
-        (
-            lambda folder: (folder / "export.json").write_text("{"),
-            r"export\.json: the file is damaged",
-        ),
-        (
-            lambda folder: (folder / "export.json").write_text("[1]"),
-            r"export\.json: the file is damaged",
-        ),
-        (lambda folder: rewrite(folder, files={}), r"export\.json: the file is damaged"),
-        (lambda folder: rewrite(folder, later=1), r"export\.json: the file is damaged"),
-        (
-            lambda folder: rewrite(folder, format=2),
-            r"has format 2, but this version of visir reads format 1",
-        ),
-        (lambda folder: (folder / "infrared.onnx").unlink(), r"infrared\.onnx: no such file"),
-        (lambda folder: (folder / "weights.bin").unlink(), r"weights\.bin: no such file"),
-        (
-            lambda folder: flip_bit(folder / "weights.bin"),
-            r"weights\.bin: is not the file that was",
-        ),
-        (swap, r"infrared\.onnx: is not the file that was exported"),
-    ],
-)
-def test_damaged_exports_are_refused(damage, said, resnet, tmp_path):
-    shutil.copytree(resnet.out, tmp_path / "out")
-    runtime.load(tmp_path / "out")
-    damage(tmp_path / "out")
-    with pytest.raises(InputError, match=said):
-        runtime.load(tmp_path / "out")
-
-
-def test_a_broken_image_is_named(resnet, tmp_path):
-    (tmp_path / "a.jpg").touch()
-    with pytest.raises(InputError, match=r"a\.jpg: the file is empty"):
-        runtime.load(resnet.out).embed([tmp_path / "a.jpg"], VIS)
-
-
-def test_missing_packages_are_named(resnet, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"ONNX Runtime is not installed; .*visir\[export\]"):
-        runtime.load(resnet.out)
-    monkeypatch.setattr(visir.export, "find_spec", lambda name: None if name == "onnx" else name)
-    with pytest.raises(InputError, match=r"export: onnx is not installed; .*visir\[export\]"):
-        export(resnet.run, tmp_path / "out")
 
 
 @pytest.mark.parametrize("before", [False, True])

@@ -143,7 +143,7 @@ def test_a_backbone_of_unlabelled_crops_starts_a_method(crops, tmp_path, capsys)
 
 def test_a_stopped_pretraining_goes_on(crops, tmp_path):
     whole = pretrain(crops, tmp_path / "a", settings=SMALL, progress=False)
-    with pytest.raises(InputError, match="holds a run already"):
+    with pytest.raises(InputError, match="already holds a run"):
         pretrain(crops, tmp_path / "a", settings=SMALL, progress=False)
     assert pretrain(crops, tmp_path / "a", resume=True, progress=False) == whole
 
@@ -160,7 +160,7 @@ def test_small_crops_that_do_not_fit_are_refused(patterns):
 
 
 @pytest.mark.parametrize(("settings", "said"), [
-    ({"size": (32, 24)}, "twice or three times"), ({"small_crops": 3}, "small_crops=3 is odd"),
+    ({"size": (32, 24)}, "two or three times"), ({"small_crops": 3}, "small_crops=3: must be even"),
 ])  # fmt: skip
 def test_sizes_no_reader_would_find_out_are_refused(settings, said, patterns):
     with pytest.raises(InputError, match=said):

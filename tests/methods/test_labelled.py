@@ -320,5 +320,5 @@ def test_imagenet_weights_come_from_torchvisions_cache(people, tmp_path, monkeyp
     train("agw", people, tmp_path / "run", **words)
     assert "resnet18-f37072fd.pth: 120 tensors loaded" in capsys.readouterr().err
     words["settings"] = {**settings, "network": "resnet-micro"}
-    with pytest.raises(InputError, match="no such file for the network resnet-micro"):
+    with pytest.raises(InputError, match="no ImageNet weights for the network resnet-micro"):
         train("agw", people, tmp_path / "b", **words)

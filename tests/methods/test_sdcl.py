@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing
+from visir.cluster.associate import Association, Options
 from visir.cluster.memory import Memory
 from visir.core.types import InputError, Modality
 from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves, neighbour_loss
@@ -165,5 +166,26 @@ def test_nobody_with_a_label_across_the_modalities_is_said(method, monkeypatch):
     monkeypatch.setattr(
         "visir.methods.sdcl.collaborative_ranking", lambda vis, *_: np.full(len(vis[0]), -1)
     )
-    with pytest.raises(InputError, match="found an infrared cluster"):
+    with pytest.raises(InputError, match="was matched with an infrared cluster"):
         method.plan(2)
+
+
+def test_another_association_gives_images_the_partner_of_their_cluster(method, monkeypatch):
+    method.config = replace(CONFIG, association="mutual")
+    method.epoch = 2
+    own = {VIS: np.array([0, 1, 2, -1] * 6), IR: np.array([0, 1, 2, -1] * 6)}
+    width = method.model.embedding_dim
+    features = {VIS: unit(24, width, 1), IR: unit(24, width, 2)}
+    forward = np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]], np.float32)
+    seen = []
+
+    def associated(name, vis, ir, options):
+        seen.append((name, vis.labels, ir.labels, options))
+        return Association(forward, forward.T)
+
+    monkeypatch.setattr("visir.methods.sdcl.associate", associated)
+    found = method._across(features, own)
+    assert found.tolist() == [2, -1, 0, -1] * 6
+    ((name, vis, ir, options),) = seen
+    assert (name, options) == ("mutual", Options())
+    assert vis is own[VIS] and ir is own[IR]

@@ -1,5 +1,7 @@
 """Settings of all methods: their bounds are those of the central lists of earlier versions."""
 
+import ast
+import inspect
 from dataclasses import fields, replace
 
 import pytest
@@ -88,3 +90,15 @@ def test_an_unknown_association_is_refused_by_name():
         config = replace(METHODS[name].presets["tiny"], association="mutal")
         with pytest.raises(InputError, match=r"association: must be one of .* mean 'mutual'"):
             require_within_bounds(config)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_is_on_one_line_from_which_its_source_is_read(name):
+    for kind in type(METHODS[name].presets["tiny"]).__mro__[:-1]:
+        (about,) = ast.parse(inspect.getsource(kind)).body
+        broken = [
+            field.target.id
+            for field in about.body
+            if isinstance(field, ast.AnnAssign) and field.lineno != field.end_lineno
+        ]
+        assert broken == [], kind

@@ -179,8 +179,8 @@ def test_convert_accounts_for_every_tensor_and_overwrites_nothing(tmp_path, caps
     torch.save({"net": state, "epoch": 60}, file)
     for words, said in (
         ([file, out], "--gem-p 10"),
-        ([file, tmp_path / "a.pth", "--gem-p", 10], "something.safetensors"),
-        ([out, tmp_path / "b.safetensors"], "visir's form already"),
+        ([file, tmp_path / "a.pth", "--gem-p", 10], "must end in .safetensors"),
+        ([out, tmp_path / "b.safetensors"], "already in visir's format"),
     ):
         assert main(["convert", *map(str, words)]) == 2
         assert said in capsys.readouterr().err

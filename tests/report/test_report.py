@@ -168,7 +168,7 @@ def test_images_trained_on_and_tested_on_are_called_so(tmp_path):
     page = write_report(make_run(tmp_path / "run", root)).read_text()
     assert "The test images were also used in training" in page
     assert "No test image was used in training" not in page
-    assert "A map needs at minimum" in section(page, "map")
+    assert "A map needs at least" in section(page, "map")
 
 
 def test_a_run_without_metrics_has_a_report(tmp_path, run):

@@ -213,7 +213,7 @@ def test_a_disk_too_small_for_the_pixels_is_said(people, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("visir.data.dataset.os.posix_fallocate", full)
-    with pytest.raises(InputError, match=r"no room for the decoded images.*No space left"):
+    with pytest.raises(InputError, match=r"not enough space for the decoded images.*No space left"):
         run(people, tmp_path / "run")
     assert list((tmp_path / "run" / "cache").iterdir()) == []
 
@@ -271,7 +271,7 @@ ASSOCIATING = ("adca", "sdcl", "tokenmatcher", "vit-baseline", "cmag")
 @pytest.mark.parametrize("method", ASSOCIATING)
 @pytest.mark.parametrize("name", ASSOCIATIONS)
 def test_every_associating_method_trains_with_every_association(method, name, people, tmp_path):
-    settings = {"association": name}
+    settings = {"association": name, "vote_threshold": "0"}
     if method in ("tokenmatcher", "cmag"):
         settings["stage_epochs"] = "1,1"
     if method == "tokenmatcher":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -34,7 +35,7 @@ def overlapping_cells(low_ND: Tensor, seed: int) -> Iterator[Int32Array]:
         Rising row numbers of a cell.
     """
     rng = np.random.default_rng(seed)
-    centres_CD = _centres(low_ND, -(-len(low_ND) // _CELL_SIZE), rng)
+    centres_CD = _centres(low_ND, math.ceil(len(low_ND) / _CELL_SIZE), rng)
     owners = np.concatenate(
         [
             (part @ centres_CD.T).topk(min(_CENTRES_OF_A_ROW, len(centres_CD)), dim=1).indices.cpu()
@@ -45,7 +46,7 @@ def overlapping_cells(low_ND: Tensor, seed: int) -> Iterator[Int32Array]:
     order = owners.ravel().argsort(kind="stable")
     bounds = np.bincount(owners.ravel(), minlength=len(centres_CD)).cumsum()[:-1]
     for cell in np.split((order // owners.shape[1]).astype(np.int32), bounds):
-        pieces = -(-len(cell) // _LARGEST)
+        pieces = math.ceil(len(cell) / _LARGEST)
         yield from np.array_split(cell, pieces) if pieces else ()
 
 

@@ -1,13 +1,14 @@
 """Nearest neighbours of every row: exact up to a size, then within overlapping cells.
 
-Products are computed from features rounded to bf16, which a processor with bf16 units does four
-times as fast as float32. They only choose candidates: a bound on the rounding error tells which
+Products are computed from features rounded to bf16, which is four times as fast as float32 on
+processors with bf16 units. They only choose candidates: a bound on the rounding error says which
 rows could be among the nearest, and those are compared again in full precision. So the exact search
-gives the same answer on every device, whatever its units and threads.
+gives the same result on every device and with any number of threads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -129,7 +130,7 @@ def check_features(features_ND: Tensor, parts: bool = False) -> None:
 def in_chunks(work: Callable[[int, int], Result], count: int, min_step: int = 64) -> list[Result]:
     """Results of `work(start, stop)` over consecutive parts of a range, computed in threads."""
     threads = torch.get_num_threads()
-    step = min(max(min_step, -(-count // (4 * threads))), 2**14)
+    step = min(max(min_step, math.ceil(count / (4 * threads))), 2**14)
     starts = range(0, count, step)
     if threads == 1 or len(starts) < 2:
         return [work(start, min(start + step, count)) for start in starts]

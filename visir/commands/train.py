@@ -86,17 +86,21 @@ def train(
         resume=resume,
         on_epoch=_score_every(eval_every, out, data, layout, split) if eval_every > 0 else None,
     )
-    return Trained(run, _next_steps(run.folder, data, layout, split))
+    return Trained(run, _next_steps(run))
 
 
-def _next_steps(folder: Path, data: Path, layout: str | None, split: int) -> tuple[str, ...]:
-    """Scores where the test images have labels; else a search."""
+def _next_steps(run: Run) -> tuple[str, ...]:
+    """Scores if the test images have labels; otherwise a search."""
+    from visir.core.config import load_yaml
     from visir.data.registry import open_benchmark
 
-    run, where = shlex.quote(str(folder)), shlex.quote(str(data))
-    if open_benchmark(data, layout, split).protocols:
-        return (f"visir eval {run}", f"visir report {run}")
-    return (f"visir search {run} IMAGE --gallery {where}", f"visir report {run}")
+    config = load_yaml(run.config)
+    data = Path(config["data"])
+    folder = shlex.quote(str(run.folder))
+    if open_benchmark(data, config["layout"], config["split"]).protocols:
+        return (f"visir eval {folder}", f"visir report {folder}")
+    where = shlex.quote(str(data))
+    return (f"visir search {folder} IMAGE --gallery {where}", f"visir report {folder}")
 
 
 def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:

@@ -111,8 +111,7 @@ Positive = Annotated[float, Above(0)]
 CountFrom0 = Annotated[int, AtLeast(0)]
 """A count or an epoch that may be 0."""
 
-_OF_INT = (AtLeast(1),)
-_OF_FLOAT = (AtLeast(0),)
+_DEFAULT: dict[type, tuple[Bound, ...]] = {int: (AtLeast(1),), float: (AtLeast(0),)}
 
 
 def require_within_bounds(config: object) -> None:
@@ -127,16 +126,13 @@ def require_within_bounds(config: object) -> None:
     kinds = typing.get_type_hints(type(config), include_extras=True)
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         whole = getattr(config, field.name)
-        for value, bounds in _numbers(whole, kinds[field.name]):
-            for bound in bounds:
-                if not bound.holds(value):
-                    raise InputError(
-                        f"setting {field.name}: must be {bound.rule(value)}, got {whole}"
-                    )
+        for value, bound in _bounded(whole, kinds[field.name]):
+            if not bound.holds(value):
+                raise InputError(f"setting {field.name}: must be {bound.rule(value)}, got {whole}")
 
 
-def _numbers(value: Any, kind: Any) -> Iterator[tuple[Any, tuple[Bound, ...]]]:  # noqa: ANN401
-    """Every single value of a field with its bounds; the entries of a tuple one by one."""
+def _bounded(value: Any, kind: Any) -> Iterator[tuple[Any, Bound]]:  # noqa: ANN401
+    """Every single value of a field with each of its bounds; the entries of a tuple one by one."""
     if get_origin(kind) in (typing.Union, types.UnionType):  # `kind | None`
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
     own: tuple[Bound, ...] = ()
@@ -146,10 +142,6 @@ def _numbers(value: Any, kind: Any) -> Iterator[tuple[Any, tuple[Bound, ...]]]: 
     if isinstance(value, tuple):
         of_items = [arg for arg in get_args(kind) if arg is not Ellipsis]
         for place, item in enumerate(value):
-            yield from _numbers(item, of_items[min(place, len(of_items) - 1)])
-    elif own and value is not None:
-        yield value, own
-    elif type(value) is int:
-        yield value, _OF_INT
-    elif type(value) is float:
-        yield value, _OF_FLOAT
+            yield from _bounded(item, of_items[min(place, len(of_items) - 1)])
+    elif value is not None:
+        yield from ((value, bound) for bound in own or _DEFAULT.get(type(value), ()))

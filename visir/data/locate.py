@@ -43,7 +43,7 @@ def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
     layout = _layout(root)
     items = _crops(root, modality) if layout is None else _data_set(root, layout)
     if not items:
-        raise InputError(f"{root}: there is no image in it; give a folder with images")
+        raise InputError(f"{root}: holds no image; give a folder with images in it")
     return items
 
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, never on when they are asked.
+"""Random numbers that depend on their key only, not on the order of the calls.
 
 Augmentation and sampling draw from (seed, epoch, step, row), so a resumed run, another number of
 workers or another order of evaluation cannot change them. SplitMix64 (Steele et al., 2014).
@@ -13,7 +13,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def key(*parts: int) -> int:
-    """One 64-bit key out of several whole numbers, in their order."""
+    """One 64-bit key from several whole numbers, depending on their order."""
     state = np.zeros(1, np.uint64)
     for part in parts:
         state = _mix(state ^ np.uint64(part & 0xFFFFFFFFFFFFFFFF))
@@ -21,7 +21,7 @@ def key(*parts: int) -> int:
 
 
 def uniforms(stream: int, rows: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
-    """Uniform numbers in [0, 1): (len(rows), count); equal rows of one stream draw equally."""
+    """Uniform numbers in [0, 1): (len(rows), count); equal rows of one stream get equal numbers."""
     base = _mix(np.asarray(rows).astype(np.uint64) ^ np.uint64(stream))
     columns = np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN
     bits = _mix(base[:, None] + columns[None, :])
@@ -29,7 +29,7 @@ def uniforms(stream: int, rows: npt.ArrayLike, count: int) -> npt.NDArray[np.flo
 
 
 def generator(*parts: int) -> np.random.Generator:
-    """A numpy generator of its own for this purpose."""
+    """A new numpy generator for this key."""
     return np.random.default_rng(key(*parts))
 
 

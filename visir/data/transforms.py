@@ -1,6 +1,6 @@
 """Augmentation of whole batches on the device they train on.
 
-Colour jitter, pad, crop, flip and normalise as the field does it, then the three operations of CAJ
+Colour jitter, pad, crop, flip and normalise as usual in the field, then the three operations of CAJ
 (Ye et al., ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray,
 random erasing. Copying a channel after normalisation is not the normalisation of a grey image; that
 is how the published numbers were made, so it is kept. Boxes are erased last, with one value a
@@ -28,7 +28,7 @@ GRAY = (0.2989, 0.5870, 0.1140)
 
 
 class View(Enum):
-    """Which channel operation a view of an image goes through."""
+    """The channel operation of a view."""
 
     PLAIN = "plain"
     EXCHANGE = "exchange"  # CE(2): always one channel copied to all three
@@ -36,7 +36,7 @@ class View(Enum):
 
 
 class Augmentation(NamedTuple):
-    """How a training view comes about, beside the crop and the mirror image.
+    """How a training view is made, beside crop and mirroring.
 
     view: the channel operation; jitter: how far brightness, contrast, saturation and hue may move
     (see `jitter_colours`); erasing: chance of a random box; gray: p of CAG; bleach: chance that
@@ -90,7 +90,7 @@ def _bleach(pixels: Tensor, chosen: BoolArray) -> Tensor:
 
 
 def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float) -> Tensor:
-    """Brightness, contrast, saturation and hue of every image moved, in an order of its own.
+    """Brightness, contrast, saturation and hue of every image moved, in an order drawn per image.
 
     The operations and ranges of torchvision's ColorJitter(s, s, s, s), for a whole batch at once.
 

@@ -43,9 +43,7 @@ class Config(labelled.Config):
     """Defaults are the public script's for SYSU-MM01 unless marked otherwise."""
 
     share_net: CountFrom0 = 1  # how many of stem and layers each modality has for itself [script]
-    non_local: Width = (
-        "published"  # width of the attention: 1 [script], half ("intended"), or "off"
-    )
+    non_local: Width = "published"  # attention: 1 wide [script], half ("intended"), or "off"
     triplets: Triplets = "weighted"  # [paper]; "hard" is its baseline, "squared" is CAJ
     margin: float = 0.3  # of hard triplets [script]
     sharpness: float = 1.0  # alpha of "squared", within the softmax [CAJ: script]

@@ -91,6 +91,7 @@ class Config:
     shallow_weight: float = 0.5  # of shallow neighbour losses [script]
     cross: Literal["released", "symmetric"] = "released"  # directions across modalities [script]
     association: AssociationName = "ranking"  # of visible and infrared clusters [paper]
+    vote_threshold: float = 0.5  # minimum cosine of voting images, association=count; ours
     ranked: int = 20  # infrared images in each ranked list [script]
     smoothing: int = 5  # nearest visible images that vote on a label, itself included [script]
     lr: Positive = 3.5e-4  # SGD with momentum .9 [paper]
@@ -262,12 +263,14 @@ class Sdcl(Method):
             )
         else:
             vis, ir = (Side(self._compared(side, features[side]), own[side]) for side in (VIS, IR))
-            found = associate(config.association, vis, ir, Options()).infrared_partners()[own[VIS]]
+            found = associate(
+                config.association, vis, ir, Options(vote_threshold=config.vote_threshold)
+            ).infrared_partners()[own[VIS]]
         labels: IntArray = np.where(own[VIS] >= 0, found, -1)
         if labels.max(initial=-1) < 0:
             raise InputError(
-                "no visible image was matched with an infrared cluster; raise ranked or eps, or "
-                "set a later switch"
+                "no visible image was matched with an infrared cluster; raise ranked or eps, "
+                "lower vote_threshold, or set a later switch"
             )
         return labels
 

@@ -61,8 +61,8 @@ class Loaded(NamedTuple):
         missing = "not in the file, initial values kept"
         for names, what in ((self.unused, "unused"), (self.kept, missing)):
             if names:
-                examples = ", ".join(names if len(names) <= 3 else (*names[:3], "..."))
-                line += f", {len(names)} {what} ({examples})"
+                some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+                line += f", {len(names)} {what} ({some})"
         return line
 
 

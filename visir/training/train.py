@@ -61,9 +61,9 @@ def train(
     """Train a method on a data set, or on a folder of unlabelled crops.
 
     Arguments are those of `visir.commands.train.train`, with `settings` to replace as a mapping
-    (`{"eps": "0.5"}`). `on_epoch` is called before the first epoch (with epoch `BEFORE_TRAINING` and no plan) and
-    after each one, and may return the network's score. `progress` shows a bar and one line an
-    epoch on standard error.
+    (`{"eps": "0.5"}`). `on_epoch` is called before the first epoch (with `BEFORE_TRAINING` as its
+    number and no plan) and after each one, and may return the network's score. `progress` shows a
+    bar and one line an epoch on standard error.
 
     Returns:
         The finished run.

@@ -22,10 +22,7 @@ class Config(tokenmatcher.Config):
 
     stage_epochs: tuple[CountFrom0, CountFrom0] = (50, 100)  # [paper]
     mate_weight: tuple[float, float] = (0.03, 0.03)  # before, after `mate_switch` [test script]
-    camera_epochs: tuple[CountFrom0, CountFrom0] = (
-        20,
-        25,
-    )  # only with carc=false [tokenmatcher: script]
+    camera_epochs: tuple[CountFrom0, CountFrom0] = (20, 25)  # if carc=false [tokenmatcher: script]
     cats: bool = True  # cycle-aware topology, a loss on the batch
     cats_k: int = 10  # nearest neighbours of a node [paper]
     cats_p: int = 3  # edges of a path that an edge back closes [paper]
@@ -54,9 +51,7 @@ class Config(tokenmatcher.Config):
     gsmem_per_radius: bool = True  # divide the density by the radius [paper]
     gsmem_weight: float = 0.1  # ours
     carc: bool = True  # camera-aware lists instead of TokenMatcher's camera stage
-    carc_eps: tuple[PositiveShare, ...] = (
-        0.6,
-    )  # DBSCAN radius within cameras, of all or each [paper]
+    carc_eps: tuple[PositiveShare, ...] = (0.6,)  # DBSCAN radius in cameras, all or each [paper]
     carc_p0: Share = 0.8  # initial probability for conflicts [paper]
     carc_conflicts: Conflicts = "drop_decays"  # the paper is ambiguous
     ramp: int = 5  # epochs of stage 2 over which module losses grow; ours

@@ -128,7 +128,9 @@ class TokenMatcher(Method):
         self.memories, association = self.pure, None
         if second:
             vis, ir = (Side(compared[modality], labels[modality]) for modality in (VIS, IR))
-            association = associate(config.association, vis, ir, Options(sharers=config.sharers))
+            association = associate(
+                config.association, vis, ir, Options(config.vote_threshold, config.sharers)
+            )
             self._associate(features, labels, association)
             self._list_neighbours(features, compared)
         joined = join(self.data, labels)

@@ -35,50 +35,32 @@ class Config:
     momentum: tuple[Share, Share] = (0.2, 0.2)  # weight of old prototypes, by stage [paper]
     mixed_momentum: Share = 0.8  # the same in the memories of both modalities [paper]
     diversity_weight: float = 1.0  # of the self-diverse constraint [script]
-    camera_epochs: tuple[CountFrom0, CountFrom0] = (
-        20,
-        25,
-    )  # of each visible, infrared camera [script]
+    camera_epochs: tuple[CountFrom0, CountFrom0] = (20, 25)  # per visible, infrared camera [script]
     camera_from: CountFrom0 = 10  # first epoch whose labels may be kept [script]
     camera_iterations: int = 50  # batches per epoch, of one camera [script]
     camera_clusters: int = 8  # per batch of one camera [script]
-    camera_eps: tuple[PositiveShare, ...] = (
-        0.2,
-        0.2,
-        0.6,
-        0.5,
-        0.5,
-        0.2,
-    )  # per camera, or of all [script]
+    camera_eps: tuple[PositiveShare, ...] = (0.2, 0.2, 0.6, 0.5, 0.5, 0.2)  # each, or all [script]
     neighbour_ratio: Share = 0.9  # of the highest similarity; a neighbour exceeds it [paper]
     agreeing_tokens: int = 4  # tokens that must agree on a neighbour [script]
     association: AssociationName = "greedy"  # of visible and infrared clusters [paper]
+    vote_threshold: float = 0.5  # minimum cosine of voting images, association=count; ours
     sharers: int = 2  # λ: clusters that may take the same partner [paper]
     cross_weight: float = 0.4  # [paper]
     neighbour_weight: float = 0.5  # [paper]
     mate_weight: tuple[float, float] = (0.03, 0.12)  # before, after `mate_switch` [paper, script]
     mate_switch: CountFrom0 = 36  # epoch of stage 2 [script]
-    lists: Literal["own", "first"] = (
-        "own"  # neighbour list of an image, or the first [RegDB script]
-    )
-    filter: Literal["all", "skipping"] = (
-        "all"  # which camera conflicts are dropped [script: skipping]
-    )
+    lists: Literal["own", "first"] = "own"  # whose list an image uses [RegDB script: first]
+    filter: Literal["all", "skipping"] = "all"  # conflicts dropped [script: skipping]
     groups: Literal["across", "any"] = "across"  # of stage 2: prefer other cameras [script: any]
     outlier_cluster: bool = False  # treat outliers as a cluster in silhouettes [script: true]
-    updates: Literal["once", "between"] = (
-        "once"  # of memories within a step [script: between losses]
-    )
+    updates: Literal["once", "between"] = "once"  # of memories in a step [script: between losses]
     optimizer: Literal["sgd", "adam"] = "sgd"  # [script]
     lr: tuple[Positive, Positive] = (3.5e-4, 3.5e-5)  # of stages 1 (and camera stage) and 2 [paper]
     least_lr: tuple[float, float] = (1e-6, 1e-7)  # at the end of each stage's cosine [script]
     weight_decay: float = 5e-4  # [script]
     pad: CountFrom0 = 10  # border before the random crop, pixels [script]
     jitter: Share = 0.5  # of brightness, contrast, saturation, hue [script]
-    jitter_all: tuple[bool, bool] = (
-        False,
-        True,
-    )  # by stage; false: second visible views only [script]
+    jitter_all: tuple[bool, bool] = (False, True)  # by stage; or second visible views [script]
     center_cameras: bool = False  # ours: subtract each camera's mean before clustering
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # ours
 
