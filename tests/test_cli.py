@@ -59,18 +59,6 @@ CALLS = [
             "on_epoch": None,
         },
     ),
-    (
-        "search r a.png ü.png --gallery g -k 3 --modality infrared --out o --device cpu",
-        "visir.gallery.unindexed.search",
-        (Path("r"), Path("g"), (Path("a.png"), Path("ü.png")), "infrared", 3, Path("o"), "cpu"),
-        {"same_modality": False, "gallery_modality": None, "progress": False},
-    ),
-    (
-        "search r --gallery g --same-modality a.png b.png",
-        "visir.gallery.unindexed.search",
-        (Path("r"), Path("g"), (Path("a.png"), Path("b.png")), None, 10, None, "auto"),
-        {"same_modality": True, "gallery_modality": None, "progress": False},
-    ),
     ("report r", "visir.report.write_report", (Path("r"),), {"device": "auto"}),
     ("prepare regdb --data a b", "visir.data.prepare.prepare",
      ("regdb", Path("a"), Path("b")), {"progress": False}),
@@ -205,10 +193,26 @@ def test_eval_scores_every_run_and_merges(
     assert "2 splits for 1 runs" in capsys.readouterr().err
 
 
-def test_search_prints_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    replace(monkeypatch, "visir.gallery.unindexed.search")
-    assert cli.main(["search", "r", "a.png", "--gallery", "g", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"queries": ["ü"]}
+def test_search_prints_what_it_returns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from visir.gallery.results import SearchResult
+
+    embedder = SimpleNamespace(fingerprint="f")
+    monkeypatch.setattr("visir.embedding.pytorch.load", lambda run, device: embedder)
+    opened = replace(monkeypatch, "visir.gallery.open.open_searchable")
+    opened.result = SimpleNamespace(close=lambda: None, permanent=True)
+    found = replace(monkeypatch, "visir.gallery.ranked_list.search_files")
+    found.result = []
+    monkeypatch.setattr("visir.evaluation.confidence.Calibration.of", lambda run, print: None)
+    words = "search r a.png ü.png --gallery g -k 3 --modality infrared --same-modality --json"
+    assert cli.main([*words.split(), "--device", "cpu", "--min-score", "0.5"]) == 0
+    assert json.loads(capsys.readouterr().out) == SearchResult(()).as_json()
+    (args, options) = found.calls[0]
+    assert args[2] == [Path("a.png"), Path("ü.png")]
+    assert (args[3].k, args[3].same_modality, args[3].min_score) == (3, True, 0.5)
+    assert (options["modality"].value, options["together"]) == ("infrared", False)
+    assert opened.calls[0][0][0] == "g"
 
 
 def test_eval_every_scores_after_the_epochs_it_names(

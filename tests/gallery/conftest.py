@@ -1,16 +1,16 @@
 import pytest
 
-from visir.gallery.sqlite import LocalGallery
+from visir.gallery.sqlite import SqliteStore
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request, tmp_path):
     """An empty gallery of either kind."""
     if request.param == "sqlite":
-        gallery = LocalGallery(tmp_path / "a gallery", create=True)
+        gallery = SqliteStore(tmp_path / "a gallery", create=True)
     else:
-        from visir.gallery.postgres import PostgresGallery
+        from visir.gallery.postgres import PostgresStore
 
-        gallery = PostgresGallery(request.getfixturevalue("schema"), create=True)
+        gallery = PostgresStore(request.getfixturevalue("schema"), create=True)
     yield gallery
     gallery.close()

@@ -3,11 +3,11 @@
 import numpy as np
 
 from visir.core.types import Modality
-from visir.gallery.store import Model
+from visir.gallery.store import ModelId
 from visir.sources.crop import Entry
 
 WIDTH = 48
-MODEL = Model("a" * 64, "adca", WIDTH, (64, 32), True)
+MODEL = ModelId("a" * 64, "adca", WIDTH, (64, 32), True)
 SIDES = (Modality.VISIBLE, Modality.INFRARED)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from people import MODEL, entries, vectors
 
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Where
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import Filter
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ KILLS, BATCH = 50, 8
 def writer(folder, start, channel):
     """Add batches for ever and tell of each, from a process of its own."""
     try:
-        gallery = LocalGallery(folder)
+        gallery = SqliteStore(folder)
         for first in range(start, start + 100_000, BATCH):
             gallery.add(MODEL, entries(BATCH, first), vectors(BATCH, seed=first))
             os.write(channel, first.to_bytes(8, "little"))
@@ -48,12 +48,12 @@ def killed_writer(folder, start, seconds):
 
 
 def test_fifty_kills_lose_nothing_and_leave_nothing_half_done(tmp_path):
-    LocalGallery(tmp_path, create=True).close()
+    SqliteStore(tmp_path, create=True).close()
     rng, told = random.Random(0), []
     for number in range(KILLS):
         told += killed_writer(tmp_path, 1_000_000 * number, rng.uniform(0, 0.04))
-        gallery = LocalGallery(tmp_path)
-        there = gallery.select(Where())
+        gallery = SqliteStore(tmp_path)
+        there = gallery.select(Filter())
         firsts = [int(item.source[6:-4]) for item in there]
         batches = {first - first % BATCH for first in firsts}
         assert set(told) <= batches
@@ -72,13 +72,13 @@ def test_fifty_kills_lose_nothing_and_leave_nothing_half_done(tmp_path):
 
 
 def test_two_writers_at_once_merge(tmp_path):
-    LocalGallery(tmp_path, create=True).close()
+    SqliteStore(tmp_path, create=True).close()
     children = []
     for side in range(2):
         child = os.fork()
         if not child:
             try:
-                gallery = LocalGallery(tmp_path)
+                gallery = SqliteStore(tmp_path)
                 for first in range(0, 400, 10):  # both offer the same sources
                     gallery.add(MODEL, entries(10, first), vectors(10, seed=first))
                     if first % 40 == 10 * side:
@@ -88,8 +88,8 @@ def test_two_writers_at_once_merge(tmp_path):
                 os._exit(1)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    gallery = LocalGallery(tmp_path)
-    there = gallery.select(Where())
+    gallery = SqliteStore(tmp_path)
+    there = gallery.select(Filter())
     assert sorted(item.source for item in there) == sorted(e.source for e in entries(400))
     for item in there[::37]:
         first = int(item.source[6:-4])

@@ -10,13 +10,13 @@ from visir.core.types import Modality
 from visir.gallery.scan import matrix as scan_module
 from visir.gallery.scan.kernels import bounds
 from visir.gallery.scan.matrix import ERROR, Scan
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Where
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import Filter
 
 pytestmark = pytest.mark.slow
 
 COUNT = 4000
-INFRARED = Where(modality=Modality.INFRARED)
+INFRARED = Filter(modality=Modality.INFRARED)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def settled(tmp_path_factory):
     """A gallery large enough for leads and cells, because the limit is lowered; some removed."""
     patch = pytest.MonkeyPatch()
     patch.setattr(scan_module, "SMALL", 1000)
-    gallery = LocalGallery(tmp_path_factory.mktemp("gallery"), create=True)
+    gallery = SqliteStore(tmp_path_factory.mktemp("gallery"), create=True)
     gallery.add(MODEL, entries(COUNT), vectors(COUNT))
     gallery.remove(list(range(1, COUNT, 7)))
     gallery.settle()
@@ -48,7 +48,7 @@ def truth(query, k, infrared_only=False):
 def test_whole_looks_are_exact(settled, k):
     assert settled.scan is not None and settled.scan.basis is not None
     for query in vectors(10, seed=5):
-        assert settled.nearest(query, k, None, "exact").ids.tolist() == truth(query, k).tolist()
+        assert settled.nearest(query, k, Filter(), "exact").ids.tolist() == truth(query, k).tolist()
         found = settled.nearest(query, k, INFRARED, "exact").ids
         assert found.tolist() == truth(query, k, infrared_only=True).tolist()
 
@@ -62,14 +62,14 @@ def test_leads_leave_out_most_rows_and_never_a_good_one(settled, monkeypatch):
 
     monkeypatch.setattr(scan_module, "bounds", counted)
     query = vectors(1, seed=6)[0]
-    assert settled.nearest(query, 5, None, "exact").ids.tolist() == truth(query, 5).tolist()
+    assert settled.nearest(query, 5, Filter(), "exact").ids.tolist() == truth(query, 5).tolist()
     whole = sum(rows for width, rows in read if width == MODEL.width)
     assert read[0][0] < MODEL.width and whole < read[0][1] / 4
     # A bound that is too low by what the leads leave out would lose rows.
     monkeypatch.setattr(
         scan_module, "bounds", lambda m, r, q, left, share: bounds(m, r, q, left, -8 * share)
     )
-    wrong = [settled.nearest(q, 20, None, "exact").ids.tolist() != truth(q, 20).tolist()
+    wrong = [settled.nearest(q, 20, Filter(), "exact").ids.tolist() != truth(q, 20).tolist()
              for q in vectors(20, seed=7)]  # fmt: skip
     assert any(wrong)
 
@@ -85,9 +85,9 @@ def test_likely_cells_find_nearly_all(settled, monkeypatch):
     best = scan.best
     monkeypatch.setattr(scan, "best", lambda q, k, rows: read.append(len(rows)) or best(q, k, rows))
     hits = [
-        len(np.intersect1d(settled.nearest(query, 1, part, "index").ids, truth(query, 1, ir)))
+        len(np.intersect1d(settled.nearest(query, 1, part, "approx").ids, truth(query, 1, ir)))
         for query in vectors(40, seed=8)
-        for part, ir in ((None, False), (INFRARED, True))
+        for part, ir in ((Filter(), False), (INFRARED, True))
     ]
     assert max(read) < scan.state["rows"] / 2  # the late rows among them
     assert np.mean(hits) >= 0.98
@@ -103,9 +103,9 @@ def test_products_in_half_precision_stay_within_the_error():
 
 
 def test_readers_see_what_another_process_adds_and_removes(tmp_path):
-    writer = LocalGallery(tmp_path, create=True)
+    writer = SqliteStore(tmp_path, create=True)
     writer.add(MODEL, entries(50), vectors(50))
-    reader = LocalGallery(tmp_path)
+    reader = SqliteStore(tmp_path)
     query = vectors(50)[7]
     assert reader.nearest(query, 1).ids.tolist() == [8]
     writer.remove([8])
@@ -119,7 +119,7 @@ def test_readers_see_what_another_process_adds_and_removes(tmp_path):
 @pytest.mark.parametrize("damage", ["gone", "state", "short", "basis"])
 def test_a_damaged_scan_is_made_anew(tmp_path, damage, monkeypatch):
     monkeypatch.setattr(scan_module, "SMALL", 1000)
-    gallery = LocalGallery(tmp_path, create=True)
+    gallery = SqliteStore(tmp_path, create=True)
     gallery.add(MODEL, entries(COUNT), vectors(COUNT))
     gallery.remove([5])
     gallery.settle()
@@ -134,13 +134,13 @@ def test_a_damaged_scan_is_made_anew(tmp_path, damage, monkeypatch):
         name = "full" if damage == "short" else "basis.npy"
         (file,) = folder.glob(f"*.{name}")
         file.write_bytes(file.read_bytes()[:1000])
-    gallery = LocalGallery(tmp_path)
+    gallery = SqliteStore(tmp_path)
     assert gallery.nearest(vectors(1, seed=4)[0], 10).ids.tolist() == expected
     gallery.close()
 
 
 def test_removal_leaves_no_trace_in_any_file(tmp_path):
-    gallery = LocalGallery(tmp_path, create=True)
+    gallery = SqliteStore(tmp_path, create=True)
     gallery.add(MODEL, entries(50), vectors(50))
     gallery.nearest(vectors(1)[0], 1)
     traces = [vectors(50)[6].tobytes(), vectors(50)[6].astype(np.float16).tobytes(), b"jpeg 6"]
@@ -155,7 +155,7 @@ def test_removal_leaves_no_trace_in_any_file(tmp_path):
 
 def test_settling_follows_growth_and_loss(tmp_path, monkeypatch):
     monkeypatch.setattr(scan_module, "SMALL", 1000)
-    gallery = LocalGallery(tmp_path, create=True)
+    gallery = SqliteStore(tmp_path, create=True)
     gallery.add(MODEL, entries(900), vectors(900))
     gallery.settle()
     assert gallery.scan.state["generation"] == 0

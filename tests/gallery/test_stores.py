@@ -1,5 +1,7 @@
 """A folder and a database keep the same promises."""
 
+import inspect
+
 import numpy as np
 import pytest
 from people import MODEL, SIDES, entries, vectors
@@ -8,24 +10,25 @@ import visir.gallery.postgres
 import visir.gallery.scan.matrix
 import visir.gallery.sqlite
 from visir.core.types import InputError, Modality
+from visir.gallery.memory import FolderStore
 from visir.gallery.open import is_gallery, open_gallery
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Model, Where
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import Filter, ModelId, Store
 
 pytestmark = pytest.mark.slow
 
 COUNT = 300
 PARTS = {
-    "everything": (Where(), lambda e: True),
-    "a modality": (Where(modality=Modality.INFRARED), lambda e: e.modality is Modality.INFRARED),
-    "cameras": (Where(cameras=("cam1", "cam2")), lambda e: e.camera in ("cam1", "cam2")),
-    "a time": (Where(since=1040, until=1120), lambda e: e.time and 1040 <= e.time <= 1120),
-    "a tag": (Where(tags=("gate",)), lambda e: "gate" in e.tags),
+    "everything": (Filter(), lambda e: True),
+    "a modality": (Filter(modality=Modality.INFRARED), lambda e: e.modality is Modality.INFRARED),
+    "cameras": (Filter(cameras=("cam1", "cam2")), lambda e: e.camera in ("cam1", "cam2")),
+    "a time": (Filter(since=1040, until=1120), lambda e: e.time and 1040 <= e.time <= 1120),
+    "a tag": (Filter(tags=("gate",)), lambda e: "gate" in e.tags),
     "all of it": (
-        Where(cameras=("cam0",), modality=Modality.VISIBLE, since=1010, tags=("gate",)),
+        Filter(cameras=("cam0",), modality=Modality.VISIBLE, since=1010, tags=("gate",)),
         lambda e: e.camera == "cam0" and e.time and e.time >= 1010 and "gate" in e.tags,
     ),
-    "nobody": (Where(cameras=("cam9",)), lambda e: False),
+    "nothing": (Filter(cameras=("cam9",)), lambda e: False),
 }
 
 
@@ -68,7 +71,7 @@ def test_what_went_in_comes_out(filled):
     expected[1] = 0
     assert (filled.vectors(ids) == expected).all()
     assert filled.model() == MODEL
-    assert [item.id for item in filled.select(Where(), limit=2, after=filled.ids[5])] == [
+    assert [item.id for item in filled.select(Filter(), limit=2, after=filled.ids[5])] == [
         filled.ids[6], filled.ids[7],
     ]  # fmt: skip
 
@@ -121,7 +124,7 @@ def test_retention_forgets_what_is_older(filled):
 
 def test_another_models_vectors_are_refused(filled):
     other = MODEL._replace(fingerprint="b" * 64)
-    with pytest.raises(InputError, match="holds vectors of another model"):
+    with pytest.raises(InputError, match="holds embeddings of another model"):
         filled.add(other, entries(1, COUNT), vectors(1))
     with pytest.raises(InputError, match="with mirror images"):
         filled.add(MODEL._replace(flip=False), entries(1, COUNT), vectors(1))
@@ -139,7 +142,7 @@ def test_an_empty_gallery_answers(store):
 
 
 def test_the_database_index_finds_what_a_whole_look_finds(server, schema, monkeypatch):
-    monkeypatch.setattr(visir.gallery.postgres, "NARROW", 100)
+    monkeypatch.setattr(visir.gallery.postgres, "SMALL_PART", 100)
     gallery = open_gallery(schema, create=True)
     assert gallery.name.startswith("/postgres") or "@" not in gallery.name
     gallery.add(MODEL, entries(COUNT), vectors(COUNT))
@@ -153,7 +156,7 @@ def test_the_database_index_finds_what_a_whole_look_finds(server, schema, monkey
     assert "visir_nearest" in str(plan)
     hits = 0
     for query in vectors(20, seed=5):
-        exact, near = (gallery.nearest(query, 10, None, mode).ids for mode in ("exact", "index"))
+        exact, near = (gallery.nearest(query, 10, mode=mode).ids for mode in ("exact", "approx"))
         hits += len(np.intersect1d(exact, near))
     assert hits >= 190
     gallery.close()
@@ -172,7 +175,7 @@ def test_many_writers_of_a_database_lose_nothing(schema):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, range(4)))
     gallery = open_gallery(schema)
-    assert sorted(item.source for item in gallery.select(Where())) == sorted(
+    assert sorted(item.source for item in gallery.select(Filter())) == sorted(
         entry.source for entry in entries(120)
     )
     gallery.close()
@@ -188,18 +191,35 @@ def test_opening_says_what_is_wrong(tmp_path, schema):
     assert "secret" not in str(raised.value)
     (tmp_path / "gallery.sqlite").write_bytes(b"no database at all" * 100)
     assert is_gallery(tmp_path) and is_gallery("postgresql://x") and not is_gallery(tmp_path / "x")
-    with pytest.raises(InputError, match="is no gallery that can be opened"):
+    with pytest.raises(InputError, match="cannot be opened as a gallery"):
         open_gallery(tmp_path)
 
 
 def test_a_gallery_of_another_format_is_refused(tmp_path):
-    gallery = LocalGallery(tmp_path, create=True)
+    gallery = SqliteStore(tmp_path, create=True)
     gallery.db.execute("UPDATE meta SET value = '7' WHERE key = 'format'")
     gallery.close()
-    with pytest.raises(InputError, match="format 7, and this visir knows 1"):
-        LocalGallery(tmp_path)
+    with pytest.raises(InputError, match="format 7, and this version of visir reads format 1"):
+        SqliteStore(tmp_path)
 
 
 def test_a_model_keeps_its_size_as_numbers(store):
-    store.add(Model("c" * 64, "hct", 8, (288, 144), False), entries(1), np.eye(8)[:1])
+    store.add(ModelId("c" * 64, "hct", 8, (288, 144), False), entries(1), np.eye(8)[:1])
     assert store.model().size == (288, 144)
+
+
+def test_a_store_without_one_of_its_operations_cannot_be_made():
+    operations = sorted(Store.__abstractmethods__)
+    assert len(operations) == 15
+    for name in operations:
+        rest = {other: lambda self: None for other in operations if other != name}
+        with pytest.raises(TypeError, match=f"abstract method '?{name}'?"):
+            type("Forgetful", (Store,), rest)()
+    assert type("Whole", (Store,), dict.fromkeys(operations, lambda self: None))()
+
+
+@pytest.mark.parametrize("kind", [FolderStore, SqliteStore, visir.gallery.postgres.PostgresStore])
+def test_every_store_has_the_same_signatures(kind):
+    for name in Store.__abstractmethods__:
+        ours = list(inspect.signature(getattr(kind, name)).parameters)
+        assert ours == list(inspect.signature(getattr(Store, name)).parameters), name

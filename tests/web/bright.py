@@ -20,8 +20,8 @@ from PIL import Image
 from visir.core.types import FloatArray, Modality
 from visir.data.images import read_resized, resized
 from visir.evaluation.confidence import Calibration
-from visir.gallery.open import model_of
-from visir.gallery.sqlite import LocalGallery
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import model_of
 from visir.sources.crop import Entry
 
 with warnings.catch_warnings():
@@ -78,13 +78,13 @@ def drawn(folder: Path, pid: int, infrared: bool, view: int) -> Path:
     return path
 
 
-def fill(folder: Path, images: Path, people: int, each: int) -> LocalGallery:
+def fill(folder: Path, images: Path, people: int, each: int) -> SqliteStore:
     """A gallery of `people`, `each` of them seen that often by each of four cameras.
 
     A tag names the person of every image; times are a minute apart.
     """
     embedder = BrightEmbedder()
-    gallery = LocalGallery(folder, create=True)
+    gallery = SqliteStore(folder, create=True)
     for kind in Modality:
         entries, paths = [], []
         for pid in range(people):

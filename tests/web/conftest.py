@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from bright import CALIBRATION, EACH, HOME, PEOPLE, BrightEmbedder, TestClient, drawn, fill
 
-from visir.gallery.sqlite import LocalGallery
+from visir.gallery.sqlite import SqliteStore
 from visir.web.app import create_app
-from visir.web.case_store import Desk
+from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import Finder
-from visir.web.state import Bench
+from visir.web.service import SearchService
+from visir.web.state import AppState
 
 
 @pytest.fixture(scope="session")
@@ -30,27 +30,27 @@ Serve = Callable[..., TestClient]
 
 @pytest.fixture
 def serve(filled: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Make a client of a server with its own gallery and desk; `client.bench` lies behind it."""
+    """Make a client of a server with its own gallery and desk; `client.state` lies behind it."""
     opened = []
 
     def serving(
         token: str | None = None, blur: bool = False, calibrated: bool = True, home: str = HOME
     ) -> TestClient:
         shutil.copytree(filled, tmp_path / "gallery")
-        store = LocalGallery(tmp_path / "gallery")
-        finder = Finder(BrightEmbedder(), store, CALIBRATION if calibrated else None)
-        bench = Bench(finder, Desk(tmp_path / "desk"), Rules("127.0.0.1", token), blur)
-        opened.append(bench)
+        store = SqliteStore(tmp_path / "gallery")
+        service = SearchService(BrightEmbedder(), store, CALIBRATION if calibrated else None)
+        state = AppState(service, CaseStore(tmp_path / "desk"), Rules("127.0.0.1", token), blur)
+        opened.append(state)
         client = TestClient(
-            create_app(bench), base_url=home, raise_server_exceptions=False, follow_redirects=False
+            create_app(state), base_url=home, raise_server_exceptions=False, follow_redirects=False
         )
-        client.bench = bench
+        client.state = state
         return client
 
     yield serving
-    for bench in opened:
-        bench.desk.close()
-        bench.store.close()
+    for state in opened:
+        state.case_store.close()
+        state.store.close()
 
 
 @pytest.fixture(scope="session")

@@ -14,16 +14,15 @@ from bright import BEGIN, EACH, HOME, PEOPLE, BrightEmbedder, TestClient
 from PIL import Image
 
 from visir.core.types import InputError, Modality
-from visir.gallery.open import model_of
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Where
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import Filter, model_of
 from visir.sources.crop import Entry
 from visir.web import audit
 from visir.web.app import create_app, expire
-from visir.web.case_store import Desk
+from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import REMEMBERED, Finder
-from visir.web.state import Bench
+from visir.web.service import REMEMBERED, SearchService
+from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
 
@@ -52,38 +51,38 @@ def test_the_person_is_found_in_the_other_modality(serve, crop) -> None:
 
 def test_hits_and_scores_are_those_of_a_plain_loop(serve, crop) -> None:
     client = serve(calibrated=False)
-    store, embedder = client.bench.store, BrightEmbedder()
+    store, embedder = client.state.store, BrightEmbedder()
     pictures = [np.asarray(Image.open(io.BytesIO(crop(p))).convert("RGB")) for p in (3, 4)]
     mean = embedder.embed(pictures, Modality.INFRARED).astype(np.float64).mean(axis=0)
-    ids = [item.id for item in store.select(Where(modality=Modality.VISIBLE))]
+    ids = [item.id for item in store.select(Filter(modality=Modality.VISIBLE))]
     cosines = {item: float(store.vectors([item])[0] @ mean) for item in ids}
     best = sorted(ids, key=lambda item: (-cosines[item], item))[:7]
     found = search(client, crop(3), crop(4), k=7).json()
     assert [hit["item"]["id"] for hit in found["hits"]] == best
     assert [hit["score"] for hit in found["hits"]] == pytest.approx([cosines[b] for b in best])
     assert found["search"]["threshold"] is None
-    assert not found["nobody"]
+    assert not found["no_match"] and not found["nobody"]
 
 
 def test_scores_are_confidences_where_the_run_is_calibrated(serve, crop) -> None:
     client = serve()
     found = search(client, crop(3), k=50).json()
-    known = client.bench.finder.calibration
+    known = client.state.service.calibration
     for hit in found["hits"]:
         expected = known.confidence(np.float32(hit["cosine"]), found["search"]["searched"])
         assert hit["score"] == pytest.approx(float(expected))
     assert found["search"]["threshold"] == 0.35
-    assert not found["nobody"]
+    assert not found["no_match"] and not found["nobody"]
 
 
 def test_somebody_else_is_probably_not_there(serve, crop) -> None:
     client = serve()
     found = search(client, crop(3), tags=["person-20"]).json()
     assert len(found["hits"]) == 2 * EACH
-    assert found["nobody"]
+    assert found["no_match"] and found["nobody"]
     page = search(client, crop(3), tags=["person-20"], accept="text/html").text
-    assert "Probably nobody here" in page
-    assert "Probably nobody here" not in search(client, crop(3), accept="text/html").text
+    assert "Probably no match" in page
+    assert "Probably no match" not in search(client, crop(3), accept="text/html").text
 
 
 def test_the_page_says_what_is_not_calibrated(serve, crop) -> None:
@@ -121,7 +120,7 @@ def test_a_local_time_without_a_zone_is_the_server_s(serve, crop) -> None:
     client = serve()
     local = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(BEGIN + 60 * 100))
     found = search(client, crop(3), k=200, since=local, within="any").json()
-    assert found["search"]["searched"] == client.bench.store.count(Where(since=BEGIN + 6000))
+    assert found["search"]["searched"] == client.state.store.count(Filter(since=BEGIN + 6000))
 
 
 def test_queries_of_both_modalities_are_looked_for_in_both(serve, crop) -> None:
@@ -161,25 +160,39 @@ def test_refining_draws_on_marks_and_keeps_scores(serve, crop) -> None:
     both = client.post("/api/refine", json={**wanted, "misses": ids[:1]})
     assert f"image {ids[0]} is marked both ways" in both.json()["error"]
     unknown = client.post("/api/refine", json={**wanted, "search": "unknown"})
-    assert unknown.json() == {"error": "search: is not remembered any more; search again"}
+    assert unknown.json() == {"error": "search: is no longer remembered; search again"}
+
+
+@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk"])
+def test_reranking_reorders_hits_and_keeps_scores(serve, crop, name: str) -> None:
+    client = serve()
+    plain = search(client, crop(3), k=160).json()
+    again = search(client, crop(3), k=160, rerank=name).json()
+    scores = [
+        {hit["item"]["id"]: hit["score"] for hit in found["hits"]} for found in (plain, again)
+    ]
+    assert scores[0] == scores[1]
+    assert list(scores[0]) != list(scores[1])
+    assert again["search"]["asked"]["rerank"] == name
+    assert search(client, crop(3), rerank="best").status_code == 422
 
 
 def test_old_searches_are_forgotten(serve) -> None:
     client = serve()
-    finder = client.bench.finder
-    looks = finder.look_up([1])
-    first = finder.search(looks, search_asked(), "").search.id
-    finder.recall(first)
+    service = client.state.service
+    images = service.images_of_items([1])
+    first = service.search(images, search_asked(), "").search.id
+    service.recall(first)
     for _ in range(REMEMBERED):
-        finder.search(looks, search_asked(), "")
-    with pytest.raises(InputError, match="not remembered any more"):
-        finder.recall(first)
+        service.search(images, search_asked(), "")
+    with pytest.raises(InputError, match="no longer remembered"):
+        service.recall(first)
 
 
 def search_asked():
-    from visir.web.schemas import Asked
+    from visir.web.schemas import SearchRequest
 
-    return Asked(k=1)
+    return SearchRequest(k=1)
 
 
 def test_two_images_are_compared(serve, crop) -> None:
@@ -191,7 +204,7 @@ def test_two_images_are_compared(serve, crop) -> None:
     assert told["sides"][1]["item"]["id"] == 5
     picture = np.asarray(Image.open(io.BytesIO(crop(3))).convert("RGB"))
     vector = BrightEmbedder().embed([picture], Modality.INFRARED)[0]
-    assert told["cosine"] == pytest.approx(float(vector @ client.bench.store.vectors([5])[0]))
+    assert told["cosine"] == pytest.approx(float(vector @ client.state.store.vectors([5])[0]))
     assert np.shape(told["sides"][0]["map"]) == np.shape(told["sides"][1]["map"]) == (8, 4)
     one = client.post("/api/compare", data={"asked": '{"items": [5, 5], "maps": false}'}).json()
     assert one["cosine"] == pytest.approx(1)
@@ -210,7 +223,7 @@ def test_two_images_are_compared(serve, crop) -> None:
 def test_items_and_thumbnails(serve) -> None:
     client = serve()
     item = client.get("/api/items/5").json()
-    kept = client.bench.store.get([5])[5]
+    kept = client.state.store.get([5])[5]
     assert (item["camera"], item["source"]) == (kept.camera, kept.source)
     answer = client.get("/api/items/5/thumbnail")
     assert answer.headers["content-type"] == "image/jpeg"
@@ -227,11 +240,11 @@ def test_nothing_is_answered_that_cannot_be_logged(serve, crop, monkeypatch) -> 
     def full(*_: object, **__: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(client.bench.desk.audit, "append", full)
+    monkeypatch.setattr(client.state.case_store.audit, "append", full)
     for answer in (search(client, crop(3)), client.delete("/api/items/5")):
         assert answer.status_code == 507
         assert list(answer.json()) == ["error"]
-    assert 5 in client.bench.store.get([5])
+    assert 5 in client.state.store.get([5])
 
 
 def test_the_log_tells_who_did_what_and_is_whole(serve, crop, tmp_path: Path) -> None:
@@ -263,22 +276,25 @@ def test_uploads_leave_no_trace_on_disk(serve, crop, tmp_path: Path) -> None:
 
 def test_what_is_old_is_forgotten(serve) -> None:
     client = serve()
-    client.bench.store.keep_for(30)
+    client.state.store.keep_for(30)
     assert client.get("/api/gallery").json()["retention"] == 30
-    gone = expire(client.bench)
+    gone = expire(client.state)
     assert gone == PEOPLE * EACH * 4  # they are of the first of January
     assert actions(client) == ["expire"]
     assert client.get("/api/gallery").json()["images"] == 0
-    assert expire(client.bench) == 0
+    assert expire(client.state) == 0
     assert actions(client) == ["expire"]
 
 
 def test_an_empty_gallery_answers_too(tmp_path: Path, crop) -> None:
-    store = LocalGallery(tmp_path / "g", create=True)
-    bench = Bench(
-        Finder(BrightEmbedder(), store, None), Desk(tmp_path / "d"), Rules("127.0.0.1", None), False
+    store = SqliteStore(tmp_path / "g", create=True)
+    state = AppState(
+        SearchService(BrightEmbedder(), store, None),
+        CaseStore(tmp_path / "d"),
+        Rules("127.0.0.1", None),
+        False,
     )
-    client = TestClient(create_app(bench), base_url=HOME, raise_server_exceptions=False)
+    client = TestClient(create_app(state), base_url=HOME, raise_server_exceptions=False)
     assert search(client, crop(3)).json()["hits"] == []
     assert "Nothing found" in search(client, crop(3), accept="text/html").text
     for path in ("/", "/gallery", "/api/gallery"):
@@ -289,16 +305,16 @@ def test_an_empty_gallery_answers_too(tmp_path: Path, crop) -> None:
     store.add(model_of(BrightEmbedder()), [entry], vectors)
     told = client.post("/api/compare", data={"asked": '{"items": [1, 1]}'}).json()
     assert [side["map"] for side in told["sides"]] == [None, None]
-    bench.desk.close()
+    state.case_store.close()
 
 
 def test_a_gallery_of_another_model_is_refused(filled: Path) -> None:
     class Other(BrightEmbedder):
         fingerprint = "c" * 64
 
-    store = LocalGallery(filled)
-    with pytest.raises(InputError, match="holds vectors of another model"):
-        Finder(Other(), store, None)
+    store = SqliteStore(filled)
+    with pytest.raises(InputError, match="holds embeddings of another model"):
+        SearchService(Other(), store, None)
     store.close()
 
 
@@ -328,7 +344,7 @@ def test_what_is_not_there_is_a_readable_page_or_json(serve) -> None:
 
 def test_a_fault_of_the_server_s_own_shows_no_traceback(serve, monkeypatch) -> None:
     client = serve()
-    monkeypatch.setattr(client.bench.store, "thumbnail", lambda item: 1 / 0)
+    monkeypatch.setattr(client.state.store, "thumbnail", lambda item: 1 / 0)
     answer = client.get("/api/items/5/thumbnail")
     assert answer.status_code == 500
     assert answer.json() == {"error": "something went wrong on the server; its log says what"}

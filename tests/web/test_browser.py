@@ -13,13 +13,13 @@ import pytest
 from bright import CALIBRATION, BrightEmbedder, drawn, fill, listening
 from playwright.sync_api import Page, sync_playwright
 
-from visir.gallery.store import Where
+from visir.gallery.store import Filter
 from visir.web import audit
 from visir.web.app import create_app
-from visir.web.case_store import Desk
+from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import Finder
-from visir.web.state import Bench
+from visir.web.service import SearchService
+from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
 
@@ -36,14 +36,14 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
     root = tmp_path_factory.mktemp("crowd")
     store = fill(root / "gallery", root / "images", 250, 2)
     assert store.count() == 2000
-    finder = Finder(BrightEmbedder(), store, CALIBRATION)
-    bench = Bench(finder, Desk(root / "desk"), Rules("127.0.0.1", None), False)
+    service = SearchService(BrightEmbedder(), store, CALIBRATION)
+    state = AppState(service, CaseStore(root / "desk"), Rules("127.0.0.1", None), False)
     query = drawn(root / "queries", PERSON, True, 99)
-    with listening(create_app(bench)) as url, sync_playwright() as playwright:
+    with listening(create_app(state)) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield SimpleNamespace(browser=browser, url=url, bench=bench, query=query, root=root)
+        yield SimpleNamespace(browser=browser, url=url, state=state, query=query, root=root)
         browser.close()
-    bench.desk.close()
+    state.case_store.close()
     store.close()
 
 
@@ -68,7 +68,7 @@ def page(crowd: SimpleNamespace) -> Iterator[Page]:
 def people(page: Page, crowd: SimpleNamespace) -> list[str]:
     """Who is on the hits, best first."""
     ids = page.eval_on_selector_all(".hit", "all => all.map(hit => Number(hit.dataset.item))")
-    known = crowd.bench.store.get(ids)
+    known = crowd.state.store.get(ids)
     return [known[item].tags[0] for item in ids]
 
 
@@ -171,7 +171,7 @@ def test_an_export_stands_alone_and_prints(
     page.get_by_label("Name of the new case").fill("Alone")
     page.get_by_role("button", name="Keep", exact=True).click()
     page.get_by_text("Kept in Alone.").wait_for()
-    number = crowd.bench.desk.cases()[0].id
+    number = crowd.state.case_store.cases()[0].id
     page.goto(f"{crowd.url}/cases/{number}")
     page.evaluate("void (window.print = () => { window.printed = document.body.innerText; })")
     page.get_by_role("button", name="Print or save as PDF").click()
@@ -194,7 +194,7 @@ def test_an_export_stands_alone_and_prints(
 
 
 def test_an_indexed_image_is_searched_with_and_deleted(page: Page, crowd: SimpleNamespace) -> None:
-    item = crowd.bench.store.select(Where(tags=("person-200",)), 1)[0].id
+    item = crowd.state.store.select(Filter(tags=("person-200",)), 1)[0].id
     page.goto(f"{crowd.url}/items/{item}")
     page.get_by_role("link", name="Search with this image").click()
     page.wait_for_selector(".hit")
@@ -205,7 +205,7 @@ def test_an_indexed_image_is_searched_with_and_deleted(page: Page, crowd: Simple
     page.get_by_role("button", name="Delete from the gallery").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.wait_for_url("**/gallery")
-    assert crowd.bench.store.get([item]) == {}
+    assert crowd.state.store.get([item]) == {}
 
 
 def test_a_drop_and_a_paste_are_taken(page: Page, crowd: SimpleNamespace) -> None:
@@ -322,8 +322,8 @@ def test_text_stands_out_from_what_is_behind_it(page: Page, crowd, scheme: str) 
 
 
 def test_with_a_token_one_logs_in_first(crowd: SimpleNamespace, tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    closed = Bench(crowd.bench.finder, desk, Rules("127.0.0.1", TOKEN), False)
+    desk = CaseStore(tmp_path)
+    closed = AppState(crowd.state.service, desk, Rules("127.0.0.1", TOKEN), False)
     with listening(create_app(closed)) as url:
         page = crowd.browser.new_context().new_page()
         page.goto(url)

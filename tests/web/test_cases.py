@@ -85,10 +85,10 @@ def test_an_export_holds_everything_and_asks_for_nothing(serve, crop) -> None:
     assert "@import" not in page
     assert not re.search(r"url\((?!data:)", page)
     assert page.count("data:image/jpeg;base64,") == 3
-    log = client.bench.desk.audit
+    log = client.state.case_store.audit
     search_told = case["searches"][0]
     for told in (
-        BrightEmbedder.fingerprint, "adca", client.bench.store.name, "version 2", "Ada Löwe",
+        BrightEmbedder.fingerprint, "adca", client.state.store.name, "version 2", "Ada Löwe",
         search_told["queries"][0]["sha256"], "cameras gate, hall", "visir 0.1.0",
         "same &lt;b&gt;jacket&lt;/b&gt;", "Night &lt;3&gt;", f"Line {log.lines} ", log.head,
     ):  # fmt: skip
@@ -102,7 +102,7 @@ def test_deleting_an_image_is_logged_and_cases_keep_theirs(serve, crop) -> None:
     item = case["kept"][0]["item"]["id"]
     assert client.delete(f"/api/items/{item}").status_code == 204
     assert client.delete(f"/api/items/{item}").status_code == 404
-    assert client.bench.store.thumbnail(item) is None
+    assert client.state.store.thumbnail(item) is None
     assert client.get("/api/gallery").json()["images"] == PEOPLE * EACH * 4 - 1
     assert client.get(f"/api/cases/{case['id']}").json()["kept"][0]["picture"]
     assert actions(client)[0] == "delete image"

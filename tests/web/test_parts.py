@@ -15,16 +15,25 @@ from fake_run import draw_person
 from PIL import Image
 
 from visir.core.types import InputError, Modality
-from visir.gallery.sqlite import LocalGallery
+from visir.gallery.feedback import NON_MATCH_WEIGHT, refine
+from visir.gallery.sqlite import SqliteStore
 from visir.web import audit
 from visir.web.audit import Audit
-from visir.web.bars import bars, over_time
-from visir.web.case_store import Desk, with_hits
-from visir.web.markup import many, moment, score, size
+from visir.web.case_store import CaseStore, with_hits
 from visir.web.middleware import Rules, is_loopback
-from visir.web.pictures import encoded, layer, opened, pixelated
-from visir.web.queries import MISSES_WEIGH, refined
-from visir.web.schemas import Asked, Case, Item, Kept, Search
+from visir.web.rendering import (
+    bars,
+    encoded,
+    layer,
+    many,
+    moment,
+    opened,
+    over_time,
+    pixelated,
+    score,
+    size,
+)
+from visir.web.schemas import Case, Item, KeptHit, SearchRecord, SearchRequest
 from visir.web.uploads import read_upload
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -41,26 +50,26 @@ def test_refined_is_rocchio_written_out() -> None:
     for row in [*queries, *hits]:
         wanted += row / 5
     for row in misses:
-        wanted -= MISSES_WEIGH * row / 4
+        wanted -= NON_MATCH_WEIGHT * row / 4
     wanted /= np.sqrt((wanted**2).sum())
-    np.testing.assert_allclose(refined(queries, hits, misses), wanted, atol=1e-6)
+    np.testing.assert_allclose(refine(queries, hits, misses), wanted, atol=1e-6)
 
 
 def test_refining_with_nothing_marked_is_the_query() -> None:
     none = np.empty((0, 8), np.float32)
-    np.testing.assert_allclose(refined(units(1), none, none), units(1)[0], atol=1e-6)
+    np.testing.assert_allclose(refine(units(1), none, none), units(1)[0], atol=1e-6)
 
 
 def test_a_hit_draws_near_and_a_miss_pushes_away() -> None:
     query, other, none = units(1), units(1, 5), np.empty((0, 8), np.float32)
     plain = float(query[0] @ other[0])
-    assert refined(query, other, none) @ other[0] > plain
-    assert refined(query, none, other) @ other[0] < plain
+    assert refine(query, other, none) @ other[0] > plain
+    assert refine(query, none, other) @ other[0] < plain
 
 
 def test_marks_that_cancel_each_other_are_refused() -> None:
-    with pytest.raises(InputError, match="hits, misses: they cancel each other; unmark some"):
-        refined(units(1), -units(1), np.empty((0, 8), np.float32))
+    with pytest.raises(InputError, match="the marked images cancel each other; unmark some"):
+        refine(units(1), -units(1), np.empty((0, 8), np.float32))
 
 
 # ---- the audit log
@@ -257,21 +266,23 @@ def test_a_phone_s_second_jpeg_is_no_reason_to_refuse() -> None:
 # ---- the desk, words, rules
 
 
-def a_search(name: str = "s") -> Search:
-    return Search(name, NOW, "", Asked(), (), (), (), 5, "g", 1, "adca", "f", 0.3, "0.1")
+def a_search(name: str = "s") -> SearchRecord:
+    return SearchRecord(
+        name, NOW, "", SearchRequest(), (), (), (), 5, "g", 1, "adca", "f", 0.3, "0.1"
+    )
 
 
-def kept(item: int) -> Kept:
+def kept(item: int) -> KeptHit:
     what = Item(item, "x", "gate", "visible", NOW, (), NOW)
-    return Kept(0, what, 1, 0.9, 0.8, "", "Ada", NOW, "s", None)
+    return KeptHit(0, what, 1, 0.9, 0.8, "", "Ada", NOW, "s", None)
 
 
 def test_cases_are_kept_and_their_numbers_never_given_twice(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = CaseStore(tmp_path)
     first = desk.open_case("one", "Ada")
     desk.change(first.id, lambda case: with_hits(case, [kept(7), kept(8)], a_search()))
     desk.close()
-    again = Desk(tmp_path)
+    again = CaseStore(tmp_path)
     case = again.case(1)
     assert case is not None
     assert [hit.number for hit in case.kept] == [1, 2]
@@ -284,15 +295,15 @@ def test_cases_are_kept_and_their_numbers_never_given_twice(tmp_path: Path) -> N
 
 
 def test_a_desk_is_open_once(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    with pytest.raises(InputError, match="another server has this desk open; stop it"):
-        Desk(tmp_path)
+    desk = CaseStore(tmp_path)
+    with pytest.raises(InputError, match="another server has this folder of cases open; stop it"):
+        CaseStore(tmp_path)
     desk.close()
-    Desk(tmp_path).close()
+    CaseStore(tmp_path).close()
 
 
 def test_a_damaged_case_is_named(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
+    desk = CaseStore(tmp_path)
     desk.open_case("one", "")
     (tmp_path / "cases" / "1.json").write_text("{")
     with pytest.raises(InputError, match=r"case 1: its file is damaged; restore 1\.json"):
@@ -321,7 +332,7 @@ def test_numbers_in_words() -> None:
 
 
 def test_bars_over_time_count_every_image_once(filled: Path) -> None:
-    store = LocalGallery(filled)
+    store = SqliteStore(filled)
     found = over_time(store, store.stats())
     assert sum(bar.images for bar in found) == store.count()
     assert max(bar.share for bar in found) == 100

@@ -68,7 +68,7 @@ def test_pages_lead_to_the_login_and_a_cookie_opens_them(serve) -> None:
         assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     page = client.get("/login")
     assert page.status_code == client.get("/static/base.css").status_code == 200
-    headers = {**HERE, CSRF: client.bench.rules.csrf}
+    headers = {**HERE, CSRF: client.state.rules.csrf}
     wrong = client.post("/api/login", json={"token": "wrong"}, headers=headers)
     assert wrong.status_code == 401
     done = client.post("/api/login", json={"token": TOKEN}, headers=headers)
@@ -114,22 +114,22 @@ def test_requests_from_elsewhere_change_nothing(serve) -> None:
             answer = client.request(method, path, json={"name": "x"}, headers=headers)
             assert answer.status_code == 403, (headers, path)
             assert list(answer.json()) == ["error"]
-    assert 5 in client.bench.store.get([5])
+    assert 5 in client.state.store.get([5])
     assert client.get("/api/audit").json()["lines"] == 0
 
 
 def test_the_page_s_own_requests_and_programs_pass(serve) -> None:
     client = serve()
-    page = {**HERE, CSRF: client.bench.rules.csrf}
+    page = {**HERE, CSRF: client.state.rules.csrf}
     assert client.post("/api/cases", json={"name": "x"}, headers=page).status_code == 201
     assert client.post("/api/cases", json={"name": "x"}).status_code == 201
-    assert client.bench.rules.csrf in client.get("/").text
+    assert client.state.rules.csrf in client.get("/").text
 
 
 def test_with_a_token_a_program_needs_it_and_a_page_both(serve) -> None:
     client = serve(TOKEN)
-    cookie = {"cookie": f"visir={client.bench.rules.cookie}"}
-    csrf = {CSRF: client.bench.rules.csrf}
+    cookie = {"cookie": f"visir={client.state.rules.cookie}"}
+    csrf = {CSRF: client.state.rules.csrf}
     new = {"name": "x"}
     assert client.post("/api/cases", json=new, headers=csrf).status_code == 401
     assert client.post("/api/cases", json=new, headers=cookie).status_code == 403
@@ -253,7 +253,7 @@ def test_no_parameter_opens_a_path(serve, tmp_path: Path) -> None:
         assert not any(secret in answer.text for secret in SECRETS)
         assert "<script>alert(1)" not in answer.text or "json" in answer.headers["content-type"]
     assert stray(tmp_path) == []
-    assert len(client.bench.store.get(list(range(1, 400)))) == PEOPLE * 8
+    assert len(client.state.store.get(list(range(1, 400)))) == PEOPLE * 8
 
 
 def test_deep_and_odd_json_is_refused(serve) -> None:
@@ -323,7 +323,7 @@ def test_two_thousand_spoilt_requests_do_no_harm(serve, tmp_path: Path) -> None:
     assert client.post("/api/search", files=[("images", ("a", picture()))]).status_code == 200
     assert stray(tmp_path) == []
     assert client.get("/api/audit").json()["broken"] is None
-    assert len(client.bench.store.get(list(range(1, 400)))) == PEOPLE * 8
+    assert len(client.state.store.get(list(range(1, 400)))) == PEOPLE * 8
 
 
 def ask_as_its_schema_says(client, operation) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 import visir.embedding.pytorch
 from visir import cli
 from visir.core.types import InputError
-from visir.gallery.sqlite import LocalGallery
+from visir.gallery.sqlite import SqliteStore
 from visir.web import client
 from visir.web import serve as serving
 from visir.web.client import Client
@@ -54,14 +54,14 @@ def test_on_this_machine_the_address_is_all_that_is_said(run, filled, started, t
     guard, address = started
     assert said == [f"http://127.0.0.1:{address[1]}/"]
     assert guard.rules.token is None
-    bench = guard.app.state.bench
-    assert bench.finder.threshold == CALIBRATION.threshold
-    assert not bench.blur
+    state = guard.app.state.visir
+    assert state.service.threshold == CALIBRATION.threshold
+    assert not state.blur
 
 
 def test_elsewhere_a_token_is_made_and_printed_once(run, filled, started, tmp_path) -> None:
     said: list[str] = []
-    serving.serve(run, str(filled), "0.0.0.0", 0, tmp_path / "desk", say=said.append)
+    serving.serve(run, str(filled), host="0.0.0.0", port=0, desk=tmp_path / "desk", say=said.append)
     assert [line.split(":")[0] for line in said] == ["http", "token"]
     assert said[1] == f"token: {started[0].rules.token}"
     assert len(started[0].rules.token) >= 32
@@ -71,7 +71,13 @@ def test_a_token_file_is_taken_and_not_printed(run, filled, started, tmp_path) -
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     said: list[str] = []
     serving.serve(
-        run, str(filled), "0.0.0.0", 0, tmp_path / "d", tmp_path / "token", say=said.append
+        run,
+        str(filled),
+        host="0.0.0.0",
+        port=0,
+        desk=tmp_path / "d",
+        token_file=tmp_path / "token",
+        say=said.append,
     )
     assert started[0].rules.token == TOKEN
     assert len(said) == 1
@@ -100,7 +106,7 @@ def test_what_cannot_be_served_is_refused(run, filled, started, tmp_path, monkey
         serving.serve(run, str(filled), retention=0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"127.0.0.1:{port}: cannot be listened at"):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port} "):
             serving.serve(run, str(filled), port=port, desk=tmp_path / "d")
     monkeypatch.setattr(serving, "NEEDED", ("a_package_nobody_has",))
     with pytest.raises(InputError, match=r'not installed.*pip install "visir\[serve\]"'):
@@ -109,7 +115,7 @@ def test_what_cannot_be_served_is_refused(run, filled, started, tmp_path, monkey
 
 def test_the_retention_given_becomes_the_gallery_s(run, filled, started, tmp_path) -> None:
     serving.serve(run, str(filled), port=0, desk=tmp_path / "d", retention=90)
-    store = LocalGallery(filled)
+    store = SqliteStore(filled)
     assert store.stats().retention == 90
     store.keep_for(None)
     store.close()
@@ -122,11 +128,26 @@ def test_the_desk_is_the_owner_s_alone(serve, tmp_path: Path) -> None:
 
 
 def test_the_verb_takes_what_the_function_takes(monkeypatch) -> None:
+    from visir.commands import serve as commands
+
     given = []
-    monkeypatch.setattr(serving, "serve", lambda *a, **k: given.append(a))
+    monkeypatch.setattr(serving, "serve", lambda *a, **k: given.append((a, k)))
     assert cli.main(["serve", "run", "--gallery", "g", "--port", "1", "--blur"]) == 0
     assert given == [
-        (Path("run"), "g", "127.0.0.1", 1, None, None, "torch", True, None, "auto"),
+        (
+            (Path("run"), "g"),
+            {
+                "host": "127.0.0.1",
+                "port": 1,
+                "desk": None,
+                "token_file": None,
+                "runtime": "torch",
+                "blur": True,
+                "retention": None,
+                "device": "auto",
+                "say": commands._print_now,
+            },
+        ),
     ]
 
 
@@ -170,7 +191,7 @@ def test_the_client_does_what_the_api_does(serve, crop, tmp_path: Path) -> None:
             asked.search([tmp_path / "none.png"])
         with Client(url) as stranger, pytest.raises(InputError, match="a token is needed"):
             stranger.stats()
-    log = served.bench.desk.audit
+    log = served.state.case_store.audit
     assert "Zo\\u00eb" in log.path.read_text()
 
 
@@ -193,10 +214,10 @@ def test_the_client_names_a_server_that_is_another(monkeypatch) -> None:
 
     other.status = 200
     with listening(other) as url, Client(url) as asked:
-        with pytest.raises(InputError, match="its answer is none of this visir's"):
+        with pytest.raises(InputError, match="its answer does not fit this version of visir"):
             asked.stats()
         other.status = 418
-        with pytest.raises(InputError, match="answers 418, which visir does not"):
+        with pytest.raises(InputError, match="answered with status 418, which"):
             asked.stats()
     assert client.__doc__
 

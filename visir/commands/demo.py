@@ -144,11 +144,12 @@ def _before_and_after(run: Run, evaluation: Evaluation) -> str:
 
 
 def _search(out: Path, people: Path, benchmark: Benchmark) -> str:
-    from visir.gallery import search
+    from visir.commands.search import search
 
     infrared = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
     queries = infrared[:: len(infrared) // 4][:4]
-    return search(out, people, queries, k=8, out=out / "search").table()
+    found = search(out, tuple(queries), gallery=str(people), k=8, out=out / "search", device="cpu")
+    return found.table()
 
 
 def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""What a cosine is worth: how likely it is that a hit shows the person asked for."""
+"""Confidence: how likely a hit with a given cosine shows the person of the query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 class Curve(NamedTuple):
-    """How likely the best hit is right: a logistic curve.
+    """A logistic curve of how likely the best hit is right.
 
     slope: of its cosine; growth: of the natural logarithm of the number of images searched.
     """
@@ -39,20 +39,20 @@ class Curve(NamedTuple):
 class Calibration:
     """A logistic curve of a hit's cosine and of how many images were searched.
 
-    The likelier the best of a thousand strangers is to come close, the more a cosine has to be. The
-    curve holds where it is as likely as not that the gallery has the person.
+    The more images are searched, the higher the best cosine of another person, so the same cosine
+    means less. The curve assumes that the person is in the gallery in half of the searches.
 
     Attributes:
         slope: of the cosine.
         growth: of the natural logarithm of the number of images searched.
         offset: of the curve.
-        threshold: confidence below which "nobody here" is the answer.
+        threshold: confidence below which the answer is "no match".
         false_alarms: share of queries about absent people that pass the threshold, measured on
-            people the curve was not fitted to.
-        found: share of queries about people who are there whose best hit is right and passes.
-        identities: "labels" or "clusters", what told the people apart.
-        people: how many.
-        images: how many images they had.
+            people not used for the fit.
+        found: share of queries about present people whose best hit is right and passes it.
+        identities: "labels" or "clusters", what the people were identified by.
+        people: number of people measured.
+        images: number of their images.
         fingerprint: SHA-256 of the weights file it was measured with.
     """
 
@@ -68,7 +68,7 @@ class Calibration:
     fingerprint: str
 
     def confidence(self, scores: FloatArray, images: int) -> FloatArray:
-        """How likely hits show the person asked for, 0 to 1.
+        """How likely hits show the person of the query, 0 to 1.
 
         Args:
             scores: cosines, of any shape.
@@ -78,7 +78,7 @@ class Calibration:
 
     @classmethod
     def of(cls, run: Path, fingerprint: str) -> Calibration | None:
-        """What `visir calibrate` found for a run, or for the run a weights file lies in.
+        """The calibration of a run, or of the run whose folder a weights file is in.
 
         Raises:
             InputError: the file is damaged, or was made for other weights.
@@ -101,6 +101,14 @@ class Calibration:
                 "run `visir calibrate` again, or remove it"
             )
         return found
+
+    def __str__(self) -> str:
+        who = "by their labels" if self.identities == "labels" else "as clusters"
+        return (
+            f"Fitted to {self.people} people, {who}, on {self.images} images.\n"
+            f"Threshold {self.threshold:.0%}. Absent people: {self.false_alarms:.0%} false alarms. "
+            f"Present people: {self.found:.0%} found."
+        )
 
     def save(self, run: Path) -> Path:
         """Write it into a run folder: the file's path."""

@@ -1,4 +1,4 @@
-"""Fill a gallery: from images, or from what `visir embed` made of them."""
+"""Fill a gallery: from images, or from the embeddings `visir embed` made of them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from typing import NamedTuple
 from visir.core.types import FloatArray, InputError
 from visir.embedding.base import Embeds
 from visir.embedding.bulk import embedded, is_output, read_manifest, read_shards
-from visir.gallery.open import model_of
-from visir.gallery.store import Store, require_fitting
+from visir.gallery.store import Store, model_of, require_same_model
 from visir.sources.crop import PLAIN, Broken, Entry, Settings
 
 
 class Added(NamedTuple):
-    """What came of adding. there: images that were in the gallery before."""
+    """How many images were added.
+
+    there: images that were in the gallery before; skipped: what could not be read.
+    """
 
     added: int
     there: int
     skipped: tuple[Broken, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"{self.added} images added, {self.there} were there, {len(self.skipped)} skipped",
+                *(f"  {broken.reason}" for broken in self.skipped),
+            ]
+        )
 
 
 def add(
@@ -32,25 +42,25 @@ def add(
     device: str = "cpu",
     progress: bool = False,
 ) -> Added:
-    """Add images to a gallery; those that are in it are neither read nor embedded again.
+    """Add images to a gallery; images that are in it are neither read nor embedded again.
 
-    Every few hundred images are on disk before the next are begun, so the same call goes on where a
-    former one was stopped.
+    Every few hundred images are on disk before the next are read, so after an interruption the same
+    call continues.
 
     Args:
         store: the gallery.
-        embedder: whose vectors it holds, or is to hold.
+        embedder: the model its embeddings are made with.
         inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
         settings: how inputs are read.
-        skip_broken: pass over what cannot be read, and count it.
+        skip_broken: skip what cannot be read, and count it.
         device: where the detector of a video runs.
         progress: show a progress bar.
 
     Raises:
-        InputError: another model's gallery or vectors, or something that cannot be read.
+        InputError: another model's gallery or embeddings, or something that cannot be read.
     """
     model = model_of(embedder)
-    require_fitting(store.model(), model, store.name)
+    require_same_model(store.model(), model, store.name)
     added, there, skipped = 0, 0, list[Broken]()
     made = [path for path in inputs if is_output(Path(path))]
     rest = [Path(path).absolute() for path in inputs if path not in made]
@@ -59,7 +69,7 @@ def add(
         added += sum(item is not None for item in ids)
         there += sum(item is None for item in ids)
 
-    def known(sources: Sequence[str]) -> set[str]:
+    def known(sources: Sequence[str]) -> dict[str, int]:
         nonlocal there
         found = store.known(sources)
         there += len(found)

@@ -1,4 +1,4 @@
-"""Two images side by side: how alike the people on them are, and where."""
+"""Compare two images: how similar the people on them are, and which parts make them so."""
 
 from __future__ import annotations
 
@@ -9,79 +9,100 @@ import numpy as np
 from PIL import Image
 
 from visir.core.run import atomic_write
-from visir.core.types import FloatArray, Modality
-from visir.data.images import read_image
-from visir.data.locate import modality_by_colour, modality_named
+from visir.core.types import FloatArray
+from visir.embedding.base import Embeds
 from visir.embedding.explain import occlusion_map, overlay
-from visir.embedding.pytorch import load
 from visir.evaluation.confidence import Calibration
+from visir.gallery.query import Query
 
 _SHOWN = (384, 192)  # height, width of each picture
 
 
-class Compared(NamedTuple):
-    """Cosine and confidence of two images, and what each image's parts add to the likeness."""
+class Side(NamedTuple):
+    """One of two images; picture: None if the gallery keeps none of it."""
 
-    images: tuple[Path, Path]
-    modalities: tuple[Modality, Modality]
-    score: float
+    query: Query
+    picture: Image.Image | None
+
+
+class Comparison(NamedTuple):
+    """Two images side by side.
+
+    confidence: how likely both show one person, None without a calibration; maps: of each image,
+    (rows, columns) of how much the cosine drops if that part is covered, None without a picture
+    or if maps were not asked for.
+    """
+
+    sides: tuple[Side, Side]
+    cosine: float
     confidence: float | None
-    maps: tuple[FloatArray, FloatArray]
+    maps: tuple[FloatArray | None, FloatArray | None]
 
-    def text(self) -> str:
-        """In a line or two."""
-        sides = [f"{p} ({m.value})" for p, m in zip(self.images, self.modalities, strict=True)]
-        sure = "not calibrated" if self.confidence is None else f"{self.confidence:.0%} sure"
-        return f"{sides[0]}\n{sides[1]}\nscore {self.score:.3f}, {sure}"
+    @property
+    def score(self) -> float:
+        """What is displayed: the confidence if the run is calibrated, otherwise the cosine."""
+        return self.cosine if self.confidence is None else self.confidence
+
+    def __str__(self) -> str:
+        lines = [f"{side.query.path} ({side.query.modality.value})" for side in self.sides]
+        if self.confidence is None:
+            return "\n".join([*lines, f"cosine {self.cosine:.3f}, not calibrated"])
+        return "\n".join(
+            [*lines, f"cosine {self.cosine:.3f}, same person with {self.confidence:.0%} confidence"]
+        )
+
+    def write(self, out: Path) -> None:
+        """Write a picture (.png): each image beside itself with its map.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        height, width = _SHOWN
+        sheet = Image.new("RGB", (4 * width, height))
+        for number, (side, parts) in enumerate(zip(self.sides, self.maps, strict=True)):
+            if side.picture is None:
+                continue
+            shown = side.picture.resize((width, height))
+            sheet.paste(shown, (2 * number * width, 0))
+            if parts is not None:
+                layer = overlay(parts, _SHOWN)
+                shown.paste(layer, mask=layer)
+            sheet.paste(shown, ((2 * number + 1) * width, 0))
+        with atomic_write(out) as file:
+            sheet.save(file, format="PNG")
 
 
 def compare(
-    run: Path,
-    images: tuple[Path, Path],
-    modalities: tuple[str | None, str | None] = (None, None),
-    out: Path | None = None,
-    device: str = "cpu",
-) -> Compared:
+    embedder: Embeds,
+    first: Side,
+    second: Side,
+    calibration: Calibration | None = None,
+    searched: int = 1,
+    maps: bool = True,
+) -> Comparison:
     """Compare the people on two images.
 
     Args:
-        run: run folder or weights file.
-        images: two of them.
-        modalities: of each; None judges by its colours.
-        out: picture (.png) of both with their maps; None writes none.
-        device: where the network runs.
-
-    Raises:
-        InputError: an image or the run cannot be read.
+        embedder: the model both were embedded with.
+        first: an image.
+        second: another one.
+        calibration: of the model; None leaves the score a cosine.
+        searched: how many images one of them was found among.
+        maps: compute which parts make them similar; this embeds each image 33 times.
     """
-    embedder = load(run, device)
-    pictures = [read_image(path) for path in images]
-    kinds = [
-        modality_named(name, "modality") or modality_by_colour(picture)
-        for name, picture in zip(modalities, pictures, strict=True)
-    ]
-    vectors = [
-        embedder.embed([picture], kind)[0] for picture, kind in zip(pictures, kinds, strict=True)
-    ]
-    score = float(vectors[0] @ vectors[1])
-    calibration = Calibration.of(run, embedder.fingerprint)
-    sure = None if calibration is None else float(calibration.confidence(np.array(score), 1))
-    maps = [
-        occlusion_map(embedder, pictures[side], kinds[side], vectors[1 - side]) for side in (0, 1)
-    ]
-    if out is not None:
-        _draw(pictures, maps, out)
-    return Compared(images, (kinds[0], kinds[1]), score, sure, (maps[0], maps[1]))
+    vectors = [side.query.vector for side in (first, second)]
+    cosine = float(vectors[0].astype(np.float64) @ vectors[1])
+    confidence = None
+    if calibration is not None:
+        confidence = float(calibration.confidence(np.array([cosine], np.float32), searched)[0])
+    found = (
+        _map(embedder, first, vectors[1]) if maps else None,
+        _map(embedder, second, vectors[0]) if maps else None,
+    )
+    return Comparison((first, second), cosine, confidence, found)
 
 
-def _draw(pictures: list[Image.Image], maps: list[FloatArray], out: Path) -> None:
-    """Each image beside itself with its map."""
-    height, width = _SHOWN
-    sheet = Image.new("RGB", (4 * width, height))
-    for side, (picture, parts) in enumerate(zip(pictures, maps, strict=True)):
-        shown = picture.resize((width, height))
-        sheet.paste(shown, (2 * side * width, 0))
-        shown.paste(layer := overlay(parts, _SHOWN), mask=layer)
-        sheet.paste(shown, ((2 * side + 1) * width, 0))
-    with atomic_write(out) as file:
-        sheet.save(file, format="PNG")
+def _map(embedder: Embeds, side: Side, other_D: FloatArray) -> FloatArray | None:
+    if side.picture is None:
+        return None
+    return occlusion_map(embedder, side.picture, side.query.modality, other_D)

@@ -1,8 +1,9 @@
 """A gallery in PostgreSQL with pgvector: for many writers, many readers, and more than one machine.
 
-Vectors are kept in single precision; an HNSW index holds them in half. A search takes more than it
-needs from the index and puts them in order by exact products; where the part asked for is narrow,
-or the vectors are too wide for an index (more than 4,000 numbers), it looks at the whole part.
+Vectors are kept in single precision; an HNSW index holds them in half precision. A search takes
+more candidates than it needs from the index and orders them by exact products. It compares with the
+whole part if the part is small, or if the vectors are too wide for an index (more than 4,000
+numbers).
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ import numpy as np
 
 from visir.core.types import FloatArray, InputError, Modality
 from visir.gallery.store import (
+    EVERYTHING,
     FORMAT,
+    NOTHING_NEAR,
+    Filter,
     Mode,
-    Model,
+    ModelId,
     Nearest,
     Stats,
     Store,
     Stored,
-    Where,
-    require_fitting,
     require_format,
-    require_units,
+    require_same_model,
+    require_unit_rows,
 )
 from visir.sources.crop import Entry
 
-WIDEST_INDEX = 4000  # pgvector's limit for half precision
-NARROW = 20_000  # images of a part that are looked at one and all
+MAX_INDEXED_WIDTH = 4000  # pgvector's limit for half precision
+SMALL_PART = 20_000  # up to so many images a search compares with every one
 _OVERSAMPLE = 8
 _SCHEMA: LiteralString = """
 CREATE EXTENSION IF NOT EXISTS vector;
@@ -49,13 +52,13 @@ CREATE INDEX IF NOT EXISTS visir_tags ON visir_items USING gin (tags);
 _FIELDS: LiteralString = "id, source, camera, modality, time, tags, added"
 
 
-class PostgresGallery(Store):
+class PostgresStore(Store):
     """A gallery in a database's tables visir_items and visir_meta, open.
 
     Args:
         address: postgresql://user:password@host/database; `?options=-csearch_path=site` chooses a
             schema, so that one database holds several galleries.
-        create: whether a new gallery may begin there.
+        create: make it if it does not exist.
 
     Raises:
         InputError: psycopg is not installed, no such server or gallery, or pgvector is missing.
@@ -88,14 +91,16 @@ class PostgresGallery(Store):
 
     def _create(self) -> None:
         with self.db.transaction():
-            # Two that begin at once would make the same tables.
+            # Two processes that start at once would make the same tables.
             self.db.execute("SELECT pg_advisory_xact_lock(7651001)")
             self.db.execute(_SCHEMA)
             self._set("format", FORMAT)
 
-    def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
+    def add(
+        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+    ) -> list[int | None]:
         """As `Store.add`."""
-        vectors_ND = require_units(vectors_ND, len(entries), model.width, self.name)
+        vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         now = time.time()
         with self.lock, self.db.transaction():
             if self.model() is None:
@@ -103,7 +108,7 @@ class PostgresGallery(Store):
                     "INSERT INTO visir_meta VALUES ('model', %s) ON CONFLICT DO NOTHING",
                     [json.dumps(model._asdict())],
                 )
-            require_fitting(self.model(), model, self.name)
+            require_same_model(self.model(), model, self.name)
             kept = self._insert(entries, vectors_ND, now)
             ids = [kept.pop(entry.source, None) for entry in entries]
             if any(item is not None for item in ids):
@@ -118,7 +123,7 @@ class PostgresGallery(Store):
                 self.db.execute("SELECT nextval('visir_changes')")
         return gone.rowcount
 
-    def select(self, where: Where, limit: int | None = None, after: int = 0) -> list[Stored]:
+    def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
         part, values = _condition(where)
         with self.lock:
@@ -136,13 +141,13 @@ class PostgresGallery(Store):
             ).fetchall()
         return {row[0]: _stored(row) for row in rows}
 
-    def known(self, sources: Sequence[str]) -> set[str]:
+    def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
         with self.lock:
             rows = self.db.execute(
-                "SELECT source FROM visir_items WHERE source = ANY(%s)", [list(sources)]
+                "SELECT source, id FROM visir_items WHERE source = ANY(%s)", [list(sources)]
             ).fetchall()
-        return {row[0] for row in rows}
+        return {source: int(item) for source, item in rows}
 
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         """As `Store.vectors`."""
@@ -167,14 +172,13 @@ class PostgresGallery(Store):
         return None if row is None or row[0] is None else bytes(row[0])
 
     def nearest(
-        self, query_D: FloatArray, k: int, where: Where | None = None, mode: Mode = "auto"
+        self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`."""
-        where = where or Where()
         model = self.model()
         if model is None:
-            return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
-        indexed = self._indexed(model) and mode != "exact" and self.count(where) > NARROW
+            return NOTHING_NEAR
+        indexed = self._indexed(model) and mode != "exact" and self.count(where) > SMALL_PART
         part, values = _condition(where)
         query, width = _text(np.asarray(query_D, np.float32)), model.width
         with self.lock, self.db.transaction():
@@ -202,9 +206,9 @@ class PostgresGallery(Store):
         ids, scores = zip(*rows, strict=True) if rows else ((), ())
         return Nearest(np.array(ids, np.int64), np.array(scores, np.float32))
 
-    def count(self, where: Where | None = None) -> int:
+    def count(self, where: Filter = EVERYTHING) -> int:
         """As `Store.count`."""
-        part, values = _condition(where or Where())
+        part, values = _condition(where)
         with self.lock:
             row = self.db.execute(
                 f"SELECT count(*) FROM visir_items WHERE {part}", values
@@ -217,11 +221,11 @@ class PostgresGallery(Store):
             self._set("retention", json.dumps(days))
 
     def settle(self) -> None:
-        """As `Store.settle`: makes the index where there are images enough for one."""
+        """As `Store.settle`: makes the index once there are enough images for one."""
         model = self.model()
-        if model is None or model.width > WIDEST_INDEX or self._indexed(model):
+        if model is None or model.width > MAX_INDEXED_WIDTH or self._indexed(model):
             return
-        if self.count() > NARROW:
+        if self.count() > SMALL_PART:
             width = int(model.width)
             with self.lock:
                 self.db.execute(
@@ -233,7 +237,9 @@ class PostgresGallery(Store):
     def version(self) -> int:
         """As `Store.version`."""
         with self.lock:
-            row = self.db.execute("SELECT last_value FROM visir_changes").fetchone()
+            row = self.db.execute(
+                "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM visir_changes"
+            ).fetchone()
         return int(row[0]) if row else 0
 
     def stats(self) -> Stats:
@@ -289,8 +295,8 @@ class PostgresGallery(Store):
         )
         return {source: int(item) for source, item in rows}
 
-    def _indexed(self, model: Model) -> bool:
-        if model.width > WIDEST_INDEX:
+    def _indexed(self, model: ModelId) -> bool:
+        if model.width > MAX_INDEXED_WIDTH:
             return False
         with self.lock:
             row = self.db.execute("SELECT to_regclass('visir_nearest')").fetchone()
@@ -310,11 +316,11 @@ class PostgresGallery(Store):
         )
 
 
-def _condition(where: Where) -> tuple[LiteralString, list[Any]]:
+def _condition(where: Filter) -> tuple[LiteralString, list[Any]]:
     """An SQL condition on items, and its values."""
     asked: list[tuple[LiteralString, Any]] = [
         ("camera = ANY(%s)", list(where.cameras) or None),
-        ("modality = %s", where.modality and where.modality.value),
+        ("modality = %s", None if where.modality is None else where.modality.value),
         ("time >= %s", where.since),
         ("time <= %s", where.until),
         ("coalesce(time, added) < %s", where.before),

@@ -1,131 +1,114 @@
-"""Ranked lists: as a table, as plain values, as a picture."""
+"""What a search found: as a table, as JSON, as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from visir.core.run import atomic_write, write_json
-from visir.core.types import Modality
-from visir.evaluation.confidence import Calibration
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
+from visir.gallery.ranked_list import Hit, RankedList
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-class Hit(NamedTuple):
-    """A gallery image found for a query; ``correct`` is None where an identity is unknown.
-
-    confidence: how likely it is the same person, None without a calibration; id, time: those of a
-    gallery that was indexed; thumbnail: what to show where the image itself is gone.
-    """
-
-    rank: int
-    path: Path
-    camera: str
-    modality: Modality
-    score: float
-    pid: int | None = None
-    correct: bool | None = None
-    confidence: float | None = None
-    id: int | None = None
-    time: float | None = None
-    thumbnail: bytes | None = None
-
-
-class RankedList(NamedTuple):
-    """The hits of one query, best first; ``inferred``: its modality was judged by its colours.
-
-    others: more images of the same person, asked for together; nobody: the best hit is less likely
-    than the calibration's threshold, None without one.
-    """
-
-    query: Path
-    modality: Modality
-    inferred: bool
-    camera: str
-    pid: int | None
-    hits: tuple[Hit, ...]
-    others: tuple[Path, ...] = ()
-    nobody: bool | None = None
-
-
-def calibrated(ranked: RankedList, calibration: Calibration | None, images: int) -> RankedList:
-    """A ranked list with the confidence of each hit; `images`: how many were searched."""
-    if calibration is None:
-        return ranked
-    sure = calibration.confidence(np.array([hit.score for hit in ranked.hits]), images)
-    hits = [hit._replace(confidence=float(of)) for hit, of in zip(ranked.hits, sure, strict=True)]
-    nobody = not len(sure) or bool(sure.max() < calibration.threshold)
-    return ranked._replace(hits=tuple(hits), nobody=nobody)
-
-
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """A ranked list for every query image, in the order the queries were given."""
+    """A ranked list for every search, in the order the queries were given.
+
+    Attributes:
+        lists: the ranked lists.
+        json: print JSON instead of a table.
+    """
 
     lists: tuple[RankedList, ...]
+    json: bool = False
+
+    def __str__(self) -> str:
+        return json.dumps(self.as_json(), indent=1) if self.json else self.table()
 
     def table(self) -> str:
-        """The ranked lists as text, a block per query."""
+        """The ranked lists as text, a block per search."""
         return "\n\n".join(_block(ranked) for ranked in self.lists)
 
     def as_json(self) -> dict[str, Any]:
-        """The ranked lists as plain values: paths and modalities as text, scores as floats."""
+        """The ranked lists as plain values.
+
+        A hit's "score" is its cosine, as in every version so far; its "confidence" is null without
+        a calibration. "nobody" repeats "no_match" until version 1.0.
+        """
         return {
             "score": "cosine similarity, -1 to 1",
-            "queries": [
-                {
-                    **_plain(ranked._asdict()),
-                    "hits": [_plain(hit._asdict()) for hit in ranked.hits],
-                }
-                for ranked in self.lists
-            ],
+            "queries": [_plain_list(ranked) for ranked in self.lists],
         }
 
     def contact_sheet(self) -> Image.Image:
-        """A picture: a row per query, the query at the left, its hits in order beside it.
+        """A picture: a row per search, the query at the left, its hits in order beside it.
 
         A green frame is a hit of the same identity, a red one of another, grey is unknown.
         """
         return contact_sheet([_tiles(ranked) for ranked in self.lists])
 
+    def write(self, out: Path) -> None:
+        """Write search.json and search.png into a folder."""
+        write_json(out / "search.json", self.as_json())
+        with atomic_write(out / "search.png") as file:
+            self.contact_sheet().save(file, format="PNG")
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    def plain(value: object) -> object:
-        if isinstance(value, tuple):
-            return [plain(one) for one in value]
-        if isinstance(value, Path):
-            return str(value)
-        return value.value if isinstance(value, Modality) else value
 
-    left_out = ("hits", "thumbnail")
-    return {name: plain(value) for name, value in values.items() if name not in left_out}
+def _plain_list(ranked: RankedList) -> dict[str, Any]:
+    return {
+        "query": str(ranked.query),
+        "modality": ranked.modality.value,
+        "inferred": ranked.inferred,
+        "camera": ranked.camera,
+        "pid": ranked.pid,
+        "others": [str(path) for path in ranked.others],
+        "searched": ranked.searched,
+        "no_match": ranked.no_match,
+        "nobody": ranked.no_match,
+        "hits": [_plain_hit(hit) for hit in ranked.hits],
+    }
+
+
+def _plain_hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "rank": hit.rank,
+        "path": str(hit.path),
+        "camera": hit.camera,
+        "modality": hit.modality.value,
+        "score": hit.cosine,
+        "pid": hit.pid,
+        "correct": hit.correct,
+        "confidence": hit.confidence,
+        "id": hit.id,
+        "time": hit.time,
+    }
 
 
 def _block(ranked: RankedList) -> str:
     how = ", judged by its colours" if ranked.inferred else ""
     who = "" if ranked.pid is None else f", identity {ranked.pid}"
-    marks = {True: "yes", False: "no", None: "?"}
+    same = {True: "yes", False: "no", None: "?"}
     names = ", ".join(map(str, (ranked.query, *ranked.others)))
-    sure = ranked.nobody is not None
+    calibrated = ranked.no_match is not None
+    score = "score  cosine" if calibrated else " score"
     lines = [
         f"{names}  ({ranked.modality.value}{how}{who})",
-        f"{'rank':>4}  {'score':>6}  {'sure  ' if sure else ''}{'camera':<10} {'modality':<9} "
-        f"{'same':<4}  image",
+        f"{'rank':>4}  {score}  {'camera':<10} {'modality':<9} {'same':<4}  image",
     ]
-    lines += [
-        f"{hit.rank:>4}  {hit.score:>6.3f}  {f'{hit.confidence:>4.0%}  ' if sure else ''}"
-        f"{hit.camera:<10} {hit.modality.value:<9} {marks[hit.correct]:<4}  {hit.path}"
-        for hit in ranked.hits
-    ]
-    if ranked.nobody:
-        lines.append("probably nobody here: the best hit is no better than a stranger's often is")
+    for hit in ranked.hits:
+        cosine = f"{hit.cosine:>6.3f}"
+        score = cosine if hit.confidence is None else f"{hit.confidence:>5.0%}  {cosine}"
+        lines.append(
+            f"{hit.rank:>4}  {score}  {hit.camera:<10} {hit.modality.value:<9} "
+            f"{same[hit.correct]:<4}  {hit.path}"
+        )
+    if ranked.no_match:
+        lines.append("Probably no match: the best score is below the calibrated threshold.")
     return "\n".join(lines)
 
 
@@ -137,24 +120,17 @@ def _tiles(ranked: RankedList) -> list[Tile]:
         Tile(
             hit.thumbnail if hit.thumbnail and not hit.path.is_file() else hit.path,
             frames[hit.correct],
-            (_worth(hit), hit.modality.value, hit.camera, *_who(hit.pid)),
+            (_rank_and_score(hit), hit.modality.value, hit.camera, *_who(hit.pid)),
         )
         for hit in ranked.hits
     ]
     return [query, *hits]
 
 
-def _worth(hit: Hit) -> str:
-    sure = "" if hit.confidence is None else f"  {hit.confidence:.0%}"
-    return f"{hit.rank}.  {hit.score:.3f}{sure}"
+def _rank_and_score(hit: Hit) -> str:
+    confidence = "" if hit.confidence is None else f"  {hit.confidence:.0%}"
+    return f"{hit.rank}.  {hit.cosine:.3f}{confidence}"
 
 
 def _who(pid: int | None) -> tuple[str, ...]:
     return () if pid is None else (f"identity {pid}",)
-
-
-def write(result: SearchResult, out: Path) -> None:
-    """Write search.json and search.png into a folder."""
-    write_json(out / "search.json", result.as_json())
-    with atomic_write(out / "search.png") as file:
-        result.contact_sheet().save(file, format="PNG")

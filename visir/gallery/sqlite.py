@@ -1,4 +1,8 @@
-"""A gallery in a folder: SQLite holds the truth, a scan beside it makes it quick."""
+"""A gallery in a folder: SQLite holds the images, memory-mapped arrays beside it make search fast.
+
+The arrays (`visir.gallery.scan`) are derived from the database and are rebuilt if they are missing
+or damaged.
+"""
 
 from __future__ import annotations
 
@@ -17,37 +21,41 @@ from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modali
 from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
 from visir.gallery.sqlite_tables import SCHEMA, SELECT, condition, stored
 from visir.gallery.store import (
+    EVERYTHING,
     FORMAT,
+    NOTHING_NEAR,
+    Filter,
     Mode,
-    Model,
+    ModelId,
     Nearest,
     Stats,
     Store,
     Stored,
-    Where,
-    require_fitting,
     require_format,
-    require_units,
+    require_same_model,
+    require_unit_rows,
 )
 from visir.sources.crop import Entry
 
 DATABASE = "gallery.sqlite"
-# Rows that "auto" still looks at one and all: about a fiftieth of a second on two cores.
+# Up to so many rows "auto" compares with every one: about a fiftieth of a second on two cores.
 EXACT_UP_TO = 2_000_000
-LIKELY = 32  # rows that a look at likely cells reads, times the root of their number
+LIKELY = 32  # rows that "approx" reads, as a multiple of the square root of their number
 _CHUNK = 16_384
 
 
-class LocalGallery(Store):
+class SqliteStore(Store):
     """A gallery folder, open. Several threads and processes may use it at once.
 
     Args:
-        folder: made where it is not there and `create` allows it.
-        create: whether a new gallery may begin here.
+        folder: the gallery's folder.
+        create: make it if it does not exist.
 
     Raises:
         InputError: there is no gallery, or its file is damaged or of another version.
     """
+
+    folder: Path
 
     def __init__(self, folder: Path, create: bool = False) -> None:
         self.folder, self.name = folder, str(folder)
@@ -63,7 +71,7 @@ class LocalGallery(Store):
             self._prepare()
         except (OSError, sqlite3.Error) as error:
             raise InputError(
-                f"{file}: is no gallery that can be opened ({error}); restore the file from a "
+                f"{file}: cannot be opened as a gallery ({error}); restore the file from a "
                 "backup, or make a new gallery"
             ) from error
         self.scan: Scan | None = None
@@ -73,7 +81,7 @@ class LocalGallery(Store):
         self.db.execute("PRAGMA page_size = 16384")
         self.db.execute("PRAGMA journal_mode = WAL")
         self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten
+        self.db.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten
         with self._changing():
             known = self.db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
             if known is None:
@@ -83,22 +91,25 @@ class LocalGallery(Store):
                 self._set("version", "0")
         require_format(self.setting("format"), self.name)
 
-    def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
+    def add(
+        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+    ) -> list[int | None]:
         """As `Store.add`."""
-        vectors_ND = require_units(vectors_ND, len(entries), model.width, self.name)
+        vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         with self.lock, self._changing():
-            require_fitting(self.model(), model, self.name)
+            require_same_model(self.model(), model, self.name)
             if self.model() is None:
                 self._set("model", json.dumps(model._asdict()))
             last = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
             following = (last.fetchone()[0] or 0) + 1
             ids: list[int | None] = []
-            taken = self.known([entry.source for entry in entries])
+            taken = {*self.known([entry.source for entry in entries])}
             for entry in entries:
                 new = entry.source not in taken
                 taken.add(entry.source)
                 ids.append(following if new else None)
-                following += new
+                if new:
+                    following += 1
             kept = [row for row, found in enumerate(ids) if found is not None]
             if kept:
                 self._insert([ids[row] for row in kept], [entries[row] for row in kept])
@@ -120,7 +131,7 @@ class LocalGallery(Store):
         self._wipe()
         return len(there)
 
-    def select(self, where: Where, limit: int | None = None, after: int = 0) -> list[Stored]:
+    def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
         part, values = condition(where)
         with self.lock:
@@ -139,15 +150,17 @@ class LocalGallery(Store):
             ]
         return {row[0]: stored(row) for row in rows if row is not None}
 
-    def known(self, sources: Sequence[str]) -> set[str]:
+    def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
-        found: set[str] = set()
+        found: dict[str, int] = {}
         for start in range(0, len(sources), 500):
             part = sources[start : start + 500]
             marks = ", ".join("?" * len(part))
             with self.lock:
-                rows = self.db.execute(f"SELECT source FROM items WHERE source IN ({marks})", part)
-                found.update(row[0] for row in rows)
+                rows = self.db.execute(
+                    f"SELECT source, id FROM items WHERE source IN ({marks})", part
+                )
+                found.update(rows.fetchall())
         return found
 
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
@@ -168,23 +181,22 @@ class LocalGallery(Store):
             kept = self.db.execute("SELECT jpeg FROM thumbnails WHERE id = ?", [item]).fetchone()
         return None if kept is None else bytes(kept[0])
 
-    def count(self, where: Where | None = None) -> int:
+    def count(self, where: Filter = EVERYTHING) -> int:
         """As `Store.count`."""
-        part, values = condition(where or Where())
+        part, values = condition(where)
         with self.lock:
             query = f"SELECT count(*) FROM items WHERE {part}"
             return int(self.db.execute(query, values).fetchone()[0])
 
     def nearest(
-        self, query_D: FloatArray, k: int, where: Where | None = None, mode: Mode = "auto"
+        self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`."""
-        where = where or Where()
         query_D = np.ascontiguousarray(query_D, np.float32)
         with self.lock:
             scan = self._scanned()
             if scan is None:
-                return Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
+                return NOTHING_NEAR
             rows = self._rows(scan, query_D, k, where, mode)
             ids, _ = scan.best(query_D, k, rows)
             scores = self.vectors(ids).astype(np.float64) @ query_D.astype(np.float64)
@@ -200,7 +212,7 @@ class LocalGallery(Store):
         """As `Store.settle`."""
         with self.lock:
             scan = self._scanned()
-            if scan is not None and scan.worn():
+            if scan is not None and scan.needs_sorting():
                 with scan.changing():
                     scan.settle()
 
@@ -276,15 +288,15 @@ class LocalGallery(Store):
         tags = ((tag, item) for item, entry in both for tag in dict.fromkeys(entry.tags))
         self.db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
 
-    def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Where, mode: Mode) -> IntArray:
-        """The rows to look at: all of the part asked for, or the likely ones of it."""
+    def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Filter, mode: Mode) -> IntArray:
+        """The rows to compare with: the whole part, or the likely ones of it."""
         kind = None if where.modality is None else KIND[where.modality]
         wanted = self._wanted(scan, where)
         many = int(np.count_nonzero(wanted))
         if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
             return np.flatnonzero(wanted)
         enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
-        if many <= 8 * enough:  # a narrow part is quicker looked at whole
+        if many <= 8 * enough:  # a narrow part is read whole in less time
             return np.flatnonzero(wanted)
         share = many / max(len(wanted) - scan.state["dead"], 1)
         assert scan.basis is not None  # cells come with it
@@ -293,8 +305,8 @@ class LocalGallery(Store):
         rows = np.concatenate([rows, late])
         return rows[wanted[rows]]
 
-    def _wanted(self, scan: Scan, where: Where) -> BoolArray:
-        """(N,) the rows that are there and belong to the part asked for."""
+    def _wanted(self, scan: Scan, where: Filter) -> BoolArray:
+        """(N,) which rows exist and belong to the part."""
         columns = scan.columns
         if where.modality is None:
             wanted = columns["kinds"] != DEAD
@@ -310,14 +322,14 @@ class LocalGallery(Store):
         if where.until is not None:
             wanted &= columns["times"] <= where.until
         if where.tags or where.before is not None:
-            part, values = condition(Where(tags=where.tags, before=where.before))
+            part, values = condition(Filter(tags=where.tags, before=where.before))
             query = f"SELECT items.id FROM items WHERE {part}"
             ids = np.array([row[0] for row in self.db.execute(query, values)], np.int64)
             wanted &= np.isin(columns["ids"], ids)
         return np.asarray(wanted, np.bool_)
 
     def _scanned(self) -> Scan | None:
-        """The scan, with all that was added and removed; None while there is nothing."""
+        """The scan, brought up to date; None while the gallery is empty and new."""
         model = self.model()
         if model is None:
             return None
@@ -334,7 +346,7 @@ class LocalGallery(Store):
         folder = self.folder / "scan"
         try:
             scan = Scan(folder, width)
-        except (OSError, ValueError, KeyError):  # damaged; all of it can be made anew
+        except (OSError, ValueError, KeyError):  # damaged; it is rebuilt from the database
             shutil.rmtree(folder)
             scan = Scan(folder, width)
         return scan
@@ -364,7 +376,7 @@ class LocalGallery(Store):
             )
 
     def _wipe(self) -> None:
-        """Overwrite what was removed in the scan and in the journal too."""
+        """Overwrite removed images in the scan and in the journal too."""
         with self.lock:
             self._scanned()
             self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

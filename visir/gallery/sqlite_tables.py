@@ -1,4 +1,4 @@
-"""The tables of a gallery in SQLite, and how parts of them are asked for."""
+"""The tables of a gallery in SQLite, and filters as SQL conditions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from visir.core.types import Modality
-from visir.gallery.store import Stored, Where
+from visir.gallery.store import Filter, Stored
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -29,7 +29,7 @@ SELECT = (
 )
 
 
-def condition(where: Where) -> tuple[str, list[Any]]:
+def condition(where: Filter) -> tuple[str, list[Any]]:
     """An SQL condition on items, and its values."""
     parts, values = ["1"], list[Any]()
     if where.cameras:
@@ -54,6 +54,6 @@ def condition(where: Where) -> tuple[str, list[Any]]:
 
 
 def stored(row: Sequence[Any]) -> Stored:
-    """A row of `SELECT`, told in words."""
+    """A row of `SELECT`."""
     item, source, camera, modality, moment, tags, added = row
     return Stored(item, source, camera, Modality(modality), moment, tuple(json.loads(tags)), added)

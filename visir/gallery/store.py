@@ -1,24 +1,33 @@
-"""What a gallery keeps, and how one asks for a part of it."""
+"""What a gallery keeps, how a part of it is named, and the operations every store has."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, IntArray, Modality
+from visir.embedding.base import Embeds
 from visir.sources.crop import Entry
 
-FORMAT = "1"  # of galleries, of either kind
-Mode = Literal["auto", "exact", "index"]
+FORMAT = "1"  # of galleries, in a folder and in a database
+Mode = Literal["auto", "exact", "approx"]
 
 
 class Stored(NamedTuple):
-    """A kept image. Ids grow and are never given twice; `added`: when, seconds since 1970, UTC."""
+    """An image of a gallery.
+
+    id: grows and is never given twice; source: a path or another unique name; time: seconds since
+    1970, UTC, None if unknown; added: when it was added, seconds since 1970; pid: its identity,
+    known only for images of a labelled data set; group: identities of different groups are
+    different people, whatever their numbers.
+    """
 
     id: int
     source: str
@@ -27,15 +36,17 @@ class Stored(NamedTuple):
     time: float | None
     tags: tuple[str, ...]
     added: float
+    pid: int | None = None
+    group: str = ""
 
 
 @dataclass(frozen=True)
-class Where:
-    """A part of a gallery; everything where nothing is asked for.
+class Filter:
+    """A part of a gallery; the whole gallery if nothing is set.
 
-    cameras: any of these; since, until: seconds since 1970, both included, and images of unknown
-    time left out; tags: all of these; before: what is older than that, by its time, or by when it
-    was added where its time is unknown.
+    cameras: any of these; since, until: seconds since 1970, both included, without images of
+    unknown time; tags: all of these; before: older than that, by the image's time, or by the time
+    it was added if its own is unknown.
     """
 
     cameras: tuple[str, ...] = ()
@@ -46,11 +57,14 @@ class Where:
     before: float | None = None
 
 
-class Model(NamedTuple):
-    """Whose vectors a gallery holds; those of different models cannot be compared.
+EVERYTHING = Filter()
 
-    fingerprint: SHA-256 of the weights file; width: numbers in a vector; size: height and width
-    of what the network sees, in pixels; flip: mirror images are averaged in.
+
+class ModelId(NamedTuple):
+    """The model a gallery's embeddings were made with; those of two models cannot be compared.
+
+    fingerprint: SHA-256 of the weights file; width: numbers in an embedding; size: height and
+    width of the network's input, in pixels; flip: mirror images are averaged in.
     """
 
     fingerprint: str
@@ -60,11 +74,21 @@ class Model(NamedTuple):
     flip: bool
 
 
+def model_of(embedder: Embeds) -> ModelId:
+    """What tells an embedder's vectors from those of another model."""
+    return ModelId(
+        embedder.fingerprint, embedder.method, embedder.width, embedder.size, embedder.flip
+    )
+
+
 class Nearest(NamedTuple):
     """The k best of a query, best first, ties by id: (k,) ids and (k,) cosines."""
 
     ids: IntArray
     scores: FloatArray
+
+
+NOTHING_NEAR = Nearest(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Stats(NamedTuple):
@@ -81,60 +105,87 @@ class Stats(NamedTuple):
     engine: str
 
 
-class Store(Protocol):
-    """Where a gallery is kept: a folder, or a PostgreSQL database."""
+class Store(ABC):
+    """Images with their embeddings, to be searched: in SQLite, in PostgreSQL, or a plain folder.
+
+    Attributes:
+        name: what messages call it.
+        folder: where it lies on this machine; None for a database.
+        permanent: ids and thumbnails outlast the image files. A plain folder is not permanent: it
+            numbers its images each time it is opened, and makes thumbnails from the files.
+    """
 
     name: str
+    folder: Path | None = None
+    permanent: ClassVar[bool] = True
 
+    @abstractmethod
     def setting(self, key: str) -> str | None:
-        """What is written down of the gallery itself; None where nothing is."""
+        """A setting of the gallery itself; None if it is not set."""
 
-    def model(self) -> Model | None:
-        """Whose vectors are in it; None while it is empty and new."""
+    def model(self) -> ModelId | None:
+        """The model its embeddings were made with; None while it is empty and new."""
         text = self.setting("model")
         if text is None:
             return None
         kept = json.loads(text)
-        return Model(**{**kept, "size": tuple(kept["size"])})
+        return ModelId(**{**kept, "size": tuple(kept["size"])})
 
-    def add(self, model: Model, entries: list[Entry], vectors_ND: FloatArray) -> list[int | None]:
-        """Keep images, all or none: their ids, None for a source that is there already.
+    @abstractmethod
+    def add(
+        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+    ) -> list[int | None]:
+        """Add images, all or none: their ids, None for a source that is there already.
 
         Raises:
-            InputError: another model's vectors are in it, or the vectors are not unit rows.
+            InputError: it holds another model's embeddings, or the vectors are not unit rows.
         """
 
-    def remove(self, ids: list[int]) -> int:
-        """Forget images, their vectors and thumbnails: how many there were."""
+    @abstractmethod
+    def remove(self, ids: Sequence[int]) -> int:
+        """Delete images with their vectors and thumbnails: how many there were."""
 
-    def select(self, where: Where, limit: int | None = None, after: int = 0) -> list[Stored]:
+    @abstractmethod
+    def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """Images by rising id, from the first above `after`."""
 
-    def get(self, ids: list[int]) -> dict[int, Stored]:
-        """These images, as far as they are there."""
+    @abstractmethod
+    def get(self, ids: Sequence[int]) -> dict[int, Stored]:
+        """The images of these ids; ids that are not there are left out."""
 
-    def known(self, sources: Sequence[str]) -> set[str]:
-        """Those of some sources that are in it already."""
+    @abstractmethod
+    def known(self, sources: Sequence[str]) -> dict[str, int]:
+        """The ids of the sources that are in the gallery."""
 
-    def vectors(self, ids: list[int]) -> FloatArray:
-        """(len(ids), D) vectors, in the order of ids; a row of zeros for one not there."""
+    @abstractmethod
+    def vectors(self, ids: Sequence[int]) -> FloatArray:
+        """(len(ids), D) vectors, in the order of ids; zeros for an id that is not there."""
 
+    @abstractmethod
     def thumbnail(self, item: int) -> bytes | None:
-        """A small JPEG of an image; None where there is none."""
+        """A small JPEG of an image; None if there is none."""
 
+    @abstractmethod
     def nearest(
-        self, query_D: FloatArray, k: int, where: Where | None = None, mode: Mode = "auto"
+        self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
-        """The k images most like a query, of a part of the gallery.
+        """The k images of a part of the gallery with the highest cosines.
 
-        "exact" looks at everything, "index" where likely ones are, "auto" decides by size.
+        Args:
+            query_D: (D,) query, of length 1 at most.
+            k: how many.
+            where: the part.
+            mode: "exact" compares with every image, "approx" only with likely ones, "auto" decides
+                by size.
         """
 
-    def count(self, where: Where | None = None) -> int:
+    @abstractmethod
+    def count(self, where: Filter = EVERYTHING) -> int:
         """How many images this part has."""
 
+    @abstractmethod
     def keep_for(self, days: float | None) -> None:
-        """Set the retention period; None keeps for ever."""
+        """Set the retention period; None keeps images for ever."""
 
     def retention(self) -> float | None:
         """The retention period in days."""
@@ -142,41 +193,45 @@ class Store(Protocol):
         return days
 
     def expire(self, now: float) -> int:
-        """Forget what is older than the retention period: how many."""
+        """Delete what is older than the retention period: how many images."""
         days = self.retention()
         if days is None:
             return 0
-        old = self.select(Where(before=now - days * 86_400))
+        old = self.select(Filter(before=now - days * 86_400))
         return self.remove([item.id for item in old]) if old else 0
 
+    @abstractmethod
     def settle(self) -> None:
-        """Bring indexes up to date, after many additions."""
+        """Bring search indexes up to date, after many additions."""
 
+    @abstractmethod
     def version(self) -> int:
         """A number that grows with every addition and removal."""
 
+    @abstractmethod
     def stats(self) -> Stats:
         """What it holds."""
 
+    @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def require_format(known: str | None, name: str) -> None:
-    """Refuse a gallery of another visir.
+    """Refuse a gallery written by an incompatible version of visir.
 
     Raises:
         InputError: which format it has.
     """
     if known != FORMAT:
         raise InputError(
-            f"{name}: a gallery of format {known}, and this visir knows {FORMAT}; use the visir it "
-            "was made with, or make a new gallery"
+            f"{name}: gallery format {known}, and this version of visir reads format {FORMAT}; use "
+            "the version that made the gallery, or make a new gallery"
         )
 
 
-def require_fitting(kept: Model | None, model: Model, name: str) -> None:
-    """Refuse vectors of another model than the gallery's.
+def require_same_model(kept: ModelId | None, model: ModelId, name: str) -> None:
+    """Refuse embeddings of another model than the gallery's.
 
     Raises:
         InputError: which two models.
@@ -188,17 +243,17 @@ def require_fitting(kept: Model | None, model: Model, name: str) -> None:
             f"{name}: was made {'with' if kept.flip else 'without'} mirror images; do the same now"
         )
     raise InputError(
-        f"{name}: holds vectors of another model ({kept.method}, {kept.width} numbers, weights "
+        f"{name}: holds embeddings of another model ({kept.method}, {kept.width} numbers, weights "
         f"{kept.fingerprint[:12]}; this one is {model.method}, {model.width}, "
         f"{model.fingerprint[:12]}); use that model, or make a new gallery with this one"
     )
 
 
-def require_units(vectors_ND: FloatArray, count: int, width: int, name: str) -> FloatArray:
+def require_unit_rows(vectors_ND: FloatArray, count: int, width: int, name: str) -> FloatArray:
     """Refuse what is not `count` rows of length 1.
 
     Raises:
-        InputError: the fault.
+        InputError: what is wrong.
     """
     vectors_ND = np.ascontiguousarray(vectors_ND, np.float32)
     if vectors_ND.shape != (count, width):
@@ -211,16 +266,18 @@ def require_units(vectors_ND: FloatArray, count: int, width: int, name: str) -> 
     return vectors_ND
 
 
-def moment(text: str, field: str) -> float:
-    """Seconds since 1970 of a date or a time such as 2026-01-31T18:00; UTC where no zone is given.
+def parse_time(text: str, field: str) -> float:
+    """Seconds since 1970 of a date or a time such as 2026-01-31T18:00; UTC without a zone.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or out of range.
     """
     try:
         read = datetime.fromisoformat(text)
+        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    except OverflowError:
+        raise InputError(f"{field}: {text!r} is out of range") from None
     except ValueError:
         raise InputError(
-            f"{field}: {text!r} is no time; write it as 2026-01-31 or 2026-01-31T18:00+01:00"
+            f"{field}: {text!r} is not a time; write it as 2026-01-31 or 2026-01-31T18:00+01:00"
         ) from None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""The application: the API, the pages, and what stands in front of both."""
+"""The application: the API, the pages, and the guard in front of both."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from starlette.types import ASGIApp
 from visir import __version__
 from visir.core.types import InputError
 from visir.web import pages, routes_api, routes_cases
-from visir.web.markup import FOLDER
 from visir.web.middleware import UPLOADS, Guard, Refusal
-from visir.web.state import Bench, Who
+from visir.web.rendering import FOLDER
+from visir.web.state import AppState, Requester
 
 HOUR = 3600.0
 FOR_PROGRAMS = ("/api/", "/openapi.json")  # where errors are JSON
 _LOG = logging.getLogger("visir.web")
 
 
-def create_app(bench: Bench) -> ASGIApp:
+def create_app(state: AppState) -> ASGIApp:
     """Put the application together."""
     app = FastAPI(
         title="visir",
@@ -39,8 +39,8 @@ def create_app(bench: Bench) -> ASGIApp:
         redoc_url=None,
         lifespan=_living,
     )
-    app.state.bench = bench
-    # What is sent stays in memory: a part above this length would go to a temporary file.
+    app.state.visir = state
+    # Uploads stay in memory: a part above this length would go to a temporary file.
     MultiPartParser.spool_max_size = UPLOADS
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # not every byte out of place
     app.include_router(routes_api.router)
@@ -52,53 +52,53 @@ def create_app(bench: Bench) -> ASGIApp:
     app.add_exception_handler(RoutingError, _http_error)
     app.add_exception_handler(OSError, _disk_error)
     app.add_exception_handler(Exception, _own_error)
-    return Guard(app, bench.rules, lambda request, why: _refused(bench, request, why))
+    return Guard(app, state.rules, lambda request, why: _refused(state, request, why))
 
 
 @contextlib.asynccontextmanager
 async def _living(app: FastAPI) -> AsyncIterator[None]:
-    bench: Bench = app.state.bench
-    task = asyncio.create_task(_expire_hourly(bench))
+    state: AppState = app.state.visir
+    task = asyncio.create_task(_expire_hourly(state))
     yield
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
 
 
-async def _expire_hourly(bench: Bench) -> None:
+async def _expire_hourly(state: AppState) -> None:
     while True:
         try:
-            await asyncio.to_thread(expire, bench)
+            await asyncio.to_thread(expire, state)
         except Exception:
-            _LOG.exception("what is older than the retention period could not be forgotten")
+            _LOG.exception("images older than the retention period could not be deleted")
         await asyncio.sleep(HOUR)
 
 
-def expire(bench: Bench) -> int:
-    """Forget what the gallery has kept for long enough, and log how many images that were."""
-    gone = bench.store.expire(time.time())
+def expire(state: AppState) -> int:
+    """Delete images older than the retention period, and log how many there were."""
+    gone = state.store.expire(time.time())
     if gone:
-        bench.log(Who("visir", ""), "expire", images=gone)
-        bench.finder.changed()
+        state.log(Requester("visir", ""), "expire", images=gone)
+        state.service.changed()
     return gone
 
 
-def _answer(bench: Bench, request: Request, why: Refusal) -> Response:
+def _answer(state: AppState, request: Request, why: Refusal) -> Response:
     if request.url.path.startswith(FOR_PROGRAMS):
         return JSONResponse({"error": why.sentence}, why.status, why.headers)
-    page = bench.page("error.html", why.status, sentence=why.sentence)
+    page = state.page("error.html", why.status, sentence=why.sentence)
     page.headers.update(why.headers)
     return page
 
 
-def _refused(bench: Bench, request: Request, why: Refusal) -> Response:
+def _refused(state: AppState, request: Request, why: Refusal) -> Response:
     if why.status == 401 and not request.url.path.startswith(FOR_PROGRAMS):
         return RedirectResponse("/login", 303)
-    return _answer(bench, request, why)
+    return _answer(state, request, why)
 
 
 def _input_error(request: Request, error: Exception) -> Response:
-    return _answer(request.app.state.bench, request, Refusal(422, str(error)))
+    return _answer(request.app.state.visir, request, Refusal(422, str(error)))
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -107,7 +107,7 @@ def _invalid(request: Request, error: Exception) -> Response:
     where = ".".join(str(part) for part in first["loc"] if part != "body") or "the request"
     said = str(first["msg"]).removeprefix("Value error, ")
     sentence = f"{where}: {said[:1].lower()}{said[1:]}"
-    return _answer(request.app.state.bench, request, Refusal(422, sentence))
+    return _answer(request.app.state.visir, request, Refusal(422, sentence))
 
 
 def _http_error(request: Request, error: Exception) -> Response:
@@ -115,15 +115,15 @@ def _http_error(request: Request, error: Exception) -> Response:
     named = isinstance(error, HTTPException) or error.status_code in (408, 413)
     sentence = str(error.detail) if named else "there is no such page"
     why = Refusal(error.status_code, sentence, dict(error.headers or {}))
-    return _answer(request.app.state.bench, request, why)
+    return _answer(request.app.state.visir, request, why)
 
 
 def _disk_error(request: Request, error: Exception) -> Response:
     _LOG.error("%s", error)
     sentence = "the audit log or the gallery cannot be written; free space on the server's disk"
-    return _answer(request.app.state.bench, request, Refusal(507, sentence))
+    return _answer(request.app.state.visir, request, Refusal(507, sentence))
 
 
 def _own_error(request: Request, error: Exception) -> Response:
     sentence = "something went wrong on the server; its log says what"
-    return _answer(request.app.state.bench, request, Refusal(500, sentence))
+    return _answer(request.app.state.visir, request, Refusal(500, sentence))

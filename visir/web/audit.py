@@ -1,7 +1,7 @@
 """The audit log: JSON lines on disk, each holding the SHA-256 of the one before it.
 
-Whoever changes, removes or inserts a line breaks the chain there. Cutting off the end leaves a
-shorter chain that is whole; so the last line's hash is shown with the log and written into every
+Changing, removing or inserting a line breaks the chain there. Cutting off the end leaves a shorter
+chain that is whole; therefore the last line's hash is displayed with the log and written into every
 exported case.
 """
 
@@ -27,7 +27,7 @@ class Stamp(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a log's chain says.
+    """The state of a log's chain.
 
     lines: how many there are; head: SHA-256 of the last; broken: number of the first line that
     does not follow from the one before it, from 1; None where the chain is whole.
@@ -51,7 +51,7 @@ class Audit:
 
         Args:
             action: what was done.
-            by: who says to have done it.
+            by: the name the user gave.
             remote: the address it came from.
             what: its details, in values JSON has.
 
@@ -79,7 +79,7 @@ class Audit:
 
 
 def verify(path: Path) -> Verdict:
-    """Walk along the chain of a log; one that is not there has no lines."""
+    """Check the chain of a log; a log that does not exist has no lines."""
     head, lines, broken = NOTHING, 0, None
     for line in _lines(path):
         lines += 1
@@ -91,7 +91,7 @@ def verify(path: Path) -> Verdict:
 
 
 def entries(path: Path, before: int | None = None, count: int = 100) -> list[dict[str, Any]]:
-    """The last lines of a log, or the last before a number; newest first, damaged ones left out."""
+    """The last lines of a log, or the last before a number; newest first, without damaged ones."""
     found = []
     for number, line in enumerate(_lines(path), start=1):
         if before is not None and number >= before:
@@ -125,7 +125,7 @@ def _write(path: Path, data: bytes) -> None:
         size = os.fstat(descriptor).st_size
         # A line that a crash cut short stays as it is, and the next begins behind it.
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        whole = b"\n" * torn + data
+        whole = b"\n" + data if torn else data
         if os.write(descriptor, whole) != len(whole):
             raise OSError("the disk is full")
         os.fsync(descriptor)

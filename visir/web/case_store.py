@@ -1,7 +1,8 @@
-"""The desk: a folder with the cases people keep and the log of what they did."""
+"""The folder of cases and of the audit log (`--desk`), and how a case is displayed and exported."""
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import threading
 from collections.abc import Callable
@@ -13,15 +14,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from visir.core.run import atomic_write, sweep, write_text
 from visir.core.types import InputError
-from visir.web.audit import Audit
-from visir.web.schemas import Case, Kept, Search
+from visir.web.audit import Audit, Stamp, entries, verify
+from visir.web.rendering import FOLDER, as_text, encoded, opened, render
+from visir.web.schemas import AuditEntry, AuditPage, Case, CaseSummary, KeptHit, SearchRecord
 
-MOST_KEPT = 500
+MAX_KEPT = 500
 _CASE = TypeAdapter(Case)
+_ENTRIES = TypeAdapter(tuple[AuditEntry, ...])
 
 
-class Desk:
-    """A desk folder, open; one process at a time, so that the log stays one chain.
+class CaseStore:
+    """A folder of cases, open; one process at a time, so that the audit log stays one chain.
 
     Attributes:
         audit: the log.
@@ -35,13 +38,14 @@ class Desk:
         self._cases = folder / "cases"
         self._lock = threading.Lock()
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # people's pictures lie in it
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds pictures of people
             self._cases.mkdir(exist_ok=True)
             self._claim = (folder / "lock").open("w")
             fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"{folder}: another server has this desk open; stop it, or name another --desk"
+                f"{folder}: another server has this folder of cases open; stop it, or name another "
+                "folder with --desk"
             ) from None
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror or error})") from error
@@ -49,7 +53,7 @@ class Desk:
         self.audit = Audit(folder / "audit.jsonl")
 
     def close(self) -> None:
-        """Let others open it."""
+        """Let other processes open it."""
         self._claim.close()
 
     def cases(self) -> list[Case]:
@@ -58,8 +62,21 @@ class Desk:
         found = [self.case(number) for number in numbers]
         return [case for case in found if case is not None]
 
+    def summaries(self) -> list[CaseSummary]:
+        """A line for each case, the newest first."""
+        return [
+            CaseSummary(case.id, case.name, case.by, case.created, len(case.kept))
+            for case in self.cases()
+        ]
+
+    def audit_page(self, before: int | None = None, count: int = 100) -> AuditPage:
+        """The last lines of the audit log, newest first, and whether its chain is whole."""
+        verdict = verify(self.audit.path)
+        lines = _ENTRIES.validate_python(entries(self.audit.path, before, count))
+        return AuditPage(lines, *verdict)
+
     def case(self, number: int) -> Case | None:
-        """A case; None where there is none.
+        """A case; None if there is none.
 
         Raises:
             InputError: its file is damaged.
@@ -73,7 +90,7 @@ class Desk:
             raise InputError(f"case {number}: its file is damaged; restore {file.name}") from None
 
     def open_case(self, name: str, by: str) -> Case:
-        """A new, empty case; its number was never another's."""
+        """A new, empty case; numbers are never used twice."""
         with self._lock:
             counter = self._cases / "last"
             number = int(counter.read_text()) + 1 if counter.exists() else 1
@@ -83,7 +100,7 @@ class Desk:
         return case
 
     def change(self, number: int, change: Callable[[Case], Case]) -> Case | None:
-        """Replace a case by what `change` makes of it; None where there is none."""
+        """Replace a case by what `change` returns for it; None if there is none."""
         with self._lock:
             case = self.case(number)
             if case is not None:
@@ -92,7 +109,7 @@ class Desk:
         return case
 
     def drop_case(self, number: int) -> bool:
-        """Forget a case: whether there was one."""
+        """Delete a case: whether there was one."""
         with self._lock:
             file = self._file(number)
             there = file.exists()
@@ -107,16 +124,16 @@ class Desk:
             file.write(_CASE.dump_json(case, indent=1))
 
 
-def with_hits(case: Case, kept: list[Kept], search: Search) -> Case:
-    """A case with more hits; those it has from the same search already are taken anew.
+def with_hits(case: Case, kept: list[KeptHit], search: SearchRecord) -> Case:
+    """A case with more hits; hits it has from the same search already are replaced.
 
     Raises:
-        InputError: it would be too many.
+        InputError: there would be too many.
     """
     taken = {(hit.search, hit.item.id) for hit in kept}
     former = [hit for hit in case.kept if (hit.search, hit.item.id) not in taken]
-    if len(former) + len(kept) > MOST_KEPT:
-        raise InputError(f"a case holds {MOST_KEPT} images at most; open another one")
+    if len(former) + len(kept) > MAX_KEPT:
+        raise InputError(f"a case holds {MAX_KEPT} images at most; open another one")
     first = max((hit.number for hit in case.kept), default=0) + 1
     numbered = [replace(hit, number=first + row) for row, hit in enumerate(kept)]
     searches = {known.id: known for known in case.searches}
@@ -132,7 +149,44 @@ def with_note(case: Case, number: int, note: str) -> Case:
 
 
 def without_hit(case: Case, number: int) -> Case:
-    """A case without one of its hits, and without searches nothing is left of."""
+    """A case without one of its hits, and without searches that no hit is left of."""
     kept = tuple(hit for hit in case.kept if hit.number != number)
     needed = {hit.search for hit in kept}
     return replace(case, kept=kept, searches=tuple(s for s in case.searches if s.id in needed))
+
+
+# ---- a case as it is displayed and exported
+
+
+def displayed(case: Case, blur: bool) -> Case:
+    """A case as it may be displayed: heads pixelated if the server is told to."""
+    if not blur:
+        return case
+    kept = tuple(replace(hit, picture=_blurred(hit.picture)) for hit in case.kept)
+    searches = tuple(
+        replace(
+            search,
+            queries=tuple(replace(q, picture=_blurred(q.picture)) for q in search.queries),
+        )
+        for search in case.searches
+    )
+    return replace(case, kept=kept, searches=searches)
+
+
+def exported(case: Case, by: str, stamp: Stamp) -> str:
+    """One HTML file that needs nothing beside it; its print is a PDF.
+
+    Args:
+        case: with pictures as they may be displayed.
+        by: who exports it.
+        stamp: its line of the audit log.
+    """
+    sheets = (FOLDER / "static" / name for name in ("base.css", "case.css"))
+    style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
+    return render("export.html", case=case, by=by, stamp=stamp, style=style)
+
+
+def _blurred(picture: str | None) -> str | None:
+    if picture is None:
+        return None
+    return as_text(encoded(opened(base64.b64decode(picture)), blur=True))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image
 
-    from visir.web.schemas import Comparison, Found, GalleryFacts, Item
+    from visir.web.schemas import ComparisonView, GalleryFacts, Item, SearchResponse
 
     Sent = Path | str | bytes | Image  # a file, its bytes, or a picture
 
@@ -29,7 +29,7 @@ class Client:
 
     Args:
         url: where the server is, as http://127.0.0.1:8000.
-        token: what the server asks for; None where it asks for none.
+        token: the access token; None if the server needs none.
         operator: your name, for the server's audit log.
         timeout: seconds to wait for an answer.
 
@@ -77,21 +77,23 @@ class Client:
         tags: Sequence[str] = (),
         k: int = 24,
         min_score: float | None = None,
-    ) -> Found:
+        rerank: Literal["none", "k-reciprocal", "random-walk"] = "none",
+    ) -> SearchResponse:
         """Search for the person on one to eight images.
 
         Args:
             images: files, their bytes, or pictures, all of one person.
             modality: of the images; "auto" judges each by its colours.
-            within: which gallery images; "other" those the query's modality is not.
-            cameras: only these; all where empty.
-            since: only images from then on; without a zone it is the server's.
+            within: which gallery images; "other" is the modality the query images are not of.
+            cameras: only these; all if empty.
+            since: only images from then on; without a zone, in the server's.
             until: only images up to then.
             tags: only images with all of these.
-            k: hits at most, up to 200.
-            min_score: the least score of a hit.
+            k: maximum number of hits, up to 200.
+            min_score: the minimum score of a hit.
+            rerank: how the top hits are re-ordered by their neighbours.
         """
-        from visir.web.schemas import Found
+        from visir.web.schemas import SearchResponse
 
         asked = {
             "modality": modality,
@@ -102,42 +104,45 @@ class Client:
             "tags": list(tags),
             "k": k,
             "min_score": min_score,
+            "rerank": rerank,
         }
         data = {"asked": json.dumps(_plain(asked))}
-        return self._post("/api/search", Found, _files(images), data)
+        return self._post("/api/search", SearchResponse, _files(images), data)
 
-    def search_items(self, items: Sequence[int], **asked: Any) -> Found:  # noqa: ANN401
+    def search_items(self, items: Sequence[int], **asked: Any) -> SearchResponse:  # noqa: ANN401
         """Search for the person on images of the gallery; `asked` as `search` has it."""
-        from visir.web.schemas import Found
+        from visir.web.schemas import SearchResponse
 
         wanted = {"items": items, "asked": _plain(asked)}
-        return self._ask("POST", "/api/search/items", Found, wanted)
+        return self._ask("POST", "/api/search/items", SearchResponse, wanted)
 
-    def refine(self, found: Found, hits: Sequence[int] = (), misses: Sequence[int] = ()) -> Found:
-        """Search again with the ids of hits that are right, and of those that are wrong."""
-        from visir.web.schemas import Found as Again
+    def refine(
+        self, found: SearchResponse, hits: Sequence[int] = (), misses: Sequence[int] = ()
+    ) -> SearchResponse:
+        """Search again with the ids of hits that are right, and of hits that are wrong."""
+        from visir.web.schemas import SearchResponse as Again
 
         marked = {"search": found.search.id, "hits": hits, "misses": misses}
         return self._ask("POST", "/api/refine", Again, marked)
 
     def compare(
         self, first: Sent | int, second: Sent | int, modality: Side = "auto", maps: bool = True
-    ) -> Comparison:
+    ) -> ComparisonView:
         """Compare two images, each sent or an id of the gallery.
 
         Args:
             first: an image; those sent come first in the answer, whatever their order here.
             second: another one.
             modality: of images sent.
-            maps: tell which parts make them alike, which takes some seconds.
+            maps: compute which parts make them similar, which takes some seconds.
         """
-        from visir.web.schemas import Comparison
+        from visir.web.schemas import ComparisonView
 
         both = (first, second)
         pair = {"items": [one for one in both if isinstance(one, int)]}
         asked = json.dumps({**pair, "modality": modality, "maps": maps})
         files = _files([one for one in both if not isinstance(one, int)])
-        return self._post("/api/compare", Comparison, files, {"asked": asked})
+        return self._post("/api/compare", ComparisonView, files, {"asked": asked})
 
     def item(self, item: int) -> Item:
         """What is known of a gallery image."""
@@ -175,7 +180,10 @@ class Client:
         try:
             sentence = answer.json()["error"]
         except (ValueError, KeyError, TypeError):
-            sentence = f"answers {answer.status_code}, which visir does not; check the address"
+            sentence = (
+                f"answered with status {answer.status_code}, which `visir serve` never does; "
+                "check the address"
+            )
         raise InputError(f"{self.url}: {sentence}")
 
     def _read(self, kind: type[T], answer: httpx.Response) -> T:
@@ -185,12 +193,13 @@ class Client:
             return TypeAdapter(kind).validate_json(answer.content)
         except ValidationError:
             raise InputError(
-                f"{self.url}: its answer is none of this visir's; use the server's version"
+                f"{self.url}: its answer does not fit this version of visir; use the version that "
+                "the server has"
             ) from None
 
 
 def _plain(asked: dict[str, Any]) -> dict[str, Any]:
-    """With times as JSON has them."""
+    """With times as text, for JSON."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asked.items()

@@ -1,4 +1,4 @@
-"""What every request passes first: its host, its size, its token, where it comes from, and load.
+"""The guard every request passes first: it checks host, size, token, origin and load.
 
 Pure ASGI, so that bodies are counted while they arrive, whatever their headers say.
 """
@@ -42,7 +42,7 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",  # people's pictures do not stay on the disk of who looks at them
+    "Cache-Control": "no-store",  # pictures of people do not stay on a visitor's disk
 }
 
 
@@ -56,10 +56,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """Who may ask.
+    """Who may send requests.
 
-    host: the name or address the server listens at; token: what everybody has to know, None where
-    only this machine can ask; csrf: what pages of this process send along.
+    host: the name or address the server listens on; token: the access token, None if only this
+    machine can connect; csrf: what pages of this process send along.
     """
 
     host: str
@@ -68,7 +68,7 @@ class Rules:
 
     @property
     def cookie(self) -> str:
-        """What a browser that has shown the token keeps instead of it."""
+        """What a browser keeps instead of the token, after the login."""
         return hmac.new((self.token or "").encode(), b"visir page", hashlib.sha256).hexdigest()
 
     def knows_token(self, given: str) -> bool:
@@ -76,9 +76,9 @@ class Rules:
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     def refusal(self, request: Request) -> Refusal | None:
-        """Why a request is refused before anything of its body is read; None where it is not."""
+        """Why a request is refused before its body is read; None if it is not refused."""
         if not _host_is_right(request.headers.get("host", ""), self.host):
-            return Refusal(400, "this server does not go by that name; open it by its address")
+            return Refusal(400, "this server does not have that name; open it by its address")
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most_bytes(request.headers):
             return too_large(request.headers)
@@ -89,7 +89,7 @@ class Rules:
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
         if request.method not in SAFE and not bearer and not self._same_site(request):
-            return Refusal(403, "this request came from another page; load this one anew")
+            return Refusal(403, "this request came from another page; reload this page")
         return None
 
     def _bearer(self, request: Request) -> bool:
@@ -104,7 +104,7 @@ class Rules:
         return hmac.compare_digest(given.encode(), self.cookie.encode())
 
     def _same_site(self, request: Request) -> bool:
-        """Whether no page of another site can have sent this: browsers always say who asks."""
+        """Whether no page of another site can have sent this: browsers always name the origin."""
         headers = request.headers
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
@@ -117,7 +117,7 @@ class Rules:
 
 
 class Guard:
-    """An ASGI application around another one, that lets through what the rules allow.
+    """An ASGI application around another one, which passes on what the rules allow.
 
     Args:
         app: what answers.
@@ -148,11 +148,15 @@ class Guard:
             await self.refuse(request, refusal)(scope, receive, send)
             return
         counted = request.method not in SAFE
-        self.busy += counted
+        self._count(counted, 1)
         try:
             await self.app(scope, _counting(receive, request.headers), send)
         finally:
-            self.busy -= counted
+            self._count(counted, -1)
+
+    def _count(self, counted: bool, change: int) -> None:
+        if counted:
+            self.busy += change
 
     def _load(self, request: Request) -> Refusal | None:
         if request.method in SAFE or self.busy < AT_ONCE:
@@ -161,7 +165,7 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
+    """Whether only this machine can reach a server that listens there."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -214,7 +218,7 @@ def _with_headers(send: Send) -> Send:
 
 
 def _counting(receive: Receive, headers: Headers) -> Receive:
-    """Receive a body up to its limit; too long or too slow a one is broken off."""
+    """Receive a body up to its limit; a longer or too slow one is aborted."""
     most, length, whole = most_bytes(headers), 0, False
 
     async def receiving() -> Message:
@@ -235,7 +239,7 @@ def _counting(receive: Receive, headers: Headers) -> Receive:
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    """Take in what a client is still sending, so that it gets to reading the answer."""
+    """Read what a client is still sending, so that it can read the answer."""
     left, more = most, True
     while more and left > 0:
         message = await receive()

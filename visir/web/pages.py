@@ -1,4 +1,4 @@
-"""The pages people look at; what they do goes through the API."""
+"""The pages; what a user does on them goes through the API."""
 
 from __future__ import annotations
 
@@ -7,55 +7,56 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from visir.gallery.store import Where
-from visir.web import routes_api, routes_cases
-from visir.web.bars import bars, over_time
-from visir.web.case_store import MOST_KEPT
+from visir.gallery.store import Filter
+from visir.web.case_store import MAX_KEPT
+from visir.web.rendering import bars, over_time
+from visir.web.routes_api import ItemId
+from visir.web.routes_cases import CaseId
 from visir.web.schemas import Id, Line
 from visir.web.service import item_of
-from visir.web.state import OnBench
+from visir.web.state import OnState
 
 PAGE = 48  # images on a page of the gallery
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 @router.get("/")
-def search(bench: OnBench, item: Annotated[list[Id], Query(max_length=8)] = []) -> HTMLResponse:  # noqa: B006
-    """Where one searches; item: images of the gallery to begin with."""
-    cameras = list(bench.finder.stats().by_camera)
-    known = bench.store.get(item)
+def search(state: OnState, item: Annotated[list[Id], Query(max_length=8)] = []) -> HTMLResponse:  # noqa: B006
+    """The search page; item: images of the gallery to start with."""
+    cameras = list(state.service.stats().by_camera)
+    known = state.store.get(item)
     items = [item_of(known[one]) for one in item if one in known]
-    return bench.page("search.html", cameras=cameras, items=items)
+    return state.page("search.html", cameras=cameras, items=items)
 
 
 @router.get("/cases")
-def cases(bench: OnBench) -> HTMLResponse:
+def cases(state: OnState) -> HTMLResponse:
     """All cases."""
-    return bench.page("cases.html", cases=routes_cases.list_cases(bench))
+    return state.page("cases.html", cases=state.case_store.summaries())
 
 
 @router.get("/cases/{number}")
-def case(bench: OnBench, number: routes_cases.CaseId) -> HTMLResponse:
+def case(state: OnState, number: CaseId) -> HTMLResponse:
     """One case."""
-    return bench.page("case.html", case=routes_cases.get_case(bench, number), most=MOST_KEPT)
+    return state.page("case.html", case=state.displayed_case(number), most=MAX_KEPT)
 
 
 @router.get("/gallery")
 def gallery(
-    bench: OnBench,
+    state: OnState,
     camera: Line = "",
     after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0,
 ) -> HTMLResponse:
     """What the gallery holds, and its images."""
-    stats = bench.finder.stats()
-    part = Where(cameras=(camera,)) if camera else Where()
-    found = bench.store.select(part, PAGE + 1, after)
-    return bench.page(
+    stats = state.service.stats()
+    part = Filter(cameras=(camera,)) if camera else Filter()
+    found = state.store.select(part, PAGE + 1, after)
+    return state.page(
         "gallery.html",
-        gallery=routes_api.gallery(bench),
+        gallery=state.service.facts(),
         by_camera=bars(stats.by_camera),
         by_modality=bars(stats.by_modality),
-        by_time=over_time(bench.store, stats),
+        by_time=over_time(state.store, stats),
         items=[item_of(one) for one in found[:PAGE]],
         more=found[PAGE - 1].id if len(found) > PAGE else None,
         camera=camera,
@@ -64,22 +65,22 @@ def gallery(
 
 
 @router.get("/items/{item}")
-def item(bench: OnBench, item: routes_api.ItemId) -> HTMLResponse:
+def item(state: OnState, item: ItemId) -> HTMLResponse:
     """One image of the gallery."""
-    return bench.page("item.html", item=routes_api.get_item(bench, item))
+    return state.page("item.html", item=state.item(item))
 
 
 @router.get("/audit")
 def audit(
-    bench: OnBench, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
+    state: OnState, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
 ) -> HTMLResponse:
     """The audit log."""
-    return bench.page("audit.html", log=routes_api.audit(bench, before))
+    return state.page("audit.html", log=state.case_store.audit_page(before))
 
 
 @router.get("/login", response_model=None)
-def login(bench: OnBench) -> HTMLResponse | RedirectResponse:
-    """Where the token is given."""
-    if bench.rules.token is None:
+def login(state: OnState) -> HTMLResponse | RedirectResponse:
+    """The login form."""
+    if state.rules.token is None:
         return RedirectResponse("/", 303)
-    return bench.page("login.html")
+    return state.page("login.html")

@@ -1,4 +1,8 @@
-"""The HTTP API for finding people: search, refine, compare, and what the gallery holds."""
+"""The HTTP API: search, refine, compare, and what the gallery holds.
+
+Searches and comparisons answer with JSON, or with a part of a page if the page's own script asks
+(`json_or_page`).
+"""
 
 from __future__ import annotations
 
@@ -9,33 +13,31 @@ from fastapi import UploadFile as Sent
 from fastapi.security import HTTPBearer
 from pydantic import Json, TypeAdapter
 
-from visir import __version__
-from visir.gallery.open import model_of
-from visir.web.audit import entries, verify
-from visir.web.compare import compared
+from visir.core.types import FloatArray
 from visir.web.middleware import COOKIE
-from visir.web.pictures import as_uri, encoded, layer
+from visir.web.rendering import as_uri, encoded, layer
 from visir.web.schemas import (
-    Asked,
-    AskedItems,
-    AuditEntry,
     AuditPage,
-    Comparison,
-    Found,
+    CompareRequest,
+    ComparisonView,
     GalleryFacts,
     Id,
     Item,
+    ItemsRequest,
     Login,
-    Pair,
     Problem,
-    Refinement,
+    RefineRequest,
+    SearchRequest,
+    SearchResponse,
+    SideView,
 )
-from visir.web.service import item_of, moment_of
-from visir.web.state import Bench, By, OnBench, Who, wants_page
-from visir.web.uploads import MOST_IMAGES, Upload
+from visir.web.service import QueryImage, item_of
+from visir.web.state import AppState, By, OnState, Requester, wants_page
+from visir.web.uploads import MAX_IMAGES, Upload
 
+_REQUEST = TypeAdapter(SearchRequest)
 ItemId = Annotated[Id, Path(description="a gallery image's id")]
-Sends = Annotated[list[Sent], File(description="image files", max_length=MOST_IMAGES)]
+Sends = Annotated[list[Sent], File(description="image files", max_length=MAX_IMAGES)]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": Problem, "description": why}
     for code, why in {
@@ -43,7 +45,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "a token is needed",
         403: "the request came from another page",
         413: "too many bytes at once",
-        422: "something asked for cannot be done; the sentence names it",
+        422: "the request cannot be fulfilled; the sentence says why",
         503: "too many requests at once; try again soon",
     }.items()
 }
@@ -55,62 +57,76 @@ router = APIRouter(
 )
 
 
-@router.post("/search", response_model=Found)
+@router.post("/search", response_model=SearchResponse)
 def search(
-    request: Request, bench: OnBench, who: By, images: Sends,
-    asked: Annotated[Json[Asked] | None, Form(description="what to search for, as JSON")] = None,
+    request: Request, state: OnState, who: By, images: Sends,
+    asked: Annotated[
+        Json[SearchRequest] | None, Form(description="what to search for, as JSON")
+    ] = None,
 ) -> Any:  # fmt: skip  # noqa: ANN401
     """Search the gallery for the person on images sent along."""
-    uploads = read(bench, images)
+    uploads = read(state, images)
     if not uploads:
         raise HTTPException(422, "images: none was sent; send one to eight of one person")
-    asked = asked or Asked()
-    looks = bench.finder.look_at(uploads, asked.modality)
-    return _answer(request, bench, who, "search", bench.finder.search(looks, asked, who.by))
+    asked = asked or SearchRequest()
+    queries = state.service.embed(uploads, asked.modality)
+    response = state.service.search(queries, asked, who.by)
+    _log_search(state, who, "search", response)
+    return json_or_page(request, state, response, "results.html", found=response)
 
 
-@router.post("/search/items", response_model=Found)
-def search_items(request: Request, bench: OnBench, who: By, wanted: AskedItems) -> Any:  # noqa: ANN401
+@router.post("/search/items", response_model=SearchResponse)
+def search_items(request: Request, state: OnState, who: By, wanted: ItemsRequest) -> Any:  # noqa: ANN401
     """Search the gallery for the person on images it has itself."""
-    looks = bench.finder.look_up(wanted.items)
-    return _answer(request, bench, who, "search", bench.finder.search(looks, wanted.asked, who.by))
+    queries = state.service.images_of_items(wanted.items)
+    response = state.service.search(queries, wanted.asked, who.by)
+    _log_search(state, who, "search", response)
+    return json_or_page(request, state, response, "results.html", found=response)
 
 
-@router.post("/refine", response_model=Found)
-def refine(request: Request, bench: OnBench, who: By, wanted: Refinement) -> Any:  # noqa: ANN401
-    """Search again with what somebody has marked as hits and misses."""
-    return _answer(request, bench, who, "refine", bench.finder.refine(wanted, who.by))
+@router.post("/refine", response_model=SearchResponse)
+def refine(request: Request, state: OnState, who: By, wanted: RefineRequest) -> Any:  # noqa: ANN401
+    """Search again with images that were marked as hits and misses."""
+    response = state.service.refine(wanted, who.by)
+    _log_search(state, who, "refine", response)
+    return json_or_page(request, state, response, "results.html", found=response)
 
 
-@router.post("/compare", response_model=Comparison)
+@router.post("/compare", response_model=ComparisonView)
 def compare(
-    request: Request, bench: OnBench, who: By,
-    asked: Annotated[Json[Pair] | None, Form(description="which images, as JSON")] = None,
+    request: Request, state: OnState, who: By,
+    asked: Annotated[
+        Json[CompareRequest] | None, Form(description="which images, as JSON")
+    ] = None,
     images: Annotated[list[Sent], File(description="image files", max_length=2)] = [],  # noqa: B006
 ) -> Any:  # fmt: skip  # noqa: ANN401
-    """Compare two images, and tell which parts make them alike."""
-    pair = asked or Pair()
-    comparison, sides = compared(bench.finder, read(bench, images), pair)
-    shas = [side.sha256 for side in comparison.sides if side.sha256]
-    bench.log(who, "compare", items=pair.items, images=shas, score=round(comparison.score, 4))
-    if not wants_page(request):
-        return comparison
+    """Compare two images, and show which parts make them similar."""
+    pair = asked or CompareRequest()
+    found, queries = state.service.compare(read(state, images), pair)
+    sides = [_side_view(image, drops) for image, drops in zip(queries, found.maps, strict=True)]
+    response = ComparisonView(
+        (sides[0], sides[1]), found.score, found.cosine, state.service.threshold
+    )
+    sent = [side.sha256 for side in sides if side.sha256]
+    state.log(who, "compare", items=pair.items, images=sent, score=round(response.score, 4))
     pictures = [
-        None if side.picture is None else as_uri(encoded(side.picture, bench.blur))
-        for side in sides
+        (
+            side,
+            None if image.picture is None else as_uri(encoded(image.picture, state.blur)),
+            None if drops is None else as_uri(layer(drops)),
+        )
+        for side, image, drops in zip(sides, queries, found.maps, strict=True)
     ]
-    layers = [None if side.map is None else as_uri(layer(side.map)) for side in sides]
-    both = list(zip(comparison.sides, pictures, layers, strict=True))
-    return bench.page("comparison.html", comparison=comparison, both=both, searched=pair.searched)
+    return json_or_page(
+        request, state, response, "comparison.html",
+        comparison=response, both=pictures, searched=pair.searched,
+    )  # fmt: skip
 
 
 @router.get("/items/{item}", response_model=Item, responses=MISSING)
-def get_item(bench: OnBench, item: ItemId) -> Item:
+def get_item(state: OnState, item: ItemId) -> Item:
     """What is known of a gallery image."""
-    known = bench.store.get([item]).get(item)
-    if known is None:
-        raise HTTPException(404, f"the gallery has no image {item}; it may be deleted")
-    return item_of(known)
+    return state.item(item)
 
 
 @router.get(
@@ -118,67 +134,48 @@ def get_item(bench: OnBench, item: ItemId) -> Item:
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}}, "description": "a small JPEG"}, **MISSING},
 )
-def get_thumbnail(bench: OnBench, item: ItemId) -> Response:
-    """A small picture of a gallery image, encoded anew."""
-    jpeg = bench.picture(item)
+def get_thumbnail(state: OnState, item: ItemId) -> Response:
+    """A small picture of a gallery image, encoded again."""
+    jpeg = state.picture(item)
     if jpeg is None:
         raise HTTPException(404, f"the gallery has no picture of image {item}")
     return Response(jpeg, media_type="image/jpeg")
 
 
 @router.delete("/items/{item}", status_code=204, responses=MISSING)
-def delete_item(bench: OnBench, who: By, item: ItemId) -> None:
-    """Forget a gallery image, its vector and its thumbnail; cases keep what they have of it."""
-    known = get_item(bench, item)
-    bench.log(who, "delete image", item=item, source=known.source, camera=known.camera)
-    bench.store.remove([item])
-    bench.finder.changed()
+def delete_item(state: OnState, who: By, item: ItemId) -> None:
+    """Delete a gallery image, its vector and its thumbnail; cases keep their pictures of it."""
+    known = state.item(item)
+    state.log(who, "delete image", item=item, source=known.source, camera=known.camera)
+    state.store.remove([item])
+    state.service.changed()
 
 
 @router.get("/gallery", response_model=GalleryFacts)
-def gallery(bench: OnBench) -> GalleryFacts:
+def gallery(state: OnState) -> GalleryFacts:
     """What the gallery holds."""
-    stats, model = bench.finder.stats(), model_of(bench.finder.embedder)
-    return GalleryFacts(
-        name=bench.store.name,
-        images=stats.images,
-        by_camera=stats.by_camera,
-        by_modality=stats.by_modality,
-        earliest=moment_of(stats.earliest),
-        latest=moment_of(stats.latest),
-        bytes_on_disk=stats.bytes_on_disk,
-        version=stats.version,
-        retention=stats.retention,
-        engine=stats.engine,
-        method=model.method,
-        fingerprint=model.fingerprint,
-        calibrated=bench.finder.threshold is not None,
-        visir=__version__,
-    )
+    return state.service.facts()
 
 
 @router.get("/audit", response_model=AuditPage)
 def audit(
-    bench: OnBench,
+    state: OnState,
     before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="a line's number")] = None,
     count: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditPage:
     """The last lines of the audit log, newest first, and whether its chain is whole."""
-    path = bench.desk.audit.path
-    verdict = verify(path)
-    lines = TypeAdapter(tuple[AuditEntry, ...]).validate_python(entries(path, before, count))
-    return AuditPage(lines, *verdict)
+    return state.case_store.audit_page(before, count)
 
 
 @router.post("/login", status_code=204)
-def login(request: Request, bench: OnBench, who: By, given: Login) -> Response:
-    """Exchange the token for a cookie that pages are shown for."""
-    if not bench.rules.knows_token(given.token):
-        bench.log(who, "login refused")
+def login(request: Request, state: OnState, who: By, given: Login) -> Response:
+    """Exchange the token for the cookie that opens the pages."""
+    if not state.rules.knows_token(given.token):
+        state.log(who, "login refused")
         raise HTTPException(401, "this is not the token; it is printed where the server starts")
     response = Response(status_code=204)
     response.set_cookie(
-        COOKIE, bench.rules.cookie, max_age=12 * 3600, httponly=True, samesite="strict",
+        COOKIE, state.rules.cookie, max_age=12 * 3600, httponly=True, samesite="strict",
         secure=request.url.scheme == "https",
     )  # fmt: skip
     return response
@@ -186,28 +183,45 @@ def login(request: Request, bench: OnBench, who: By, given: Login) -> Response:
 
 @router.post("/logout", status_code=204)
 def logout() -> Response:
-    """Take the cookie back."""
+    """Remove the cookie."""
     response = Response(status_code=204)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
 
 
-def read(bench: Bench, images: list[Sent]) -> list[Upload]:
+def read(state: AppState, images: list[Sent]) -> list[Upload]:
     """The images that were sent."""
-    return bench.finder.read([image.file.read() for image in images])
+    return state.service.read([image.file.read() for image in images])
 
 
-def _answer(request: Request, bench: Bench, who: Who, action: str, found: Found) -> Any:  # noqa: ANN401
-    search = found.search
-    bench.log(
+def json_or_page(
+    request: Request,
+    state: AppState,
+    response: object,
+    template: str,
+    **values: Any,  # noqa: ANN401
+) -> object:
+    """JSON for programs; a part of a page, made from a template, for the page's own script."""
+    return state.page(template, **values) if wants_page(request) else response
+
+
+def _side_view(image: QueryImage, drops: FloatArray | None) -> SideView:
+    query = image.query
+    item = None if query.item is None else item_of(query.item)
+    rows = None if drops is None else tuple(tuple(map(float, row)) for row in drops)
+    return SideView(query.modality.value, item, image.sha256, rows)
+
+
+def _log_search(state: AppState, who: Requester, action: str, response: SearchResponse) -> None:
+    search = response.search
+    state.log(
         who,
         action,
         search=search.id,
         queries=[query.sha256 or query.item for query in search.queries],
-        asked=TypeAdapter(Asked).dump_python(search.asked, mode="json", exclude_defaults=True),
+        asked=_REQUEST.dump_python(search.asked, mode="json", exclude_defaults=True),
         hits=search.hits,
         misses=search.misses,
         searched=search.searched,
-        found=[hit.item.id for hit in found.hits],
+        found=[hit.item.id for hit in response.hits],
     )
-    return bench.page("results.html", found=found) if wants_page(request) else found

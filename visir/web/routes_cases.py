@@ -1,4 +1,4 @@
-"""The HTTP API for cases: what somebody keeps of searches, with notes, and takes away."""
+"""The HTTP API for cases: hits of searches that are kept, with notes, and exported."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from fastapi.security import HTTPBearer
 from pydantic import Json
 
 from visir.core.types import InputError
-from visir.web.case_store import with_hits, with_note, without_hit
-from visir.web.export import exported, shown
-from visir.web.pictures import as_text, encoded, opened
+from visir.web.case_store import displayed, exported, with_hits, with_note, without_hit
+from visir.web.rendering import as_text, encoded, opened
 from visir.web.routes_api import MISSING, REFUSALS, read
-from visir.web.schemas import Case, CaseLine, Id, Keep, Kept, NewCase, Note, Search
-from visir.web.state import Bench, By, OnBench
-from visir.web.uploads import MOST_IMAGES, Upload
+from visir.web.schemas import (
+    Case,
+    CaseSummary,
+    Id,
+    KeepRequest,
+    KeptHit,
+    NewCase,
+    Note,
+    SearchRecord,
+)
+from visir.web.state import AppState, By, OnState, existing
+from visir.web.uploads import MAX_IMAGES, Upload
 
 CaseId = Annotated[Id, Path(description="a case's number")]
 HitId = Annotated[Id, Path(description="a kept image's number in its case")]
@@ -30,80 +38,77 @@ router = APIRouter(
 )
 
 
-@router.get("", response_model=list[CaseLine])
-def list_cases(bench: OnBench) -> list[CaseLine]:
+@router.get("", response_model=list[CaseSummary])
+def list_cases(state: OnState) -> list[CaseSummary]:
     """All cases, the newest first."""
-    return [
-        CaseLine(case.id, case.name, case.by, case.created, len(case.kept))
-        for case in bench.desk.cases()
-    ]
+    return state.case_store.summaries()
 
 
 @router.post("", response_model=Case, status_code=201)
-def open_case(bench: OnBench, who: By, new: NewCase) -> Case:
+def open_case(state: OnState, who: By, new: NewCase) -> Case:
     """Open a case."""
-    case = bench.desk.open_case(new.name, who.by)
-    bench.log(who, "open case", case=case.id, name=case.name)
+    case = state.case_store.open_case(new.name, who.by)
+    state.log(who, "open case", case=case.id, name=case.name)
     return case
 
 
 @router.get("/{number}", response_model=Case)
-def get_case(bench: OnBench, number: CaseId) -> Case:
+def get_case(state: OnState, number: CaseId) -> Case:
     """A case with all it holds."""
-    return shown(_there(bench.desk.case(number), number), bench.blur)
+    return state.displayed_case(number)
 
 
 @router.delete("/{number}", status_code=204)
-def delete_case(bench: OnBench, who: By, number: CaseId) -> None:
-    """Forget a case and the pictures in it."""
-    case = _there(bench.desk.case(number), number)
-    bench.log(who, "delete case", case=number, name=case.name, kept=len(case.kept))
-    bench.desk.drop_case(number)
+def delete_case(state: OnState, who: By, number: CaseId) -> None:
+    """Delete a case and the pictures in it."""
+    case = state.case(number)
+    state.log(who, "delete case", case=number, name=case.name, kept=len(case.kept))
+    state.case_store.drop_case(number)
 
 
 @router.post("/{number}/hits", response_model=Case)
 def keep_hits(
-    bench: OnBench, who: By, number: CaseId,
-    kept: Annotated[Json[Keep], Form(description="which hits of which search, as JSON")],
+    state: OnState, who: By, number: CaseId,
+    kept: Annotated[Json[KeepRequest], Form(description="which hits of which search, as JSON")],
     images: Annotated[
         list[Sent],
-        File(description="the query images, to be kept as well", max_length=MOST_IMAGES),
+        File(description="the query images, to be kept as well", max_length=MAX_IMAGES),
     ] = [],  # noqa: B006
 ) -> Case:  # fmt: skip
-    """Keep hits of a search in a case; query images are kept only where they are sent again."""
-    found = bench.finder.recall(kept.search).found
-    search = _with_pictures(found.search, read(bench, images))
+    """Keep hits of a search in a case; query images are kept only if they are sent again."""
+    found = state.service.recall(kept.search).response
+    search = _with_pictures(found.search, read(state, images))
     hits = {hit.item.id: hit for hit in found.hits}
     for item in kept.items:
         if item not in hits:
             raise InputError(f"items: image {item} is not among the hits of this search")
     now = datetime.now(UTC)
     new = [
-        Kept(
+        KeptHit(
             0, hits[item].item, hits[item].rank, hits[item].score, hits[item].cosine,
-            kept.note, who.by, now, search.id, _picture(bench, item),
+            kept.note, who.by, now, search.id, _picture(state, item),
         )
         for item in dict.fromkeys(kept.items)
     ]  # fmt: skip
-    _there(bench.desk.case(number), number)
-    bench.log(who, "keep", case=number, search=search.id, items=kept.items, queries=len(images))
-    return _changed(bench, number, lambda case: with_hits(case, new, search))
+    state.case(number)
+    state.log(who, "keep", case=number, search=search.id, items=kept.items, queries=len(images))
+    return _changed(state, number, lambda case: with_hits(case, new, search))
 
 
 @router.patch("/{number}/hits/{hit}", response_model=Case)
-def note_hit(bench: OnBench, who: By, number: CaseId, hit: HitId, note: Note) -> Case:
+def note_hit(state: OnState, who: By, number: CaseId, hit: HitId, note: Note) -> Case:
     """Change the note of a kept image."""
-    _require_kept(bench, number, hit)
-    bench.log(who, "note", case=number, hit=hit)
-    return _changed(bench, number, lambda case: with_note(case, hit, note.note))
+    _require_kept(state, number, hit)
+    state.log(who, "note", case=number, hit=hit)
+    return _changed(state, number, lambda case: with_note(case, hit, note.note))
 
 
 @router.delete("/{number}/hits/{hit}", response_model=Case)
-def drop_hit(bench: OnBench, who: By, number: CaseId, hit: HitId) -> Case:
-    """Forget a kept image."""
-    item = _require_kept(bench, number, hit)
-    bench.log(who, "drop", case=number, hit=hit, item=item)
-    return _changed(bench, number, lambda case: without_hit(case, hit))
+def drop_hit(state: OnState, who: By, number: CaseId, hit: HitId) -> Case:
+    """Remove a kept image from its case."""
+    item = _require_kept(state, number, hit)
+    state.log(who, "drop", case=number, hit=hit, item=item)
+    return _changed(state, number, lambda case: without_hit(case, hit))
 
 
 @router.post(
@@ -111,43 +116,38 @@ def drop_hit(bench: OnBench, who: By, number: CaseId, hit: HitId) -> Case:
     response_class=Response,
     responses={200: {"content": {"text/html": {}}, "description": "one self-contained page"}},
 )
-def export_case(bench: OnBench, who: By, number: CaseId) -> Response:
-    """A case as one HTML file that needs nothing beside it, with where everything came from."""
-    case = _there(bench.desk.case(number), number)
-    stamp = bench.log(who, "export", case=number, name=case.name, kept=len(case.kept))
+def export_case(state: OnState, who: By, number: CaseId) -> Response:
+    """A case as one self-contained HTML file, which says where everything came from."""
+    case = state.case(number)
+    stamp = state.log(who, "export", case=number, name=case.name, kept=len(case.kept))
     return Response(
-        exported(shown(case, bench.blur), who.by, stamp),
+        exported(displayed(case, state.blur), who.by, stamp),
         media_type="text/html; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="case-{number}.html"'},
     )
 
 
-def _there(case: Case | None, number: int) -> Case:
-    if case is None:
-        raise HTTPException(404, f"there is no case {number}")
-    return case
+def _changed(state: AppState, number: int, change: Callable[[Case], Case]) -> Case:
+    case = existing(state.case_store.change(number, change), number)
+    return displayed(case, state.blur)
 
 
-def _changed(bench: Bench, number: int, change: Callable[[Case], Case]) -> Case:
-    return shown(_there(bench.desk.change(number, change), number), bench.blur)
-
-
-def _require_kept(bench: Bench, number: int, hit: int) -> int:
+def _require_kept(state: AppState, number: int, hit: int) -> int:
     """The gallery image a kept hit shows."""
-    case = _there(bench.desk.case(number), number)
+    case = state.case(number)
     for kept in case.kept:
         if kept.number == hit:
             return kept.item.id
     raise HTTPException(404, f"case {number} holds no image {hit}")
 
 
-def _picture(bench: Bench, item: int) -> str | None:
-    jpeg = bench.store.thumbnail(item)
+def _picture(state: AppState, item: int) -> str | None:
+    jpeg = state.store.thumbnail(item)
     return None if jpeg is None else as_text(encoded(opened(jpeg)))
 
 
-def _with_pictures(search: Search, uploads: Sequence[Upload]) -> Search:
-    """A search with pictures of its query images, as far as they were sent again."""
+def _with_pictures(search: SearchRecord, uploads: Sequence[Upload]) -> SearchRecord:
+    """A search with pictures of those of its query images that were sent again."""
     sent = {upload.sha256: upload for upload in uploads}
     if sent.keys() - {query.sha256 for query in search.queries}:
         raise InputError("images: one is not a query image of this search; send those again")

@@ -1,4 +1,7 @@
-"""What the HTTP API is asked and what it answers: plain dataclasses, which pydantic checks."""
+"""Requests and responses of the HTTP API: plain dataclasses, which pydantic checks.
+
+Responses are views of the classes of `visir.gallery`; nothing is decided here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
+
+from visir.gallery.query import Rerank
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -19,12 +24,13 @@ _STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What to search for, and among what.
+class SearchRequest:
+    """What to search for, and in which part of the gallery.
 
     modality: of the query images, "auto" judges each by its colours; within: which gallery images,
     "other" those of the modality the queries are not of; since, until: times without a zone are
-    the server's; tags: all of these; min_score: on the scale of the scores shown.
+    the server's; tags: all of these; min_score: the minimum of the scores displayed; rerank: how
+    the best hits are re-ordered by their neighbours.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -37,35 +43,36 @@ class Asked:
     tags: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
     k: Annotated[int, Field(ge=1, le=200)] = 24
     min_score: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
+    rerank: Rerank = "none"
 
 
 @dataclass(frozen=True)
-class AskedItems:
+class ItemsRequest:
     """A search for the person on images of the gallery."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     items: Annotated[tuple[Id, ...], Field(min_length=1, max_length=8)]
-    asked: Asked = Asked()
+    asked: SearchRequest = SearchRequest()
 
 
 @dataclass(frozen=True)
-class Refinement:
-    """A search again, with what somebody has marked; asked: as the first time where not given."""
+class RefineRequest:
+    """A refined search, with marked hits and misses; asked: as the first time if omitted."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     search: Line
     hits: Annotated[tuple[Id, ...], Field(max_length=200)] = ()
     misses: Annotated[tuple[Id, ...], Field(max_length=200)] = ()
-    asked: Asked | None = None
+    asked: SearchRequest | None = None
 
 
 @dataclass(frozen=True)
-class Pair:
+class CompareRequest:
     """Two images to compare: those sent along first, then these of the gallery.
 
-    searched: how many images one of them was found among; maps: tell what made them alike.
+    searched: how many images one of them was found among; maps: which parts make them similar.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -86,7 +93,7 @@ class NewCase:
 
 
 @dataclass(frozen=True)
-class Keep:
+class KeepRequest:
     """Hits of a search to keep in a case, with one note for all."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -123,7 +130,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Item:
-    """An image of the gallery; time: when it was taken, added: when it came into the gallery."""
+    """An image of the gallery; time: when it was taken; added: when it was added to the gallery."""
 
     id: int
     source: str
@@ -135,11 +142,11 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Query:
+class QueryView:
     """A query image; sha256: of the file sent, or item: its id in the gallery.
 
-    inferred: its modality was judged by its colours; picture: a small JPEG in base64, only where
-    somebody kept it in a case.
+    inferred: its modality was judged by its colours; picture: a small JPEG in base64, only if it
+    was kept in a case.
     """
 
     modality: Side
@@ -150,19 +157,20 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Search:
-    """Everything that tells where a ranked list came from.
+class SearchRecord:
+    """Where a ranked list came from.
 
-    fingerprint: SHA-256 of the model's weights; version: of the gallery, it grows with every
-    change; searched: how many images it was among; threshold: the score below which probably
-    nobody is found, None where the run is not calibrated and scores are plain cosines.
+    hits, misses: images marked as right and as wrong; searched: how many images were searched;
+    version: of the gallery, it grows with every change; fingerprint: SHA-256 of the model's
+    weights; threshold: the score below which there is probably no match, None if the run is not
+    calibrated and scores are plain cosines.
     """
 
     id: str
     time: datetime
     by: str
-    asked: Asked
-    queries: tuple[Query, ...]
+    asked: SearchRequest
+    queries: tuple[QueryView, ...]
     hits: tuple[int, ...]
     misses: tuple[int, ...]
     searched: int
@@ -180,11 +188,11 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Hit:
+class HitView:
     """A gallery image found.
 
-    cosine: the mean over the query images; score: how likely it is the person where the run is
-    calibrated, else the cosine; mark: what somebody said of it.
+    cosine: the mean over the query images; score: the confidence if the run is calibrated,
+    otherwise the cosine; mark: "hit" if it was marked as right.
     """
 
     rank: int
@@ -195,21 +203,25 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A ranked list; nobody: the best score is below the threshold of the calibration."""
+class SearchResponse:
+    """A ranked list; no_match: the best score is below the threshold of the calibration.
 
-    search: Search
-    hits: tuple[Hit, ...]
+    nobody: the same, as version 0.1.0 called it; it is removed in 1.0.
+    """
+
+    search: SearchRecord
+    hits: tuple[HitView, ...]
+    no_match: bool
     nobody: bool
     seconds: float
 
 
 @dataclass(frozen=True)
-class Compared:
+class SideView:
     """One of two images.
 
-    map: rows of how much the cosine drops where that part of the image is covered; None where
-    none was asked for, or the gallery has no picture of it.
+    map: rows of how much the cosine drops if that part of the image is covered; None if it was not
+    asked for, or the gallery has no picture of the image.
     """
 
     modality: Side
@@ -219,17 +231,17 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two images beside each other; score, cosine: as of a hit."""
+class ComparisonView:
+    """Two images side by side; score, cosine: as of a hit."""
 
-    sides: tuple[Compared, Compared]
+    sides: tuple[SideView, SideView]
     score: float
     cosine: float
     threshold: float | None
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptHit:
     """A hit kept in a case; picture: a small JPEG in base64; search: the id of its search."""
 
     number: int
@@ -246,18 +258,18 @@ class Kept:
 
 @dataclass(frozen=True)
 class Case:
-    """What somebody keeps together, and the searches it came from."""
+    """Hits that are kept together, and the searches they came from."""
 
     id: int
     name: str
     by: str
     created: datetime
-    kept: tuple[Kept, ...] = ()
-    searches: tuple[Search, ...] = ()
+    kept: tuple[KeptHit, ...] = ()
+    searches: tuple[SearchRecord, ...] = ()
 
 
 @dataclass(frozen=True)
-class CaseLine:
+class CaseSummary:
     """A case in a list of cases."""
 
     id: int
@@ -269,7 +281,7 @@ class CaseLine:
 
 @dataclass(frozen=True)
 class GalleryFacts:
-    """What a gallery holds, and who can read it; retention: days."""
+    """What a gallery holds, and the model that searches it; retention: days."""
 
     name: str
     images: int

@@ -14,19 +14,19 @@ from visir.core.types import InputError
 from visir.embedding.base import Embeds
 from visir.evaluation.confidence import Calibration
 from visir.gallery.open import open_gallery
-from visir.gallery.sqlite import LocalGallery
 from visir.gallery.store import Store
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-SHORTEST = 16  # letters of a token
+MIN_TOKEN = 16  # characters of a token
 NEEDED = ("fastapi", "uvicorn", "jinja2", "multipart")
 
 
 def serve(
     run: Path,
     gallery: str,
+    *,
     host: str = "127.0.0.1",
     port: int = 8000,
     desk: Path | None = None,
@@ -37,30 +37,19 @@ def serve(
     device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serve a gallery until somebody stops it.
+    """Serve a gallery until the process is stopped.
 
-    Args:
-        run: a run folder or a weights file; for the runtime "onnx" what `visir export` wrote.
-        gallery: its folder, or a database's address.
-        host: where to listen; anything but this machine itself demands a token.
-        port: where to listen; 0 takes a free one.
-        desk: folder of cases and the audit log; the gallery's own where None.
-        token_file: file with the token everybody has to know.
-        runtime: what computes descriptors.
-        blur: pixelate heads wherever a picture leaves the server.
-        retention: days after which images are forgotten; None leaves the gallery's own setting.
-        device: where the network runs.
-        say: takes the lines to show.
+    Arguments are those of `visir.commands.serve.serve`; `say` is called with the lines to print.
 
     Raises:
         InputError: something does not fit, or the port is taken.
     """
     _require_packages()
     from visir.web.app import create_app
-    from visir.web.case_store import Desk
+    from visir.web.case_store import CaseStore
     from visir.web.middleware import Rules, is_loopback
-    from visir.web.service import Finder
-    from visir.web.state import Bench
+    from visir.web.service import SearchService
+    from visir.web.state import AppState
 
     if retention is not None and retention <= 0:
         raise InputError(f"retention: {retention} days keep nothing; give more than 0")
@@ -69,12 +58,12 @@ def serve(
     embedder = _embedder(Path(run), runtime, device)
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_gallery(gallery)))
-        finder = Finder(embedder, store, _calibration(Path(run), embedder.fingerprint))
-        opened = stack.enter_context(closing(Desk(desk or _own_desk(store))))
+        service = SearchService(embedder, store, _calibration(Path(run), embedder.fingerprint))
+        opened = stack.enter_context(closing(CaseStore(desk or _desk_of(store))))
         listener = stack.enter_context(_listening(host, port))
         if retention is not None:
             store.keep_for(retention)
-        app = create_app(Bench(finder, opened, Rules(host, token or made), blur))
+        app = create_app(AppState(service, opened, Rules(host, token or made), blur))
         say(f"http://{_named(host)}:{listener.getsockname()[1]}/")
         if made:
             say(f"token: {made}")
@@ -91,10 +80,11 @@ def _run(app: ASGIApp, listener: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _own_desk(store: Store) -> Path:
-    if isinstance(store, LocalGallery):
-        return store.folder / "desk"
-    raise InputError("desk: a database has no folder for cases; name one with --desk")
+def _desk_of(store: Store) -> Path:
+    """The folder of cases inside the gallery's folder."""
+    if store.folder is None:
+        raise InputError("desk: a database has no folder for cases; name one with --desk")
+    return store.folder / "desk"
 
 
 def _require_packages() -> None:
@@ -120,10 +110,10 @@ def _read_token(file: Path) -> str:
         token = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{file}: cannot be read; give a text file with the token in it") from None
-    if len(token) < SHORTEST or not token.isascii() or len(token.split()) != 1:
+    if len(token) < MIN_TOKEN or not token.isascii() or len(token.split()) != 1:
         raise InputError(
-            f"{file}: a token is one word of {SHORTEST} letters and figures or more; make one with "
-            "python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            f"{file}: a token is one word of {MIN_TOKEN} letters and figures or more; make one "
+            "with python -c 'import secrets; print(secrets.token_urlsafe(24))'"
         )
     return token
 
@@ -133,14 +123,14 @@ def _listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=128)
     except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{host}:{port}: cannot be listened at ({said}); give another --host or --port"
+            f"cannot listen on {host}:{port} ({reason}); give another --host or --port"
         ) from error
 
 
 def _calibration(run: Path, fingerprint: str) -> Calibration | None:
-    """What is known of a run, or of the run an export lies in."""
+    """The calibration of a run, or of the run whose folder an export is in."""
     return Calibration.of(run, fingerprint) or Calibration.of(run.parent, fingerprint)
 
 

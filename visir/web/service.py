@@ -1,7 +1,13 @@
-"""Searching, refining and comparing: what the API and the page both ask for."""
+"""Searching, refining and comparing, for the API and the page: no HTTP in here.
+
+The search itself is `visir.gallery.ranked_list.search`. The service reads and embeds images that
+are sent, limits how many requests do so at once, remembers searches so that they can be refined and
+kept, and says where each result came from.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
 import time
@@ -11,54 +17,83 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import numpy as np
+from PIL import Image
 
 from visir import __version__
 from visir.core.types import FloatArray, InputError, Modality
 from visir.embedding.base import Embeds
 from visir.evaluation.confidence import Calibration
-from visir.gallery.open import model_of
-from visir.gallery.store import Stats, Store, Stored, Where, require_fitting
-from visir.web.queries import refined
-from visir.web.schemas import Asked, Found, Hit, Item, Query, Refinement, Search
+from visir.gallery import compare as pairs
+from visir.gallery.feedback import NO_FEEDBACK, Feedback, require_consistent
+from visir.gallery.query import Query, SearchOptions, queries_of_items
+from visir.gallery.ranked_list import RankedList, search
+from visir.gallery.store import (
+    EVERYTHING,
+    Filter,
+    Stats,
+    Store,
+    Stored,
+    model_of,
+    require_same_model,
+)
+from visir.web.rendering import opened
+from visir.web.schemas import (
+    CompareRequest,
+    GalleryFacts,
+    HitView,
+    Item,
+    QueryView,
+    RefineRequest,
+    SearchRecord,
+    SearchRequest,
+    SearchResponse,
+)
 from visir.web.uploads import Upload, read_upload
 
 REMEMBERED = 256  # searches that can be refined and kept
-AT_ONCE = 2  # requests whose images are read or embedded
-FRESH = 5.0  # seconds for which what a gallery holds is not counted anew
+AT_ONCE = 2  # requests whose images are read, embedded or re-ranked
+FRESH = 5.0  # seconds for which the gallery's statistics are not computed again
 
 
-class Look(NamedTuple):
-    """A query image as the gallery's model sees it."""
+class QueryImage(NamedTuple):
+    """A query image; sha256: of the file that was sent; picture: to display, if there is one."""
 
     query: Query
-    vector: FloatArray
+    sha256: str | None = None
+    picture: Image.Image | None = None
 
 
 class _Remembered(NamedTuple):
-    found: Found
-    vectors: FloatArray
+    response: SearchResponse
+    images: tuple[QueryImage, ...]
 
 
-class Finder:
-    """A gallery, the model its vectors are of, and the searches somebody may go on with.
+class SearchService:
+    """A gallery, the model its embeddings were made with, and the latest searches.
 
     Args:
         embedder: the model.
         store: the gallery.
-        calibration: of the model; None where scores stay cosines.
+        calibration: of the model; None leaves scores cosines.
 
     Raises:
-        InputError: the gallery holds another model's vectors.
+        InputError: the gallery holds another model's embeddings.
     """
 
     def __init__(self, embedder: Embeds, store: Store, calibration: Calibration | None) -> None:
-        require_fitting(store.model(), model_of(embedder), store.name)
+        require_same_model(store.model(), model_of(embedder), store.name)
         self.embedder, self.store, self.calibration = embedder, store, calibration
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(AT_ONCE)
         self._stats: tuple[float, Stats] | None = None
+
+    @property
+    def threshold(self) -> float | None:
+        """The score below which there is probably no match; None without calibration."""
+        return None if self.calibration is None else self.calibration.threshold
+
+    # ---- what the gallery holds
 
     def stats(self) -> Stats:
         """What the gallery holds, some seconds old at most."""
@@ -68,11 +103,38 @@ class Finder:
         return known[1]
 
     def changed(self) -> None:
-        """Count anew what the gallery holds, the next time somebody asks."""
+        """Compute the gallery's statistics again the next time they are needed."""
         self._stats = None
 
+    def facts(self) -> GalleryFacts:
+        """What the gallery holds, and the model that searches it."""
+        stats, model = self.stats(), model_of(self.embedder)
+        return GalleryFacts(
+            name=self.store.name,
+            images=stats.images,
+            by_camera=stats.by_camera,
+            by_modality=stats.by_modality,
+            earliest=moment_of(stats.earliest),
+            latest=moment_of(stats.latest),
+            bytes_on_disk=stats.bytes_on_disk,
+            version=stats.version,
+            retention=stats.retention,
+            engine=stats.engine,
+            method=model.method,
+            fingerprint=model.fingerprint,
+            calibrated=self.calibration is not None,
+            visir=__version__,
+        )
+
+    def item(self, item: int) -> Item | None:
+        """What is known of a gallery image; None if it is not there."""
+        known = self.store.get([item]).get(item)
+        return None if known is None else item_of(known)
+
+    # ---- query images
+
     def read(self, files: Sequence[bytes]) -> list[Upload]:
-        """Read images that were sent, a few at once whatever is asked at the same time.
+        """Read images that were sent, a few at once however many requests there are.
 
         Raises:
             InputError: one cannot be read.
@@ -83,57 +145,76 @@ class Finder:
                 for number, data in enumerate(files, start=1)
             ]
 
-    def look_at(self, uploads: Sequence[Upload], judged: str) -> list[Look]:
-        """Embed images that were sent."""
-        kinds = [u.modality if judged == "auto" else Modality(judged) for u in uploads]
-        found: dict[int, FloatArray] = {}
+    def embed(self, uploads: Sequence[Upload], modality: str) -> list[QueryImage]:
+        """Images that were sent, as queries; modality: "auto" judges each by its colours."""
+        sides = [u.modality if modality == "auto" else Modality(modality) for u in uploads]
+        vectors: dict[int, FloatArray] = {}
         with self._seats:
-            for kind in set(kinds):
-                rows = [row for row, one in enumerate(kinds) if one is kind]
-                vectors = self.embedder.embed([uploads[row].pixels for row in rows], kind)
-                found.update(zip(rows, vectors, strict=True))
+            for side in set(sides):
+                rows = [row for row, one in enumerate(sides) if one is side]
+                found = self.embedder.embed([uploads[row].pixels for row in rows], side)
+                vectors.update(zip(rows, found, strict=True))
         return [
-            Look(Query(kind.value, judged == "auto", sha256=upload.sha256), found[row])
-            for row, (upload, kind) in enumerate(zip(uploads, kinds, strict=True))
+            QueryImage(Query(vectors[row], side, modality == "auto"), upload.sha256, upload.picture)
+            for row, (upload, side) in enumerate(zip(uploads, sides, strict=True))
         ]
 
-    def look_up(self, items: Sequence[int]) -> list[Look]:
+    def images_of_items(self, items: Sequence[int], pictures: bool = False) -> list[QueryImage]:
         """Images of the gallery as queries.
 
         Raises:
             InputError: one is not there.
         """
-        known = self.store.get(list(items))
-        for item in items:
-            if item not in known:
-                raise InputError(f"items: the gallery has no image {item}; it may be deleted")
-        return [
-            Look(Query(known[item].modality.value, False, item=item), vector)
-            for item, vector in zip(items, self.store.vectors(list(items)), strict=True)
-        ]
+        found = []
+        for query in queries_of_items(self.store, items):
+            assert query.item is not None
+            jpeg = self.store.thumbnail(query.item.id) if pictures else None
+            found.append(QueryImage(query, picture=None if jpeg is None else opened(jpeg)))
+        return found
 
-    def search(self, looks: Sequence[Look], asked: Asked, by: str) -> Found:
-        """Rank the gallery's images by how likely they show the person of the query images."""
-        queries = tuple(look.query for look in looks)
-        vectors_QD = np.stack([look.vector for look in looks])
-        return self._ranked(queries, vectors_QD, asked, by, (), ())
+    # ---- searches
 
-    def refine(self, wanted: Refinement, by: str) -> Found:
+    def search(
+        self,
+        images: Sequence[QueryImage],
+        request: SearchRequest,
+        by: str,
+        feedback: Feedback = NO_FEEDBACK,
+    ) -> SearchResponse:
+        """Search for the person of the query images, and remember the search."""
+        began = time.perf_counter()
+        options = _options(request)
+        queries = [image.query for image in images]
+        with self._seats if options.rerank != "none" else contextlib.nullcontext():
+            ranked = search(
+                self.store, queries, options, self.calibration, feedback, count=self._count
+            )
+        record = self._record(images, request, by, feedback, ranked)
+        hits = tuple(
+            HitView(
+                hit.rank, item_of(hit.item), hit.score, hit.cosine, "hit" if hit.marked else None
+            )
+            for hit in ranked.hits
+        )
+        no_match = bool(ranked.no_match)
+        response = SearchResponse(record, hits, no_match, no_match, time.perf_counter() - began)
+        self._remember(response, images)
+        return response
+
+    def refine(self, request: RefineRequest, by: str) -> SearchResponse:
         """Search again with hits and misses; scores stay those against the query images.
 
         Raises:
             InputError: the search is forgotten, or an image is marked both ways.
         """
-        if both := set(wanted.hits) & set(wanted.misses):
-            raise InputError(f"hits, misses: image {min(both)} is marked both ways; choose one")
-        former = self.recall(wanted.search)
-        return self._ranked(
-            former.found.search.queries, former.vectors,
-            wanted.asked or former.found.search.asked, by, wanted.hits, wanted.misses,
-        )  # fmt: skip
+        feedback = Feedback(request.hits, request.misses)
+        require_consistent(feedback)
+        former = self.recall(request.search)
+        asked = request.asked or former.response.search.asked
+        return self.search(former.images, asked, by, feedback)
 
     def recall(self, search: str) -> _Remembered:
-        """A search made lately.
+        """One of the latest searches.
 
         Raises:
             InputError: it is forgotten.
@@ -141,105 +222,106 @@ class Finder:
         with self._lock:
             known = self._remembered.get(search)
         if known is None:
-            raise InputError("search: is not remembered any more; search again")
+            raise InputError("search: is no longer remembered; search again")
         return known
 
-    def score(self, cosines: FloatArray, searched: int) -> FloatArray:
-        """The scores to show: confidences where the model is calibrated, else the cosines."""
-        return (
-            cosines if self.calibration is None else self.calibration.confidence(cosines, searched)
+    def compare(
+        self, uploads: Sequence[Upload], request: CompareRequest
+    ) -> tuple[pairs.Comparison, list[QueryImage]]:
+        """Compare two images, those sent first.
+
+        Raises:
+            InputError: not two images, or one is not there.
+        """
+        if len(uploads) + len(request.items) != 2:
+            raise InputError("images, items: give two images to compare, sent or of the gallery")
+        images = [
+            *self.embed(uploads, request.modality),
+            *self.images_of_items(request.items, pictures=True),
+        ]
+        first, second = (pairs.Side(image.query, image.picture) for image in images)
+        found = pairs.compare(
+            self.embedder, first, second, self.calibration, request.searched, request.maps
+        )
+        return found, images
+
+    def _record(
+        self,
+        images: Sequence[QueryImage],
+        request: SearchRequest,
+        by: str,
+        feedback: Feedback,
+        ranked: RankedList,
+    ) -> SearchRecord:
+        model = model_of(self.embedder)
+        return SearchRecord(
+            id=secrets.token_urlsafe(12),
+            time=datetime.now(UTC),
+            by=by,
+            asked=request,
+            queries=tuple(_query_view(image) for image in images),
+            hits=feedback.matches,
+            misses=feedback.non_matches,
+            searched=ranked.searched,
+            gallery=self.store.name,
+            version=self.store.version(),
+            method=model.method,
+            fingerprint=model.fingerprint,
+            threshold=self.threshold,
+            visir=__version__,
         )
 
-    @property
-    def threshold(self) -> float | None:
-        """The score below which probably nobody is found; None without calibration."""
-        return None if self.calibration is None else self.calibration.threshold
-
-    def _ranked(
-        self, queries: tuple[Query, ...], vectors_QD: FloatArray, asked: Asked, by: str,
-        hits: tuple[int, ...], misses: tuple[int, ...],
-    ) -> Found:  # fmt: skip
-        began = time.perf_counter()
-        where = _where(asked, queries)
-        query_D = refined(vectors_QD, self._marked(hits), self._marked(misses))
-        apart = {*misses, *(query.item for query in queries if query.item is not None)}
-        ids = self.store.nearest(query_D, asked.k + len(apart), where).ids.tolist()
-        ids = [item for item in ids if item not in apart][: asked.k]
-        known = self.store.get(ids)
-        ids = [item for item in ids if item in known]  # it may be deleted meanwhile
-        mean_D = vectors_QD.astype(np.float64).mean(axis=0)
-        cosines = np.asarray(self._vectors(ids).astype(np.float64) @ mean_D, np.float32)
-        searched = self._many(where)
-        scores = self.score(cosines, searched)
-        least = -np.inf if asked.min_score is None else asked.min_score
-        rows = [row for row in range(len(ids)) if scores[row] >= least]
-        ranked = tuple(
-            Hit(rank, item_of(known[ids[row]]), float(scores[row]), float(cosines[row]),
-                "hit" if ids[row] in hits else None)
-            for rank, row in enumerate(rows, start=1)
-        )  # fmt: skip
-        model = model_of(self.embedder)
-        search = Search(
-            secrets.token_urlsafe(12), datetime.now(UTC), by, asked, queries, hits, misses,
-            searched, self.store.name, self.store.version(), model.method, model.fingerprint,
-            self.threshold, __version__,
-        )  # fmt: skip
-        best = float(scores.max()) if len(scores) else -np.inf
-        nobody = self.threshold is not None and best < self.threshold
-        found = Found(search, ranked, nobody, time.perf_counter() - began)
-        self._remember(found, vectors_QD)
-        return found
-
-    def _marked(self, items: Sequence[int]) -> FloatArray:
-        """Vectors of marked images, as far as they are still there."""
-        vectors = self._vectors(items)
-        there: FloatArray = vectors[(vectors != 0).any(axis=1)]
-        return there
-
-    def _vectors(self, items: Sequence[int]) -> FloatArray:
-        """Vectors of the gallery, which has no width itself before its first image."""
-        return self.store.vectors(list(items)).reshape(len(items), self.embedder.width)
-
-    def _many(self, where: Where) -> int:
-        """How many images are searched."""
-        if replace(where, modality=None) != Where():
+    def _count(self, where: Filter) -> int:
+        """How many images a part has; parts by modality alone are known from the statistics."""
+        if replace(where, modality=None) != EVERYTHING:
             return self.store.count(where)
-        kinds = self.stats().by_modality
-        return sum(kinds.values()) if where.modality is None else kinds.get(where.modality.value, 0)
+        images = self.stats().by_modality
+        if where.modality is None:
+            return sum(images.values())
+        return images.get(where.modality.value, 0)
 
-    def _remember(self, found: Found, vectors_QD: FloatArray) -> None:
+    def _remember(self, response: SearchResponse, images: Sequence[QueryImage]) -> None:
+        bare = tuple(image._replace(picture=None) for image in images)
         with self._lock:
-            self._remembered[found.search.id] = _Remembered(found, vectors_QD)
+            self._remembered[response.search.id] = _Remembered(response, bare)
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
 
 
-def _where(asked: Asked, queries: Sequence[Query]) -> Where:
-    """The part of the gallery that is asked for."""
-    within = asked.within
-    if within == "other":
-        kinds = {Modality(query.modality) for query in queries}
-        modality = kinds.pop().other if len(kinds) == 1 else None
-    else:
-        modality = None if within == "any" else Modality(within)
-    return Where(
-        cameras=asked.cameras,
-        modality=modality,
-        since=_seconds(asked.since, "since"),
-        until=_seconds(asked.until, "until"),
-        tags=asked.tags,
+def _options(request: SearchRequest) -> SearchOptions:
+    """A request as the search takes it."""
+    named = None if request.within in ("other", "any") else Modality(request.within)
+    where = Filter(
+        cameras=request.cameras,
+        modality=named,
+        since=_seconds(request.since, "since"),
+        until=_seconds(request.until, "until"),
+        tags=request.tags,
     )
+    return SearchOptions(
+        k=request.k,
+        where=where,
+        same_modality=request.within == "any",
+        min_score=request.min_score,
+        rerank=request.rerank,
+    )
+
+
+def _query_view(image: QueryImage) -> QueryView:
+    query = image.query
+    item = None if query.item is None else query.item.id
+    return QueryView(query.modality.value, query.inferred, image.sha256, item)
 
 
 def _seconds(moment: datetime | None, field: str) -> float | None:
     try:
         return None if moment is None else moment.timestamp()
     except (OverflowError, ValueError, OSError):
-        raise InputError(f"{field}: {moment} is no time a camera lived in") from None
+        raise InputError(f"{field}: {moment} is out of range") from None
 
 
 def moment_of(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as a time in UTC; None for one outside of all calendars."""
+    """Seconds since 1970 as a time in UTC; None for one out of range."""
     try:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
@@ -247,7 +329,7 @@ def moment_of(seconds: float | None) -> datetime | None:
 
 
 def item_of(stored: Stored) -> Item:
-    """A kept image as the API tells of it."""
+    """A gallery image as the API shows it."""
     return Item(
         stored.id,
         stored.source,

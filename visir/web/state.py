@@ -1,72 +1,106 @@
-"""What every request works with, and who asks."""
+"""What every request works with, and who sends it."""
 
 from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 from urllib.parse import unquote
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, HTTPException, Request
 from starlette.responses import HTMLResponse
 
 from visir.gallery.store import Store
 from visir.web.audit import Stamp
-from visir.web.case_store import Desk
-from visir.web.markup import render
+from visir.web.case_store import CaseStore, displayed
 from visir.web.middleware import Rules
-from visir.web.pictures import encoded, opened
-from visir.web.service import Finder
+from visir.web.rendering import encoded, opened, render
+from visir.web.schemas import Case, Item
+from visir.web.service import SearchService
 
 OPERATOR = "X-Visir-Operator"
 
 
-class Who(NamedTuple):
-    """Who asks: the name they give, and the address they ask from."""
+class Requester(NamedTuple):
+    """Who sends a request: the name they give, and the address they send from."""
 
     by: str
     remote: str
 
 
-class Bench(NamedTuple):
+class AppState(NamedTuple):
     """The parts of a server; blur: heads are pixelated wherever a picture leaves it."""
 
-    finder: Finder
-    desk: Desk
+    service: SearchService
+    case_store: CaseStore
     rules: Rules
     blur: bool
 
     @property
     def store(self) -> Store:
         """The gallery."""
-        return self.finder.store
+        return self.service.store
 
-    def log(self, who: Who, action: str, **what: object) -> Stamp:
+    def log(self, who: Requester, action: str, **what: object) -> Stamp:
         """Write a line of the audit log, before anything is answered."""
-        return self.desk.audit.append(action, who.by, who.remote, **what)
+        return self.case_store.audit.append(action, who.by, who.remote, **what)
+
+    def item(self, item: int) -> Item:
+        """What is known of a gallery image.
+
+        Raises:
+            HTTPException: it is not there.
+        """
+        found = self.service.item(item)
+        if found is None:
+            raise HTTPException(404, f"the gallery has no image {item}; it may be deleted")
+        return found
 
     def picture(self, item: int) -> bytes | None:
-        """A gallery image's thumbnail, encoded anew; None where there is none."""
+        """A gallery image's thumbnail, encoded again; None if there is none."""
         jpeg = self.store.thumbnail(item)
         return None if jpeg is None else encoded(opened(jpeg), self.blur)
 
+    def case(self, number: int) -> Case:
+        """A case as it is stored.
+
+        Raises:
+            HTTPException: it is not there.
+        """
+        return existing(self.case_store.case(number), number)
+
+    def displayed_case(self, number: int) -> Case:
+        """A case as it may be displayed; raises as `case`."""
+        return displayed(self.case(number), self.blur)
+
     def page(self, name: str, status: int = 200, **values: object) -> HTMLResponse:
         """A page, or a part of one."""
-        facts = {"bench": self, "csrf": self.rules.csrf, "closed": self.rules.token is not None}
+        facts = {"state": self, "csrf": self.rules.csrf, "closed": self.rules.token is not None}
         return HTMLResponse(render(name, **facts, **values), status)
 
 
-def _bench(request: Request) -> Bench:
-    bench: Bench = request.app.state.bench
-    return bench
+def existing(case: Case | None, number: int) -> Case:
+    """The case.
+
+    Raises:
+        HTTPException: there is none of that number.
+    """
+    if case is None:
+        raise HTTPException(404, f"there is no case {number}")
+    return case
 
 
-def _who(
+def _state(request: Request) -> AppState:
+    state: AppState = request.app.state.visir
+    return state
+
+
+def _requester(
     request: Request,
     operator: Annotated[
         str, Header(alias=OPERATOR, max_length=400, description="your name, percent-encoded")
     ] = "",
-) -> Who:
+) -> Requester:
     name = "".join(letter for letter in unquote(operator) if letter.isprintable())
-    return Who(name.strip()[:80], request.client.host if request.client else "")
+    return Requester(name.strip()[:80], request.client.host if request.client else "")
 
 
 def wants_page(request: Request) -> bool:
@@ -74,5 +108,5 @@ def wants_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-OnBench = Annotated[Bench, Depends(_bench)]
-By = Annotated[Who, Depends(_who)]
+OnState = Annotated[AppState, Depends(_state)]
+By = Annotated[Requester, Depends(_requester)]

@@ -1,4 +1,4 @@
-"""Images that somebody sends: read under the rules for files, never written anywhere."""
+"""Images that are sent: read under strict rules, never written anywhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 from visir.core.types import ByteArray, InputError, Modality
 from visir.data.images import decode, resized
 from visir.data.locate import modality_by_colour
-from visir.web.pictures import shrunk
+from visir.web.rendering import shrunk
 
-MOST_IMAGES = 8
+MAX_IMAGES = 8
 _ZIP_END, _PDF_HEAD = b"PK\x05\x06", b"%PDF-"
 # A marker that ends a JPEG's coded data: neither a stuffed byte nor a restart nor filling.
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -72,7 +72,7 @@ def _require_nothing_else(data: bytes, name: str) -> None:
     rest = b"" if end is None else data[end:].strip(b"\0\n\r ")
     if rest or _ZIP_END in data[-65_600:] or _PDF_HEAD in data[:1024]:
         raise InputError(
-            f"{name}: holds more than an image; open it in an image program and save it anew"
+            f"{name}: holds more than an image; open it in an image program and save it again"
         )
 
 

@@ -1,13 +1,14 @@
 """The vectors of a gallery, laid out to be scanned: half precision, memory-mapped, rebuildable.
 
-Every row lies there whole, and once more as its **lead**: its coordinates along the few directions
-that most of all vectors' length is in. A query's cosine with a row is at most the product of their
-leads plus the product of what the leads leave out of each (Cauchy and Schwarz). So the leads tell
-which rows can be among the best, and those alone are read whole: the answer is exact, at the cost
-of reading a fraction. The rows lie sorted by cells of like leads of one modality, for those who
-would rather look into the likely cells alone.
+Every row is stored whole, and once more as its **lead**: its coordinates along the few directions
+that hold most of the vectors' length. A query's cosine with a row is at most the product of their
+leads plus the product of what the leads leave out of each (Cauchy and Schwarz). So the leads show
+which rows can be among the best, and only those are read whole: the answer is exact, at the cost
+of reading a fraction. The rows are sorted by cells of similar leads of one modality, so that an
+approximate search can read only the likely cells.
 
-Nothing here is the truth: whoever finds the folder missing or damaged makes it anew.
+All of it is derived from the gallery's database: if the folder is missing or damaged, it is
+rebuilt.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ DEAD = 0
 KIND = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 COLUMNS = {"ids": np.int64, "times": np.float64, "cameras": np.int32, "kinds": np.int8}
 BESIDE = {"full": np.float16, "lead": np.float16, "left": np.float32}
-SMALL = 20_000  # rows below which a lead is not worth its while
+SMALL = 20_000  # with fewer rows leads do not pay
 # Of a product of unit rows: 2^-11 by rounding to half precision, the rest by summing in float32.
 ERROR = 6e-4
 _BLOCK = 512
@@ -58,10 +59,10 @@ class Scan:
         self.folder, self.width = folder, width
         self.state: dict[str, Any] = {}
         self.columns: dict[str, npt.NDArray[Any]] = {}
-        self.look()
+        self.reload()
 
-    def look(self) -> None:
-        """Take notice of what other processes have changed."""
+    def reload(self) -> None:
+        """Read what other processes have changed."""
         state = self._read_state()
         if state == self.state:
             return
@@ -79,15 +80,15 @@ class Scan:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the folder for oneself, having taken notice of what others changed."""
+        """Lock the folder, and read what other processes have changed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self.look()
+            self.reload()
             yield
 
     def append(self, new: Rows) -> None:
-        """Add rows behind the others; while holding the folder."""
+        """Add rows behind the others; inside `changing`."""
         rows = self.state["rows"]
         for name, kind in COLUMNS.items():
             self._write(name, getattr(new, name).astype(kind), rows)
@@ -98,24 +99,29 @@ class Scan:
         self._commit(rows=rows + len(new.ids), last=int(new.ids[-1]))
 
     def drop(self, ids: IntArray, upto: int) -> None:
-        """Wipe rows out; `upto`: the last removal heard of. While holding the folder."""
+        """Erase rows; inside `changing`.
+
+        Args:
+            ids: of the images that were removed.
+            upto: number of the last removal that is now done.
+        """
         gone = np.flatnonzero(np.isin(self.columns["ids"], ids))
-        lead = ("lead",) if self.state["lead"] else ()
-        for name in ("times", "cameras", "kinds", "full", *lead) if len(gone) else ():
-            stored = self._mapped(name, "r+")
-            stored[gone] = 0
-            stored.base.flush()  # type: ignore[union-attr]
+        if len(gone):
+            for name in self._erasable():
+                stored = self._mapped(name, "r+")
+                stored[gone] = 0
+                stored.base.flush()  # type: ignore[union-attr]
         self._commit(dead=self.state["dead"] + len(gone), removed=upto)
 
-    def worn(self) -> bool:
-        """Whether sorting anew is worth its while: it has grown by half, or a third is gone."""
+    def needs_sorting(self) -> bool:
+        """Whether to sort it again: it has grown by half, or a third of it is removed."""
         rows, settled = self.state["rows"], self.state["sorted"]
         alive = rows - self.state["dead"]
         grown, emptied = rows - settled > settled / 2, self.state["dead"] > rows / 3
         return bool(alive >= SMALL and (grown or emptied))
 
     def settle(self) -> None:
-        """Lay everything out anew, sorted by cells, the dead left out; while holding the folder."""
+        """Write all rows again, sorted by cells, without removed ones; inside `changing`."""
         alive = np.flatnonzero(self.columns["kinds"] != DEAD)
         rng = np.random.default_rng(self.state["generation"])
         sample = np.sort(rng.choice(alive, min(len(alive), _SAMPLE), replace=False))
@@ -140,7 +146,7 @@ class Scan:
             stray.unlink()
 
     def best(self, query_D: FloatArray, k: int, rows_M: IntArray) -> tuple[IntArray, FloatArray]:
-        """Ids of the rows that can be among the k best of some, k or more, with their products."""
+        """Ids of the rows that can be among the k best, k or more, with their products."""
         if self.basis is not None and len(rows_M) > 2 * k:
             low = query_D @ self.basis
             share = float(np.linalg.norm(query_D - self.basis @ low))
@@ -154,6 +160,11 @@ class Scan:
             rows_M, scores = rows_M[kept], scores[kept]
         return self.columns["ids"][rows_M], scores
 
+    def _erasable(self) -> tuple[str, ...]:
+        """The arrays in which a removed row is overwritten."""
+        names = ("times", "cameras", "kinds", "full")
+        return (*names, "lead") if self.state["lead"] else names
+
     def _file(self, name: str) -> Path:
         return self.folder / f"{self.state['generation']}.{name}"
 
@@ -166,7 +177,7 @@ class Scan:
         return np.memmap(self._file(name), kind, mode, shape=shape)
 
     def _write(self, name: str, values: npt.NDArray[Any], start: int) -> None:
-        """Put rows at their place; what a killed process left behind the end is overwritten."""
+        """Write rows at their place; what a killed process left behind the end is overwritten."""
         file = self._file(name)
         with file.open("r+b" if file.exists() else "w+b") as handle:
             handle.seek(start * values[:1].nbytes)
@@ -177,7 +188,7 @@ class Scan:
     def _commit(self, **changes: int) -> None:
         write_json(self.folder / "state.json", {**self.state, **changes})
         self.state = {}
-        self.look()
+        self.reload()
 
     def _read_state(self) -> dict[str, Any]:
         file = self.folder / "state.json"

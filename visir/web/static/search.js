@@ -92,7 +92,8 @@ function asked() {
     until: when(of.until.value),
     tags: of.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean),
     k: Number(of.k.value) || 24,
-    min_score: of.least.value === "" ? null : Number(of.least.value) / of.least.dataset.scale,
+    min_score: of.min_score.value === "" ? null : Number(of.min_score.value) / of.min_score.dataset.scale,
+    rerank: of.rerank.value,
   };
 }
 

@@ -9,15 +9,17 @@ from fake_run import PixelEmbedder, draw_person
 
 import visir.embedding.pytorch
 from visir import cli
+from visir.commands.compare import compare
 from visir.core.types import InputError, Modality
 from visir.embedding.bulk import embed_many
 from visir.embedding.explain import occlusion_map
 from visir.evaluation.confidence import Calibration
 from visir.gallery import add as index
-from visir.gallery import compare
-from visir.gallery.ask import EVERYTHING, Wanted, ask, fused
-from visir.gallery.sqlite import LocalGallery
-from visir.gallery.store import Where, moment
+from visir.gallery.query import SearchOptions
+from visir.gallery.ranked_list import search_files
+from visir.gallery.results import SearchResult
+from visir.gallery.sqlite import SqliteStore
+from visir.gallery.store import EVERYTHING, Filter, parse_time
 
 CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 
@@ -26,8 +28,12 @@ CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 def embedder(monkeypatch):
     fake = PixelEmbedder()
     monkeypatch.setattr(visir.embedding.pytorch, "load", lambda path, device="cpu": fake)
-    monkeypatch.setattr(compare, "load", lambda path, device="cpu": fake)
     return fake
+
+
+def ask(store, embedder, images, options, **how):
+    """The ranked lists of a search with files, as the command line has them."""
+    return SearchResult(tuple(search_files(store, embedder, images, options, **how)))
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def crops(tmp_path):
 
 @pytest.fixture
 def filled(tmp_path, crops, embedder):
-    store = LocalGallery(tmp_path / "gallery", create=True)
+    store = SqliteStore(tmp_path / "gallery", create=True)
     assert index.add(store, embedder, [crops]) == (45, 0, ())
     yield store
     store.close()
@@ -64,14 +70,14 @@ def test_adding_again_reads_nothing_again(filled, crops, embedder):
 def test_what_embed_wrote_is_added_without_the_images(tmp_path, crops, embedder):
     embed_many(embedder, [crops], tmp_path / "out", shard_size=10)
     before = embedder.embedded
-    store = LocalGallery(tmp_path / "gallery", create=True)
+    store = SqliteStore(tmp_path / "gallery", create=True)
     assert index.add(store, embedder, [tmp_path / "out"]).added == 45
     assert embedder.embedded == before
     assert index.add(store, embedder, [tmp_path / "out"]) == (0, 45, ())
     embedder.fingerprint = "e" * 64
-    with pytest.raises(InputError, match="holds vectors of another model"):
+    with pytest.raises(InputError, match="holds embeddings of another model"):
         index.add(store, embedder, [tmp_path / "out"])
-    other = LocalGallery(tmp_path / "other", create=True)
+    other = SqliteStore(tmp_path / "other", create=True)
     with pytest.raises(InputError, match="was embedded by another model"):
         index.add(other, embedder, [tmp_path / "out"])
     for gallery in (store, other):
@@ -89,56 +95,60 @@ def brute_force(embedder, store, query, modality, where):
 def test_hits_agree_with_brute_force(filled, crops, embedder):
     query = crops / "infrared" / "night" / "3-1.png"
     for wanted, where in (
-        (Wanted(8), Where(modality=Modality.VISIBLE)),
-        (Wanted(8, same_modality=True), EVERYTHING),
-        (Wanted(8, Where(cameras=("yard",))), Where(cameras=("yard",))),
+        (SearchOptions(8), Filter(modality=Modality.VISIBLE)),
+        (SearchOptions(8, same_modality=True), EVERYTHING),
+        (SearchOptions(8, Filter(cameras=("yard",))), Filter(cameras=("yard",))),
     ):
         (ranked,) = ask(filled, embedder, [query], wanted).lists
         expected = brute_force(embedder, filled, query, Modality.INFRARED, where)[:8]
         assert [hit.id for hit in ranked.hits] == expected
-        assert (ranked.modality, ranked.inferred) == (Modality.INFRARED, True)
+        assert (ranked.modality, ranked.inferred) == (Modality.INFRARED, False)
         assert query not in [hit.path for hit in ranked.hits]
-    least = ranked.hits[2].score - 1e-6
-    (few,) = ask(filled, embedder, [query], Wanted(8, where, least=least)).lists
+    minimum = ranked.hits[2].score - 1e-6
+    (few,) = ask(filled, embedder, [query], SearchOptions(8, where, min_score=minimum)).lists
     assert [hit.id for hit in few.hits] == expected[:3]
 
 
 def test_images_of_one_person_are_asked_for_together(filled, crops, embedder):
     queries = [crops / "infrared" / "night" / f"2-{view}.png" for view in range(3)]
-    (ranked,) = ask(filled, embedder, queries, Wanted(4), together=True).lists
+    (ranked,) = ask(filled, embedder, queries, SearchOptions(4), together=True).lists
     assert ranked.others == tuple(queries[1:])
-    mean = fused(embedder.embed(queries, Modality.INFRARED))
-    found = filled.nearest(mean, 4, Where(modality=Modality.VISIBLE))
+    mean = embedder.embed(queries, Modality.INFRARED).mean(axis=0)
+    found = filled.nearest(mean, 4, Filter(modality=Modality.VISIBLE))
     assert [hit.id for hit in ranked.hits] == found.ids.tolist()
     alone = embedder.embed(queries, Modality.INFRARED) @ filled.vectors([ranked.hits[0].id])[0]
     assert ranked.hits[0].score == pytest.approx(alone.mean(), abs=1e-5)
     mixed = [queries[0], crops / "visible" / "door" / "2-0.png"]
-    with pytest.raises(InputError, match="some are visible and some infrared"):
-        ask(filled, embedder, mixed, Wanted(), together=True)
+    (both,) = ask(filled, embedder, mixed, SearchOptions(40), together=True).lists
+    assert {hit.modality for hit in both.hits} == {Modality.VISIBLE, Modality.INFRARED}
+    assert both.searched == 45
+    assert not {str(path) for path in mixed} & {hit.item.source for hit in both.hits}
 
 
 @pytest.mark.parametrize("name", ["k-reciprocal", "random-walk"])
 def test_reranking_reorders_the_best(filled, crops, embedder, name):
     query = crops / "infrared" / "night" / "1-0.png"
-    (plain,) = ask(filled, embedder, [query], Wanted(30)).lists
-    (anew,) = ask(filled, embedder, [query], Wanted(30, rerank=name)).lists
+    (plain,) = ask(filled, embedder, [query], SearchOptions(30)).lists
+    (anew,) = ask(filled, embedder, [query], SearchOptions(30, rerank=name)).lists
     assert {hit.id for hit in anew.hits} == {hit.id for hit in plain.hits}
     assert [hit.id for hit in anew.hits] != [hit.id for hit in plain.hits]
-    assert {hit.id: hit.score for hit in anew.hits} == {hit.id: hit.score for hit in plain.hits}
+    assert {hit.id: hit.cosine for hit in anew.hits} == {hit.id: hit.cosine for hit in plain.hits}
 
 
 def test_a_calibrated_search_says_when_nobody_matches(filled, crops, embedder):
     query = crops / "infrared" / "night" / "4-0.png"
-    result = ask(filled, embedder, [query], Wanted(3), calibration=CURVE)
+    result = ask(filled, embedder, [query], SearchOptions(3), calibration=CURVE)
     hits = result.lists[0].hits
-    expected = CURVE.confidence(np.array([hit.score for hit in hits]), 30)
+    expected = CURVE.confidence(np.array([hit.cosine for hit in hits]), 30)
     assert [hit.confidence for hit in hits] == pytest.approx(expected)
-    assert result.lists[0].nobody == (max(expected) < 0.5)
+    assert [hit.score for hit in hits] == [hit.confidence for hit in hits]
+    assert result.lists[0].no_match == (max(expected) < 0.5)
     sterner = Calibration(40, -0.5, -60, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
-    nobody = ask(filled, embedder, [query], Wanted(3), calibration=sterner)
-    assert nobody.lists[0].nobody and "probably nobody here" in nobody.table()
-    assert "probably nobody" not in ask(filled, embedder, [query], Wanted(3)).table()
+    nobody = ask(filled, embedder, [query], SearchOptions(3), calibration=sterner)
+    assert nobody.lists[0].no_match and "Probably no match" in nobody.table()
+    assert "Probably no match" not in ask(filled, embedder, [query], SearchOptions(3)).table()
     assert nobody.as_json()["queries"][0]["nobody"] is True
+    assert nobody.as_json()["queries"][0]["no_match"] is True
     # More images searched, less sure of the same cosine.
     assert CURVE.confidence(0.8, 10) > CURVE.confidence(0.8, 1000) > CURVE.confidence(0.7, 1000)
 
@@ -165,13 +175,34 @@ def test_the_command_line_from_crops_to_a_found_person(tmp_path, crops, embedder
     assert "16 images removed" in capsys.readouterr().out
     assert cli.main(["index", "remove", str(gallery)]) == 2
     assert "nothing says what to remove" in capsys.readouterr().err
-    assert cli.main(["search", str(run), str(query), "--gallery", str(crops), "--camera", "x"]) == 2
-    assert "is no gallery of `visir index`" in capsys.readouterr().err
+
+
+def test_a_plain_folder_takes_the_same_options(tmp_path, crops, filled, embedder, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    CURVE.save(run)
+    query = str(crops / "infrared" / "night" / "0-0.png")
+    hits = []
+    for gallery in (crops, tmp_path / "gallery"):
+        words = ["search", str(run), query, "--gallery", str(gallery), "--json"]
+        assert cli.main([*words, "--camera", "x"]) == 0
+        assert json.loads(capsys.readouterr().out)["queries"][0]["hits"] == []
+        match = str(crops / "visible" / "door" / "1-0.png")
+        wrong = str(crops / "visible" / "yard" / "0-0.png")
+        words += ["--camera", "door", "yard", "-k", "5", "--rerank", "random-walk"]
+        assert cli.main([*words, "--match", match, "--not-match", wrong]) == 0
+        hits.append(json.loads(capsys.readouterr().out)["queries"][0]["hits"])
+    assert [hit["path"] for hit in hits[0]] == [hit["path"] for hit in hits[1]]
+    assert wrong not in [hit["path"] for hit in hits[0]]
+    for name in ("score", "confidence"):
+        np.testing.assert_allclose(
+            [hit[name] for hit in hits[0]], [hit[name] for hit in hits[1]], atol=1e-6
+        )
 
 
 def test_a_thumbnail_stands_in_for_an_image_that_is_gone(filled, crops, embedder):
     query = crops / "infrared" / "night" / "0-0.png"
-    result = ask(filled, embedder, [query], Wanted(2))
+    result = ask(filled, embedder, [query], SearchOptions(2))
     whole = np.asarray(result.contact_sheet())
     result.lists[0].hits[0].path.unlink()
     stand_in = np.asarray(result.contact_sheet())
@@ -181,16 +212,17 @@ def test_a_thumbnail_stands_in_for_an_image_that_is_gone(filled, crops, embedder
 
 def test_two_images_are_compared(tmp_path, crops, embedder):
     images = (crops / "visible" / "door" / "3-0.png", crops / "infrared" / "night" / "3-2.png")
-    found = compare.compare(tmp_path, images, out=tmp_path / "map.png")
+    found = compare(tmp_path, *images, out=tmp_path / "map.png")
+    modalities = tuple(side.query.modality for side in found.sides)
     vectors = [
         embedder.embed([path], modality)[0]
-        for path, modality in zip(images, found.modalities, strict=True)
+        for path, modality in zip(images, modalities, strict=True)
     ]
-    assert found.modalities == (Modality.VISIBLE, Modality.INFRARED)
+    assert modalities == (Modality.VISIBLE, Modality.INFRARED)
     assert found.score == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
-    assert "not calibrated" in found.text() and (tmp_path / "map.png").stat().st_size > 1000
+    assert "not calibrated" in str(found) and (tmp_path / "map.png").stat().st_size > 1000
     CURVE.save(tmp_path)
-    assert "% sure" in compare.compare(tmp_path, images).text()
+    assert "% confidence" in str(compare(tmp_path, *images))
 
 
 class Corner:
@@ -230,17 +262,17 @@ def test_a_damaged_or_foreign_calibration_is_refused(tmp_path):
 
 
 def test_times_are_read_and_refused():
-    assert moment("2026-01-31", "since") == moment("2026-01-31T01:00+01:00", "since")
-    with pytest.raises(InputError, match="since: 'soon' is no time"):
-        moment("soon", "since")
+    assert parse_time("2026-01-31", "since") == parse_time("2026-01-31T01:00+01:00", "since")
+    with pytest.raises(InputError, match="since: 'soon' is not a time"):
+        parse_time("soon", "since")
 
 
 def test_bad_questions_are_refused(filled, crops, embedder):
     query = crops / "infrared" / "night" / "0-0.png"
     with pytest.raises(InputError, match="k: 0 hits"):
-        ask(filled, embedder, [query], Wanted(0))
+        ask(filled, embedder, [query], SearchOptions(0))
     with pytest.raises(InputError, match="no query image"):
-        ask(filled, embedder, [], Wanted())
+        ask(filled, embedder, [], SearchOptions())
     embedder.fingerprint = "0" * 64
     with pytest.raises(InputError, match="another model"):
-        ask(filled, embedder, [query], Wanted())
+        ask(filled, embedder, [query], SearchOptions())

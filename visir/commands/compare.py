@@ -1,0 +1,58 @@
+"""`visir compare`: how similar the people on two images are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visir.commands.index import ModalityName
+
+if TYPE_CHECKING:
+    from visir.gallery.compare import Comparison
+
+
+def compare(
+    run: Path,
+    first: Path,
+    second: Path,
+    /,
+    *,
+    first_modality: ModalityName | None = None,
+    second_modality: ModalityName | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> Comparison:
+    """Compare the people on two images, and show which parts make them similar.
+
+    Args:
+        run: run folder or weights file.
+        first: an image.
+        second: another image.
+        first_modality: of the first image; judged by its colours if omitted.
+        second_modality: of the second image; judged by its colours if omitted.
+        out: picture (.png) to write, which shows the parts that make the two similar.
+        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+    """
+    from visir.data.images import read_image
+    from visir.data.locate import modality_by_colour, modality_named
+    from visir.embedding.pytorch import load
+    from visir.evaluation.confidence import Calibration
+    from visir.gallery.compare import Side
+    from visir.gallery.compare import compare as compare_images
+    from visir.gallery.query import Query
+
+    embedder = load(Path(run), device)
+    sides = []
+    for path, name, field in (
+        (Path(first), first_modality, "first_modality"),
+        (Path(second), second_modality, "second_modality"),
+    ):
+        picture = read_image(path)
+        modality = modality_named(name, field) or modality_by_colour(picture)
+        vector = embedder.embed([picture], modality)[0]
+        sides.append(Side(Query(vector, modality, name is None, path), picture))
+    calibration = Calibration.of(Path(run), embedder.fingerprint)
+    found = compare_images(embedder, sides[0], sides[1], calibration)
+    if out is not None:
+        found.write(Path(out))
+    return found

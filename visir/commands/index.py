@@ -1,0 +1,251 @@
+"""`visir index`: fill a gallery, remove images from it, and list what it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from visir.commands.terminal import on_terminal
+
+if TYPE_CHECKING:
+    from visir.gallery.add import Added
+    from visir.gallery.store import Filter, ModelId, Stats, Stored
+
+ModalityName = Literal["visible", "infrared"]
+
+# Options of version 0.1.0, accepted with a warning until 1.0.
+OLD_OPTIONS = {"--tags": "--tag"}
+
+
+class Filled(NamedTuple):
+    """What was added, and how many images were older than the retention period and deleted."""
+
+    added: Added
+    expired: int
+
+    def __str__(self) -> str:
+        if not self.expired:
+            return str(self.added)
+        return f"{self.added}\n{self.expired} older than the retention period removed"
+
+
+def add(
+    gallery: str,
+    inputs: tuple[Path, ...],
+    /,
+    *,
+    run: Path,
+    camera: str | None = None,
+    modality: ModalityName | None = None,
+    tag: tuple[str, ...] = (),
+    retention: float | None = None,
+    skip_broken: bool = False,
+    detector: Path | None = None,
+    device: str = "auto",
+) -> Filled:
+    """Add images to a gallery (created if it does not exist).
+
+    Args:
+        gallery: a folder, or postgresql://user:password@host/database.
+        inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
+        run: run folder or weights file whose embeddings are kept.
+        camera: of images whose folder name does not say it.
+        modality: of images whose folder name does not say it.
+        tag: tags that every image gets.
+        retention: days after which images are deleted, now, at every add and by `visir serve`;
+            unchanged if omitted.
+        skip_broken: skip images that cannot be read, and count them.
+        detector: weights file that finds people in videos: torchvision's, for COCO.
+        device: where networks run: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+    """
+    from visir.data.locate import modality_named
+    from visir.embedding.pytorch import load
+    from visir.gallery.add import add as add_images
+    from visir.gallery.open import open_gallery
+    from visir.sources.crop import Settings
+
+    settings = Settings(modality_named(modality, "modality"), camera, tag, detector=detector)
+    embedder = load(Path(run), device)
+    store = open_gallery(gallery, create=True)
+    if retention is not None:
+        store.keep_for(retention)
+    added = add_images(
+        store,
+        embedder,
+        inputs,
+        settings,
+        skip_broken=skip_broken,
+        device=device,
+        progress=on_terminal(),
+    )
+    return Filled(added, store.expire(time.time()))
+
+
+@dataclass(frozen=True)
+class Removed:
+    """How many images were removed."""
+
+    images: int
+
+    def __str__(self) -> str:
+        return f"{self.images} images removed"
+
+
+def remove(
+    gallery: str,
+    /,
+    *,
+    ids: tuple[int, ...] = (),
+    camera: tuple[str, ...] = (),
+    modality: ModalityName | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    tag: tuple[str, ...] = (),
+    older_than: float | None = None,
+) -> Removed:
+    """Remove images from a gallery, with their embeddings and thumbnails.
+
+    Args:
+        gallery: a folder, or postgresql://user:password@host/database.
+        ids: ids of images, as `visir index list` shows them.
+        camera: images of these cameras.
+        modality: images of this modality.
+        since: images from then on, as 2026-01-31T18:00; UTC without a zone.
+        until: images up to then.
+        tag: images with all these tags.
+        older_than: images older than so many days.
+    """
+    from visir.core.types import InputError
+    from visir.gallery.open import open_gallery
+    from visir.gallery.store import EVERYTHING
+
+    where = filter_of(camera, modality, since, until, tag, older_than)
+    if not ids and where == EVERYTHING:
+        raise InputError("index remove: nothing says what to remove; give --ids or a filter")
+    store = open_gallery(gallery)
+    found = [] if where == EVERYTHING else [item.id for item in store.select(where)]
+    return Removed(store.remove([*ids, *found]))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Images of a gallery; its text has a line for each."""
+
+    images: tuple[Stored, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{'id':>8}  {'modality':<9} {'camera':<12} {'time (UTC)':<19}  source"]
+        for item in self.images:
+            tags = f"  [{', '.join(item.tags)}]" if item.tags else ""
+            lines.append(
+                f"{item.id:>8}  {item.modality.value:<9} {item.camera:<12} "
+                f"{_time(item.time):<19}  {item.source}{tags}"
+            )
+        return "\n".join(lines)
+
+
+def list(
+    gallery: str,
+    /,
+    *,
+    camera: tuple[str, ...] = (),
+    modality: ModalityName | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    tag: tuple[str, ...] = (),
+    older_than: float | None = None,
+    limit: int = 100,
+) -> Listing:
+    """List images of a gallery.
+
+    Args:
+        gallery: a folder, or postgresql://user:password@host/database.
+        camera: images of these cameras.
+        modality: images of this modality.
+        since: images from then on, as 2026-01-31T18:00; UTC without a zone.
+        until: images up to then.
+        tag: images with all these tags.
+        older_than: images older than so many days.
+        limit: maximum number of images.
+    """
+    from visir.gallery.open import open_gallery
+
+    where = filter_of(camera, modality, since, until, tag, older_than)
+    return Listing(tuple(open_gallery(gallery).select(where, limit)))
+
+
+class Overview(NamedTuple):
+    """What a gallery holds; model: None while it is empty and new."""
+
+    name: str
+    stats: Stats
+    model: ModelId | None
+
+    def __str__(self) -> str:
+        stats, model = self.stats, self.model
+        kept = "for ever" if stats.retention is None else f"for {stats.retention:g} days"
+        made = "not known yet" if model is None else (
+            f"{model.method}, {model.width} numbers, weights {model.fingerprint[:12]}"
+        )  # fmt: skip
+        return "\n".join(
+            [
+                f"{self.name}: {stats.images} images, version {stats.version}, kept {kept}",
+                f"engine      {stats.engine}, {stats.bytes_on_disk / 2**20:.1f} MiB",
+                f"embeddings  {made}",
+                f"modalities  {_counts(stats.by_modality)}",
+                f"cameras     {_counts(stats.by_camera)}",
+                f"times       {_time(stats.earliest)} to {_time(stats.latest)}",
+            ]
+        )
+
+
+def stats(gallery: str, /) -> Overview:
+    """Print what a gallery holds.
+
+    Args:
+        gallery: a folder, or postgresql://user:password@host/database.
+    """
+    from visir.gallery.open import open_gallery
+
+    store = open_gallery(gallery)
+    return Overview(store.name, store.stats(), store.model())
+
+
+def filter_of(
+    cameras: Sequence[str],
+    modality: str | None,
+    since: str | None,
+    until: str | None,
+    tags: Sequence[str],
+    older_than: float | None = None,
+) -> Filter:
+    """The part of a gallery that a command's options name."""
+    from visir.data.locate import modality_named
+    from visir.gallery.store import Filter, parse_time
+
+    return Filter(
+        tuple(cameras),
+        modality_named(modality, "modality"),
+        None if since is None else parse_time(since, "since"),
+        None if until is None else parse_time(until, "until"),
+        tuple(tags),
+        None if older_than is None else time.time() - older_than * 86_400,
+    )
+
+
+def _time(seconds: float | None) -> str:
+    """A time to the second, UTC."""
+    if seconds is None:
+        return "unknown"
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return "out of range"
+
+
+def _counts(of: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in of.items()) or "none"

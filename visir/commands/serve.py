@@ -1,0 +1,56 @@
+"""`visir serve`: a page and an HTTP API to search a gallery with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def serve(
+    run: Path,
+    /,
+    *,
+    gallery: str,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    desk: Path | None = None,
+    token_file: Path | None = None,
+    runtime: Literal["torch", "onnx"] = "torch",
+    blur: bool = False,
+    retention: float | None = None,
+    device: str = "auto",
+) -> None:
+    """Serve a page, and an HTTP API, to search a gallery with.
+
+    Args:
+        run: run folder or weights file; with --runtime onnx what `visir export` wrote.
+        gallery: folder that `visir index` made, or a database's postgresql:// address.
+        host: address to listen on; an access token is required unless it is local.
+        port: port to listen on; 0 takes a free one.
+        desk: folder of cases and the audit log; GALLERY/desk if omitted.
+        token_file: file with the access token. If omitted and --host is not local, a token is
+            generated and printed.
+        runtime: what computes embeddings; onnx needs no PyTorch.
+        blur: pixelate heads wherever a picture leaves the server.
+        retention: days after which images are deleted; the gallery's own setting if omitted.
+        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+    """
+    from visir.web import serve as server
+
+    server.serve(
+        Path(run),
+        gallery,
+        host=host,
+        port=port,
+        desk=desk,
+        token_file=token_file,
+        runtime=runtime,
+        blur=blur,
+        retention=retention,
+        device=device,
+        say=_print_now,
+    )
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
