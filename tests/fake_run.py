@@ -19,7 +19,7 @@ PROTOCOL = "SYSU-MM01 all-search single-shot, seeded gallery"
 
 
 class PixelEmbedder:
-    """Embeds an image as its own coarse pixels; counts the images it was given."""
+    """ImageEmbedder an image as its own coarse pixels; counts the images it was given."""
 
     size = SIZE
     method = "adca"

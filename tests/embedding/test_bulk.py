@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 
 class Pixels:
-    """Embeds an image as its own coarse pixels, slowly if asked to; writes down how many."""
+    """ImageEmbedder an image as its own coarse pixels, slowly if asked to; writes down how many."""
 
     def __init__(self, log, pause=0.0, fingerprint="a" * 64):
         self.log, self.pause, self.fingerprint = log, pause, fingerprint

@@ -51,7 +51,7 @@ def make_run(folder: Path, arguments: tuple) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exports(people, tmp_path_factory):
     """Makes each export once; the transformer has one block, for the time that tracing takes."""
 

@@ -19,10 +19,10 @@ from visir.evaluation.rerank import RERANKERS
 from visir.gallery import compare as pairs
 from visir.gallery.add import add
 from visir.gallery.feedback import NON_MATCH_WEIGHT, Feedback
-from visir.gallery.memory import FolderStore
+from visir.gallery.folder import FolderStore
 from visir.gallery.open import open_gallery
 from visir.gallery.query import SearchOptions, queries_of_files, queries_of_items
-from visir.gallery.ranked_list import search, search_files
+from visir.gallery.searching import search, search_files
 from visir.gallery.store import EVERYTHING, Filter, model_of
 from visir.sources.crop import Entry
 
@@ -124,8 +124,8 @@ def images(crops, embedder):
     return found
 
 
-def belongs(image, where: Filter) -> bool:
-    """Whether an image is in a part, written out."""
+def belongs(image, where: Filter, permanent: bool = True) -> bool:
+    """Whether an image is in a part of a store, written out."""
     _, _, camera, modality, time, _ = image
     if where.tags:
         return False
@@ -137,8 +137,10 @@ def belongs(image, where: Filter) -> bool:
         return False
     if where.until is not None and (time is None or time > where.until):
         return False
-    # Images of unknown time count from when they were added: for files made long before, or now.
-    return where.before is None or (time is not None and time < where.before)
+    if where.before is None:
+        return True
+    # Images of unknown time count from when they were added: the files long before, galleries now.
+    return not permanent if time is None else time < where.before
 
 
 def ranked(images, vectors, order, options, modality, without=(), calibration=None):
@@ -185,10 +187,8 @@ def require_equal(found, expected, calibration=None):
 
 
 def test_select_get_known_and_count(store, images):
-    for name, where in FILTERS.items():
-        expected = [image for image in images if belongs(image, where)]
-        if name == "before" and not store.permanent:  # unknown times count from the files' own
-            expected = [i for i in images if belongs(i, where) or i[4] is None]
+    for where in FILTERS.values():
+        expected = [image for image in images if belongs(image, where, store.permanent)]
         found = store.select(where)
         assert [item.id for item in found] == [image[0] for image in expected]
         assert [item.source for item in found] == [image[1] for image in expected]
@@ -226,11 +226,9 @@ def test_vectors_and_thumbnails(store, stores, images):
 @pytest.mark.parametrize("part", FILTERS)
 def test_nearest(store, images, part, mode):
     where = FILTERS[part]
-    if part == "before" and not store.permanent:
-        pytest.skip("files have another age than images added now")
     for number in (3, 25, 50):
         query = images[number - 1][5]
-        held = [image for image in images if belongs(image, where)]
+        held = [image for image in images if belongs(image, where, store.permanent)]
         cosines = [float(image[5].astype(float) @ query.astype(float)) for image in held]
         order = sorted(range(len(held)), key=lambda row: (-cosines[row], held[row][0]))[:6]
         found = store.nearest(query, 6, where, mode)

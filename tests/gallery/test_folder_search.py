@@ -1,3 +1,5 @@
+"""Searching a plain folder or a data set, with the command's function."""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,11 @@ from PIL import Image
 
 import visir.embedding.pytorch
 from visir import gallery
+from visir.commands.search import search
 from visir.core.run import Run, sha256
 from visir.core.types import InputError, Modality
 from visir.data import locate as folder
+from visir.evaluation.confidence import Calibration
 from visir.gallery import contact_sheet as sheet
 
 pytestmark = pytest.mark.slow
@@ -27,6 +31,11 @@ def embedder(monkeypatch):
 
     monkeypatch.setattr(visir.embedding.pytorch, "load", load)
     return fake
+
+
+def find(run, gallery, images, **options):
+    """A search of the command line, from Python."""
+    return search(run, images, gallery=str(gallery), device="cpu", **options)
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def brute_force(embedder, query, side, candidates):
 @pytest.mark.parametrize("same_modality", [False, True])
 def test_ranking_equals_brute_force_and_leaves_the_query_out(run, data, embedder, same_modality):
     query = data / "cam3" / "0004" / "0001.jpg"
-    result = gallery.search(run, data, [query], k=7, same_modality=same_modality)
+    result = find(run, data, [query], k=7, same_modality=same_modality)
     cams = "123456" if same_modality else "1245"
     candidates = sorted(p for c in cams for p in (data / f"cam{c}").rglob("*.jpg") if p != query)
     expected = brute_force(embedder, query, Modality.INFRARED, candidates)[:7]
@@ -67,7 +76,7 @@ def test_ranking_equals_brute_force_and_leaves_the_query_out(run, data, embedder
 
 def test_queries_keep_their_order_and_modality(run, data, embedder):
     images = [data / f"cam{cam}" / "0001" / "0001.jpg" for cam in (1, 3, 2)]
-    result = gallery.search(run, data, images, k=2)
+    result = find(run, data, images, k=2)
     assert [ranked.query for ranked in result.lists] == images
     assert [ranked.modality.value for ranked in result.lists] == ["visible", "infrared", "visible"]
     for ranked in result.lists:
@@ -78,11 +87,11 @@ def test_modality_is_judged_by_colour_outside_the_gallery_and_said(run, data, em
     grey, colour = tmp_path / "grey.jpg", tmp_path / "colour.jpg"
     draw_person(grey, 1, True, 0)
     draw_person(colour, 1, False, 0)
-    result = gallery.search(run, data, [grey, colour], k=1)
+    result = find(run, data, [grey, colour], k=1)
     assert [r.modality for r in result.lists] == [Modality.INFRARED, Modality.VISIBLE]
     assert all(ranked.inferred and ranked.hits[0].correct is None for ranked in result.lists)
     assert "judged by its colours" in result.table()
-    given = gallery.search(run, data, [colour], modality="infrared", k=1)
+    given = find(run, data, [colour], modality="infrared", k=1)
     assert (given.lists[0].modality, given.lists[0].inferred) == (Modality.INFRARED, False)
     assert "judged by" not in given.table()
 
@@ -92,7 +101,7 @@ def test_the_gallery_is_embedded_once_until_a_file_or_the_weights_change(run, da
 
     def embedded():
         before = embedder.embedded
-        found = gallery.search(run, data, [query]).as_json()
+        found = find(run, data, [query]).as_json()
         return embedder.embedded - before, found
 
     images = len(list(data.rglob("*.jpg")))
@@ -116,7 +125,7 @@ def test_a_number_used_in_training_and_in_test_is_two_people(run, data, embedder
     same = replace(opened, test=twins)
     monkeypatch.setattr(folder, "open_benchmark", lambda root, layout: same)
     query = data / "cam3" / "0003" / "0001.jpg"
-    (ranked,) = gallery.search(run, data, [query], k=100).lists
+    (ranked,) = find(run, data, [query], k=100).lists
     assert ranked.pid == 1
     for hit in ranked.hits:
         assert hit.correct == ("0003" in hit.path.parts)
@@ -126,7 +135,7 @@ def test_a_number_used_in_training_and_in_test_is_two_people(run, data, embedder
 def test_written_files_and_contact_sheet(run, data, embedder, tmp_path):
     out = tmp_path / "found"
     images = [data / "cam3" / "0004" / "0001.jpg", data / "cam6" / "0003" / "0001.jpg"]
-    result = gallery.search(run, data, images, k=4, out=out)
+    result = find(run, data, images, k=4, out=out)
     stored = json.loads((out / "search.json").read_text())
     assert stored == result.as_json()
     assert len(stored["queries"]) == 2
@@ -151,7 +160,7 @@ def test_a_plain_folder_of_crops_in_any_nesting(run, embedder, tmp_path):
         ("door", Modality.VISIBLE),
         ("infrared", Modality.INFRARED),
     ]
-    result = gallery.search(run, root, [items[0].record.path])
+    result = find(run, root, [items[0].record.path])
     (hit,) = result.lists[0].hits
     assert (hit.path, hit.pid, hit.correct) == (items[1].record.path, None, None)
 
@@ -161,8 +170,8 @@ def test_modality_of_an_unsorted_folder_is_given(run, embedder, tmp_path):
     draw_person(root / "a.png", 1, False, 0)
     draw_person(query, 1, True, 0)
     with pytest.raises(InputError, match=r"a\.png.*no folder name says its modality"):
-        gallery.search(run, root, [query])
-    result = gallery.search(run, root, [query], gallery_modality="visible")
+        find(run, root, [query])
+    result = find(run, root, [query], gallery_modality="visible")
     assert [hit.path.name for hit in result.lists[0].hits] == ["a.png"]
 
 
@@ -172,8 +181,8 @@ def test_a_gallery_of_one_modality(run, embedder, tmp_path):
         draw_person(root / "visible" / f"{name}.png", ord(name), False, 0)
     query = root / "visible" / "a.png"
     with pytest.raises(InputError, match="holds visible images only"):
-        gallery.search(run, root, [query])
-    result = gallery.search(run, root, [query], same_modality=True)
+        find(run, root, [query])
+    result = find(run, root, [query], same_modality=True)
     assert [hit.path.name for hit in result.lists[0].hits] == ["b.png"]
 
 
@@ -189,16 +198,33 @@ def test_a_gallery_of_one_modality(run, embedder, tmp_path):
 def test_bad_input(run, data, embedder, change, message):
     given = {"gallery": data, "images": [data / "cam3" / "0004" / "0001.jpg"]}
     with pytest.raises(InputError, match=message):
-        gallery.search(run, **(given | change))
+        find(run, **(given | change))
 
 
 def test_broken_query_and_empty_gallery(run, data, embedder, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        gallery.search(run, data, [broken])
+        find(run, data, [broken])
     assert embedder.embedded == 0
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match="holds no image"):
-        gallery.search(run, empty, [data / "cam3" / "0004" / "0001.jpg"])
+        find(run, empty, [data / "cam3" / "0004" / "0001.jpg"])
+
+
+def test_the_function_of_version_0_1_0_still_answers(run, data, embedder, tmp_path):
+    images = [data / "cam3" / "0004" / "0001.jpg", data / "cam1" / "0003" / "0001.jpg"]
+    calibration = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "")
+    replace(calibration, fingerprint=sha256(Run(run).weights)).save(run)
+    new = find(run, data, images, k=4)
+    with pytest.warns(DeprecationWarning, match="visir.gallery.search is deprecated"):
+        old = gallery.search(run, data, images, None, 4, tmp_path / "found", "cpu")
+    assert old.as_json() == new.as_json()
+    assert json.loads((tmp_path / "found" / "search.json").read_text()) == old.as_json()
+    for before, now in zip(old.lists, new.lists, strict=True):
+        assert before.nobody == now.no_match
+        for hit, same in zip(before.hits, now.hits, strict=True):
+            assert hit.path == same.path and hit.score == same.cosine != same.score
+    with pytest.warns(DeprecationWarning), pytest.raises(InputError, match="k: 0 hits"):
+        gallery.search(run, data, images, k=0)

@@ -16,8 +16,8 @@ from visir.embedding.explain import occlusion_map
 from visir.evaluation.confidence import Calibration
 from visir.gallery import add as index
 from visir.gallery.query import SearchOptions
-from visir.gallery.ranked_list import search_files
 from visir.gallery.results import SearchResult
+from visir.gallery.searching import search_files
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import EVERYTHING, Filter, parse_time
 
@@ -174,7 +174,25 @@ def test_the_command_line_from_crops_to_a_found_person(tmp_path, crops, embedder
     assert cli.main(["index", "remove", str(gallery), "--camera", "yard", "--ids", "1"]) == 0
     assert "16 images removed" in capsys.readouterr().out
     assert cli.main(["index", "remove", str(gallery)]) == 2
-    assert "nothing says what to remove" in capsys.readouterr().err
+    assert "no image was selected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("add G crops --run run --retention -1", "retention: -1 days would delete every image"),
+        ("add G crops --run run --retention 0", "retention: 0 days would delete every image"),
+        ("remove G --older-than -1", "older_than: must be 0 or more days, got -1"),
+        ("list G --older-than -0.5", "older_than: must be 0 or more days, got -0.5"),
+        ("list G --limit -1", "limit: must be 1 or more images, got -1"),
+        ("list G --limit 0", "limit: must be 1 or more images, got 0"),
+    ],
+)
+def test_numbers_that_would_select_everything_are_refused(words, message, filled, capsys):
+    words = [filled.name if word == "G" else word for word in words.split()]
+    assert cli.main(["index", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert filled.count() == 45
 
 
 def test_a_plain_folder_takes_the_same_options(tmp_path, crops, filled, embedder, capsys):

@@ -10,7 +10,7 @@ import visir.gallery.postgres
 import visir.gallery.scan.matrix
 import visir.gallery.sqlite
 from visir.core.types import InputError, Modality
-from visir.gallery.memory import FolderStore
+from visir.gallery.folder import FolderStore
 from visir.gallery.open import is_gallery, open_gallery
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter, ModelId, Store
@@ -36,6 +36,12 @@ PARTS = {
 def filled(store):
     store.ids = store.add(MODEL, entries(COUNT), vectors(COUNT))
     return store
+
+
+def test_a_tag_given_twice_is_kept_once(store):
+    one = entries(1)[0]._replace(tags=("gate", "rain", "gate"))
+    (item,) = store.add(MODEL, [one], vectors(1))
+    assert sorted(store.get([item])[item].tags) == ["gate", "rain"]
 
 
 def brute_force(held, query, k):

@@ -102,7 +102,9 @@ def test_a_weak_token_is_refused(run, filled, tmp_path, text, said) -> None:
 def test_what_cannot_be_served_is_refused(run, filled, started, tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="holds no gallery"):
         serving.serve(run, str(tmp_path))
-    with pytest.raises(InputError, match="retention: 0 days keep nothing; give more than 0"):
+    with pytest.raises(
+        InputError, match="retention: 0 days would delete every image; give more than 0"
+    ):
         serving.serve(run, str(filled), retention=0)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -75,7 +75,7 @@ def agreeing_neighbours(
     found = []
     for start in range(0, shape[0], _ROWS):
         rows = np.arange(start, min(start + _ROWS, shape[0]), dtype=np.int32)
-        found.append(_agreed(views, sides, rows, shape[0], ratio, needed))
+        found.append(_agreed(views, sides, rows=rows, first=shape[0], ratio=ratio, needed=needed))
     return sparse.csr_array(sparse.vstack(found))
 
 

@@ -59,7 +59,7 @@ def jaccard_graph(
     ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
     exact_ND = features_ND.detach().float().contiguous().cpu().numpy()
     ones = np.ones(len(ranks), np.float32)
-    codes = encode(ranks, exact_ND, ones, ones, k1, k2)
+    codes = encode(ranks, exact_ND, square_N=ones, scale_N=ones, k1=k1, k2=k2)
     return overlaps(codes, codes, radius)
 
 

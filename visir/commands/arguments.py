@@ -26,14 +26,14 @@ def method_names() -> Iterable[str]:
     """Names of the training methods."""
     from visir.methods import METHODS
 
-    return METHODS
+    return METHODS.names()
 
 
 def layout_names() -> Iterable[str]:
     """Names of the folder structures that can be read."""
     from visir.data.registry import DATASETS
 
-    return DATASETS
+    return DATASETS.names()
 
 
 def rerank_names() -> Iterable[str]:
@@ -163,7 +163,7 @@ class Command:
         old option -> what else has changed, for the warning.
         """
         found = getattr(sys.modules[self.function.__module__], table, {})
-        return {_dashed(option): new for option, new in found.items()}
+        return dict(found)
 
     @property
     def _sections(self) -> list[str]:
@@ -180,7 +180,3 @@ def find(name: str) -> Command:
     """The command of that name, which is a key of `COMMANDS`."""
     module, _, function = COMMANDS[name].partition(":")
     return Command(name, getattr(import_module(f"visir.commands.{module}"), function))
-
-
-def _dashed(option: str) -> str:
-    return "--" + option.lstrip("-").replace("_", "-")

@@ -30,15 +30,23 @@ def calibrate(
     Args:
         run: run folder.
         data: data set, or folder of your own crops, of both modalities.
-        layout: sysu, regdb, llcm or folder; detected if omitted.
+        layout: folder structure; detected if omitted.
         split: of the data set.
         part: the images to use: those the data set reserves for training, or for test.
         no_labels: use clusters even if identities are known.
         false_alarms: share of queries about absent people that may pass the threshold.
-        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+        device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.evaluation import calibrate as fit
 
     return fit.calibrate(
-        run, data, layout, split, part, not no_labels, false_alarms, device, on_terminal()
+        run,
+        data,
+        layout=layout,
+        split=split,
+        part=part,
+        labels=not no_labels,
+        false_alarms=false_alarms,
+        device=device,
+        progress=on_terminal(),
     )

@@ -31,7 +31,7 @@ def compare(
         first_modality: of the first image; judged by its colours if omitted.
         second_modality: of the second image; judged by its colours if omitted.
         out: picture (.png) to write, which shows the parts that make the two similar.
-        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+        device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.data.images import read_image
     from visir.data.locate import modality_by_colour, modality_named

@@ -121,9 +121,18 @@ def _log_scores(run: Run, benchmark: Benchmark, first: int, label: str, every: i
 
     def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
         if plan is None:
-            score_and_log(run, embedder, benchmark, first, label, [PROTOCOL])
+            score_and_log(
+                run, embedder, benchmark=benchmark, epoch=first, label=label, protocols=[PROTOCOL]
+            )
         elif every and (epoch + 1) % every == 0:
-            score_and_log(run, embedder, benchmark, epoch, plan.stage, [PROTOCOL])
+            score_and_log(
+                run,
+                embedder,
+                benchmark=benchmark,
+                epoch=epoch,
+                label=plan.stage,
+                protocols=[PROTOCOL],
+            )
 
     return on_epoch
 

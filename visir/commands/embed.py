@@ -30,24 +30,20 @@ def embed(
     crops: int = 3,
     device: str = "auto",
 ) -> Summary:
-    """Embed many images (folders, tar files, videos), on one machine or several.
-
-    If it was stopped, the same command continues. Several machines that share the output folder
-    divide the work. `visir.embedding.bulk.read_shards` reads what was written.
+    """Embed many images (folders, tar files, videos), on one or several machines.
 
     Args:
         run: run folder or weights file.
         inputs: folders of crops, tar files (.tar, .tar.gz) and videos.
         out: folder to write; the same command continues with what is missing there.
-        modality: modality of images whose folder name or JSON does not say it; for videos it is
-            otherwise judged by colour.
-        camera: camera of images whose folder name or JSON does not say it.
+        modality: of images without one in folder name or JSON; for videos detected by colour.
+        camera: of images without one in folder name or JSON.
         tag: words that every image gets.
         shard_size: maximum number of images in one output file.
         skip_broken: skip and count images that cannot be read.
         workers: number of processes on this machine.
         every: seconds between the frames of a video that are used.
-        detector: weights file of the detector that finds people in videos: torchvision's, for COCO.
+        detector: weights file of torchvision's COCO detector that finds people in videos.
         crops: maximum number of images of each person followed through a video.
         device: where networks run: cpu, cuda, cuda:1; auto uses a GPU if there is one.
 
@@ -55,25 +51,21 @@ def embed(
         Counts of what is in the output folder, and what was skipped.
 
     Raises:
-        InputError: an input cannot be read, or `out` was begun with another model, other inputs
-            or other settings.
+        InputError: an input cannot be read, or `out` was begun with another model or inputs.
     """
-    from visir.core.types import Modality
+    from visir.data.locate import modality_named
     from visir.embedding.bulk import embed_run
-    from visir.sources.crop import Settings
+    from visir.sources.crop import ReadOptions
 
+    kind = modality_named(modality, "modality")
+    settings = ReadOptions(
+        modality=kind, camera=camera, tags=tag, every=every, detector=detector, crops=crops
+    )
     return embed_run(
         run,
         inputs,
         out,
-        Settings(
-            modality=None if modality is None else Modality(modality),
-            camera=camera,
-            tags=tag,
-            every=every,
-            detector=detector,
-            crops=crops,
-        ),
+        settings,
         workers=workers,
         device=device,
         shard_size=shard_size,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visir.commands.terminal import on_terminal
 
@@ -64,32 +64,33 @@ def evaluate(
     """
     from visir.core.types import InputError
 
+    options = {"layout": layout, "protocols": protocols or None, "rerank": rerank}
     if features is not None:
         if runs or data is None:
             raise InputError(
                 f"eval: --features {features} needs --data and no run; give the data set's folder "
                 "and leave out the runs"
             )
-        return _of_features(features, data, layout, split, protocols, rerank)
+        return _of_features(features, data, split, **options)
+    return _of_runs(runs, data, split, flip=not no_flip, device=device, **options)
+
+
+def _of_runs(
+    runs: tuple[Path, ...],
+    data: Path | None,
+    split: tuple[int, ...],
+    **options: Any,  # noqa: ANN401 - those of `evaluate_run`
+) -> Evaluated:
+    from visir.core.types import InputError
+    from visir.evaluation import evaluate as evaluation
+
     if not runs:
         raise InputError("eval: no run was given; name at least one run folder")
     splits = split * len(runs) if len(split) == 1 else split or (None,) * len(runs)
     if len(splits) != len(runs):
         raise InputError(f"eval: {len(split)} splits for {len(runs)} runs; give one, or one each")
-    from visir.evaluation import evaluate as evaluation
-
     found = [
-        evaluation.evaluate_run(
-            run,
-            data,
-            layout=layout,
-            split=own,
-            protocols=protocols or None,
-            rerank=rerank,
-            flip=not no_flip,
-            device=device,
-            progress=on_terminal(),
-        )
+        evaluation.evaluate_run(run, data, split=own, progress=on_terminal(), **options)
         for run, own in zip(runs, splits, strict=True)
     ]
     together = evaluation.merge(found) if len(runs) > 1 else None
@@ -99,22 +100,13 @@ def evaluate(
 def _of_features(
     features: Path,
     data: Path,
-    layout: str | None,
     split: tuple[int, ...],
-    protocols: tuple[str, ...],
-    rerank: str,
+    **options: Any,  # noqa: ANN401 - those of `evaluate_features`
 ) -> Evaluated:
     from visir.core.types import InputError
     from visir.evaluation.features import evaluate_features
 
     if len(split) > 1:
         raise InputError(f"eval: {len(split)} splits for one features file; give one")
-    found = evaluate_features(
-        features,
-        data,
-        layout=layout,
-        split=split[0] if split else 1,
-        protocols=protocols or None,
-        rerank=rerank,
-    )
+    found = evaluate_features(features, data, split=split[0] if split else 1, **options)
     return Evaluated({features: found})

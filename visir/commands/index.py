@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 ModalityName = Literal["visible", "infrared"]
 
-# Options of version 0.1.0, accepted with a warning until 1.0.
+# Former options, accepted with a warning until 1.0.
 OLD_OPTIONS = {"--tags": "--tag"}
 
 
@@ -50,7 +51,7 @@ def add(
     """Add images to a gallery (created if it does not exist).
 
     Args:
-        gallery: a folder, or postgresql://user:password@host/database.
+        gallery: a folder, or the address of a database.
         inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
         run: run folder or weights file whose embeddings are kept.
         camera: of images whose folder name does not say it.
@@ -60,29 +61,32 @@ def add(
             unchanged if omitted.
         skip_broken: skip images that cannot be read, and count them.
         detector: weights file that finds people in videos: torchvision's, for COCO.
-        device: where networks run: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+        device: where networks run: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.data.locate import modality_named
     from visir.embedding.pytorch import load
     from visir.gallery.add import add as add_images
     from visir.gallery.open import open_gallery
-    from visir.sources.crop import Settings
+    from visir.gallery.store import require_retention
+    from visir.sources.crop import ReadOptions
 
-    settings = Settings(modality_named(modality, "modality"), camera, tag, detector=detector)
+    settings = ReadOptions(modality_named(modality, "modality"), camera, tag, detector=detector)
     embedder = load(Path(run), device)
-    store = open_gallery(gallery, create=True)
     if retention is not None:
-        store.keep_for(retention)
-    added = add_images(
-        store,
-        embedder,
-        inputs,
-        settings,
-        skip_broken=skip_broken,
-        device=device,
-        progress=on_terminal(),
-    )
-    return Filled(added, store.expire(time.time()))
+        require_retention(retention)
+    with closing(open_gallery(gallery, create=True)) as store:
+        if retention is not None:
+            store.keep_for(retention)
+        added = add_images(
+            store,
+            embedder,
+            inputs,
+            settings,
+            skip_broken=skip_broken,
+            device=device,
+            progress=on_terminal(),
+        )
+        return Filled(added, store.expire(time.time()))
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def remove(
     """Remove images from a gallery, with their embeddings and thumbnails.
 
     Args:
-        gallery: a folder, or postgresql://user:password@host/database.
+        gallery: a folder, or the address of a database.
         ids: ids of images, as `visir index list` shows them.
         camera: images of these cameras.
         modality: images of this modality.
@@ -123,12 +127,12 @@ def remove(
     from visir.gallery.open import open_gallery
     from visir.gallery.store import EVERYTHING
 
-    where = filter_of(camera, modality, since, until, tag, older_than)
+    where = filter_of(camera, modality, since=since, until=until, tags=tag, older_than=older_than)
     if not ids and where == EVERYTHING:
-        raise InputError("index remove: nothing says what to remove; give --ids or a filter")
-    store = open_gallery(gallery)
-    found = [] if where == EVERYTHING else [item.id for item in store.select(where)]
-    return Removed(store.remove([*ids, *found]))
+        raise InputError("index remove: no image was selected; give --ids or a filter")
+    with closing(open_gallery(gallery)) as store:
+        found = [] if where == EVERYTHING else [item.id for item in store.select(where)]
+        return Removed(store.remove([*ids, *found]))
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def list(
     """List images of a gallery.
 
     Args:
-        gallery: a folder, or postgresql://user:password@host/database.
+        gallery: a folder, or the address of a database.
         camera: images of these cameras.
         modality: images of this modality.
         since: images from then on, as 2026-01-31T18:00; UTC without a zone.
@@ -172,10 +176,14 @@ def list(
         older_than: images older than so many days.
         limit: maximum number of images.
     """
+    from visir.core.types import InputError
     from visir.gallery.open import open_gallery
 
-    where = filter_of(camera, modality, since, until, tag, older_than)
-    return Listing(tuple(open_gallery(gallery).select(where, limit)))
+    if limit < 1:
+        raise InputError(f"limit: must be 1 or more images, got {limit}")
+    where = filter_of(camera, modality, since=since, until=until, tags=tag, older_than=older_than)
+    with closing(open_gallery(gallery)) as store:
+        return Listing(tuple(store.select(where, limit)))
 
 
 class Overview(NamedTuple):
@@ -207,12 +215,12 @@ def stats(gallery: str, /) -> Overview:
     """Print what a gallery holds.
 
     Args:
-        gallery: a folder, or postgresql://user:password@host/database.
+        gallery: a folder, or the address of a database.
     """
     from visir.gallery.open import open_gallery
 
-    store = open_gallery(gallery)
-    return Overview(store.name, store.stats(), store.model())
+    with closing(open_gallery(gallery)) as store:
+        return Overview(store.name, store.stats(), store.model())
 
 
 def filter_of(
@@ -224,16 +232,19 @@ def filter_of(
     older_than: float | None = None,
 ) -> Filter:
     """The part of a gallery that a command's options name."""
+    from visir.core.types import InputError
     from visir.data.locate import modality_named
     from visir.gallery.store import Filter, parse_time
 
+    if older_than is not None and older_than < 0:
+        raise InputError(f"older_than: must be 0 or more days, got {older_than:g}")
     return Filter(
         tuple(cameras),
         modality_named(modality, "modality"),
-        None if since is None else parse_time(since, "since"),
-        None if until is None else parse_time(until, "until"),
-        tuple(tags),
-        None if older_than is None else time.time() - older_than * 86_400,
+        since=None if since is None else parse_time(since, "since"),
+        until=None if until is None else parse_time(until, "until"),
+        tags=tuple(tags),
+        before=None if older_than is None else time.time() - older_than * 86_400,
     )
 
 

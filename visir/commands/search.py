@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from visir.gallery.results import SearchResult
     from visir.gallery.store import Store
 
-# Options and values of version 0.1.0, accepted with a warning until 1.0.
+# Former options and values, accepted with a warning until 1.0.
 OLD_OPTIONS = {"--least": "--min-score"}
 OLD_VALUES = {"--mode": {"index": "approx"}}
 OLD_NOTES = {
@@ -43,7 +43,7 @@ def search(
     until: str | None = None,
     tag: tuple[str, ...] = (),
     min_score: float | None = None,
-    rerank: Literal["none", "k-reciprocal", "random-walk"] = "none",
+    rerank: str = "none",
     mode: Literal["auto", "exact", "approx"] = "auto",
     out: Path | None = None,
     json: bool = False,
@@ -54,8 +54,8 @@ def search(
     Args:
         run: run folder or weights file.
         images: the query images; one that is in the gallery is never its own hit.
-        gallery: folder of images or data set, a gallery of `visir index`, or postgresql://...
-        k: number of hits to list for each search (also -k).
+        gallery: folder of images, data set, or a gallery of `visir index` (folder or database).
+        k: number of hits to list for each search.
         modality: of the query images; detected for each if omitted.
         same_modality: search images of the query's own modality too.
         gallery_modality: in a plain folder, the modality of images whose folder name does not say
@@ -74,7 +74,7 @@ def search(
             2 million images in a folder, 20,000 in a database.
         out: folder to write search.json and the contact sheet search.png to.
         json: print JSON instead of a table.
-        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+        device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.gallery.query import SearchOptions
 
@@ -118,8 +118,8 @@ def _search(
     from visir.embedding.pytorch import load
     from visir.evaluation.confidence import Calibration
     from visir.gallery.open import open_searchable
-    from visir.gallery.ranked_list import require_candidates, search_files
     from visir.gallery.results import SearchResult
+    from visir.gallery.searching import require_candidates, search_files
 
     run, gallery = sources.run, sources.gallery
     modality = modality_named(queries.modality, "modality")

@@ -33,7 +33,7 @@ def serve(
         runtime: what computes embeddings; onnx needs no PyTorch.
         blur: pixelate heads wherever a picture leaves the server.
         retention: days after which images are deleted; the gallery's own setting if omitted.
-        device: where the network runs: cpu, cuda, cuda:1; auto takes a GPU if there is one.
+        device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.web import serve as server
 

@@ -56,8 +56,7 @@ def train(
         layout: folder structure; detected if omitted.
         start: run folder or weights file whose weights the training starts from; imagenet uses
             torchvision's file from its cache.
-        resume: continue the run in --out, with the settings stored there; other --set and another
-            method are refused.
+        resume: continue the run in --out, with the settings stored there.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         eval_every: score the test images after every so many epochs; 0 for never.
 
@@ -116,7 +115,9 @@ def _score_every(every: int, out: Path, data: Path, layout: str | None, split: i
         if (epoch + 1) % every:
             return None
         label = "start" if plan is None else plan.stage
-        found = score_and_log(Run(out), embedder, benchmark, epoch, label, first)
+        found = score_and_log(
+            Run(out), embedder, benchmark=benchmark, epoch=epoch, label=label, protocols=first
+        )
         return found.results[first[0]].mean.mAP
 
     return on_epoch

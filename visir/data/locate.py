@@ -77,8 +77,9 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
         modality = said or fallback
         if modality is None:
             raise InputError(
-                f"{path}: no folder name says its modality; sort the gallery into "
-                f"{root.name}/visible and {root.name}/infrared, or give the gallery's modality"
+                f"{path}: no folder name says its modality; sort the images into "
+                f"{root.name}/visible and {root.name}/infrared, or name the modality with "
+                "--modality (in a search with --gallery-modality)"
             )
         found.append((path, modality, camera or modality.value))
     numbers = {name: row for row, name in enumerate(sorted({camera for _, _, camera in found}))}

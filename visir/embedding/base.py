@@ -82,9 +82,6 @@ class ImageEmbedder(ABC):
         return embed_by_modality(partial(self.embed, progress=progress), records)
 
 
-Embeds = ImageEmbedder  # its name before 1.0
-
-
 def chunks_of_pixels(
     images: Sequence[Image], size: tuple[int, int], progress: bool = False
 ) -> Iterator[ByteArray]:

@@ -5,7 +5,7 @@ people who are in them and for people who are not. A logistic curve is fitted: t
 the best hit is right, by its cosine and by the size of the gallery.
 
 Without labels a person is a pair of clusters, one of each modality, that are each other's most
-similar; a cluster without a match is a person whom only one modality has seen. The curve is as good
+similar; a cluster without a match is a person that only one modality has seen. The curve is as good
 as these pairs; `benchmarks/calibration.py` compares it with labels.
 """
 

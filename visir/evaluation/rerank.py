@@ -55,7 +55,7 @@ def k_reciprocal(
         ranks[rows] = best(-apart, ranks.shape[1])[0]
         queries = max(0, min(count - start, len(apart)))
         found[start : start + queries] = apart[:queries, count:] * scale[rows][:queries, None]
-    codes = encode(ranks, features_ND, square, scale, k1, k2)
+    codes = encode(ranks, features_ND, square_N=square, scale_N=scale, k1=k1, k2=k2)
     near = overlaps(codes[:count], codes[count:], 1.0).tocoo()
     found *= -weight
     found -= 1 - weight

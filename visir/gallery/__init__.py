@@ -1,7 +1,7 @@
 """Galleries: images that can be searched for a person across modalities.
 
 A store keeps the images (`store`, `open`). A search with query images (`query`) gives a ranked list
-(`ranked_list`), which is printed and drawn in `results`.
+(`searching`), which is printed and drawn in `results`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visir.data.locate import gallery_items, modality_by_colour
-from visir.gallery.ranked_list import Hit, RankedList
 from visir.gallery.results import SearchResult
+from visir.gallery.searching import Hit, RankedList
 
 __all__ = ["Hit", "RankedList", "SearchResult", "gallery_items", "modality_by_colour", "search"]
 
 
 class _OldHit(Hit):
-    """A hit as version 0.1.0 had it: its score is the cosine, calibrated or not."""
+    """A hit of the deprecated `search`: its score is the cosine, calibrated or not."""
 
     @property
     def score(self) -> float:
@@ -26,7 +26,7 @@ class _OldHit(Hit):
 
 
 class _OldRankedList(RankedList):
-    """A ranked list as version 0.1.0 had it."""
+    """A ranked list of the deprecated `search`."""
 
     @property
     def nobody(self) -> bool | None:
@@ -48,7 +48,7 @@ def search(
 ) -> SearchResult:
     """Deprecated, removed in 1.0: use `visir.commands.search.search`.
 
-    The arguments and results are those of version 0.1.0; a hit's score is its cosine. The new
+    A hit's score is its cosine here, calibrated or not. The new
     function has the same arguments in another order, and more of them.
     """
     warnings.warn(
@@ -61,9 +61,9 @@ def search(
     from visir.data.locate import modality_named
     from visir.embedding.pytorch import load
     from visir.evaluation.confidence import Calibration
-    from visir.gallery.memory import FolderStore
+    from visir.gallery.folder import FolderStore
     from visir.gallery.query import SearchOptions
-    from visir.gallery.ranked_list import require_candidates, search_files
+    from visir.gallery.searching import require_candidates, search_files
 
     options = SearchOptions(k=k, same_modality=same_modality)
     fallback = modality_named(gallery_modality, "gallery_modality")

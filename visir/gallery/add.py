@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visir.core.types import FloatArray, InputError
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk import embedded, is_output, read_manifest, read_shards
 from visir.gallery.store import Store, model_of, require_same_model
-from visir.sources.crop import PLAIN, Broken, Entry, Settings
+from visir.sources.crop import DEFAULT_OPTIONS, Broken, Entry, ReadOptions
 
 
 class Added(NamedTuple):
@@ -34,9 +34,9 @@ class Added(NamedTuple):
 
 def add(
     store: Store,
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     inputs: Sequence[Path],
-    settings: Settings = PLAIN,
+    settings: ReadOptions = DEFAULT_OPTIONS,
     *,
     skip_broken: bool = False,
     device: str = "cpu",

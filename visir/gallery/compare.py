@@ -10,7 +10,7 @@ from PIL import Image
 
 from visir.core.run import atomic_write
 from visir.core.types import FloatArray
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.embedding.explain import occlusion_map, overlay
 from visir.evaluation.confidence import Calibration
 from visir.gallery.query import Query
@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     first: Side,
     second: Side,
     calibration: Calibration | None = None,
@@ -102,7 +102,7 @@ def compare(
     return Comparison((first, second), cosine, confidence, found)
 
 
-def _map(embedder: Embeds, side: Side, other_D: FloatArray) -> FloatArray | None:
+def _map(embedder: ImageEmbedder, side: Side, other_D: FloatArray) -> FloatArray | None:
     if side.picture is None:
         return None
     return occlusion_map(embedder, side.picture, side.query.modality, other_D)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pkgutil import resolve_name
 
 from visir.core.types import Modality
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.gallery.sqlite import DATABASE, SqliteStore
 from visir.gallery.store import Store
+
+DATABASES = {
+    "postgresql://": "visir.gallery.postgres:PostgresStore",
+    "postgres://": "visir.gallery.postgres:PostgresStore",
+}
+"""Prefix of an address -> module and class of the store, imported when it is used."""
 
 
 def is_gallery(address: str | Path) -> bool:
     """Whether an address is a database's, or a folder that `visir index` made."""
-    return _is_database(str(address)) or (Path(address) / DATABASE).is_file()
+    return _database(str(address)) is not None or (Path(address) / DATABASE).is_file()
 
 
 def open_gallery(address: str | Path, create: bool = False) -> Store:
@@ -25,16 +32,16 @@ def open_gallery(address: str | Path, create: bool = False) -> Store:
     Raises:
         InputError: there is none, or it cannot be opened.
     """
-    if _is_database(str(address)):
-        from visir.gallery.postgres import PostgresStore  # late: psycopg is an extra
-
-        return PostgresStore(str(address), create)
-    return SqliteStore(Path(address), create)
+    database = _database(str(address))
+    if database is None:
+        return SqliteStore(Path(address), create)
+    store: Store = resolve_name(database)(str(address), create)
+    return store
 
 
 def open_searchable(
     address: str | Path,
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     run: Path,
     modality: Modality | None = None,
     progress: bool = False,
@@ -53,10 +60,11 @@ def open_searchable(
     """
     if is_gallery(address):
         return open_gallery(address)
-    from visir.gallery.memory import FolderStore  # late: only some searches need it
+    from visir.gallery.folder import FolderStore  # late: only some searches need it
 
     return FolderStore(Path(address), embedder, run, modality, progress)
 
 
-def _is_database(address: str) -> bool:
-    return address.startswith(("postgresql://", "postgres://"))
+def _database(address: str) -> str | None:
+    """The store of a database's address; None for a folder."""
+    return next((store for prefix, store in DATABASES.items() if address.startswith(prefix)), None)

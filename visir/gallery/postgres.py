@@ -332,7 +332,15 @@ def _condition(where: Filter) -> tuple[LiteralString, list[Any]]:
 
 def _stored(row: Sequence[Any]) -> Stored:
     item, source, camera, modality, moment, tags, added = row
-    return Stored(item, source, camera, Modality(modality), moment, tuple(tags), added)
+    return Stored(
+        item,
+        source,
+        camera=camera,
+        modality=Modality(modality),
+        time=moment,
+        tags=tuple(tags),
+        added=added,
+    )
 
 
 def _text(vector_D: FloatArray) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, Modality
 from visir.data.images import read_image
 from visir.data.locate import modality_by_colour
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
+from visir.evaluation.rerank import RERANKERS
 from visir.gallery.store import (
     EVERYTHING,
     Filter,
@@ -23,7 +24,7 @@ from visir.gallery.store import (
     require_same_model,
 )
 
-Rerank = Literal["none", "k-reciprocal", "random-walk"]
+RERANK_NAMES = ("none", *RERANKERS)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class SearchOptions:
 
     k: number of hits; where: the part of the gallery to search; same_modality: if `where` names no
     modality, search both; min_score: the minimum score of a hit, on the scale of the scores
-    displayed; rerank: how the best are re-ordered by their neighbours; mode: as of `Store.nearest`.
+    displayed; rerank: one of `RERANK_NAMES`, how the top hits are re-ordered by their neighbours;
+    mode: as of `Store.nearest`.
 
     Raises:
         InputError: a value out of range; the message names it.
@@ -42,7 +44,7 @@ class SearchOptions:
     where: Filter = EVERYTHING
     same_modality: bool = False
     min_score: float | None = None
-    rerank: Rerank = "none"
+    rerank: str = "none"
     mode: Mode = "auto"
 
     def __post_init__(self) -> None:
@@ -50,7 +52,7 @@ class SearchOptions:
             raise InputError(f"k: {self.k} hits cannot be listed; give 1 or more")
         if self.min_score is not None and not -1 <= self.min_score <= 1:
             raise InputError(f"min_score: {self.min_score} is not between -1 and 1")
-        _require_one_of("rerank", self.rerank, get_args(Rerank))
+        _require_one_of("rerank", self.rerank, RERANK_NAMES)
         _require_one_of("mode", self.mode, get_args(Mode))
 
 
@@ -69,7 +71,7 @@ class Query(NamedTuple):
 
 
 def queries_of_files(
-    store: Store, embedder: Embeds, paths: Sequence[Path], modality: Modality | None = None
+    store: Store, embedder: ImageEmbedder, paths: Sequence[Path], modality: Modality | None = None
 ) -> list[Query]:
     """Read and embed query images. Modality, camera and identity of a gallery image are known.
 

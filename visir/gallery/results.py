@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from visir.core.run import atomic_write, write_json
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
-from visir.gallery.ranked_list import Hit, RankedList
+from visir.gallery.searching import Hit, RankedList
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,8 +37,8 @@ class SearchResult:
     def as_json(self) -> dict[str, Any]:
         """The ranked lists as plain values.
 
-        A hit's "score" is its cosine, as in every version so far; its "confidence" is null without
-        a calibration. "nobody" repeats "no_match" until version 1.0.
+        A hit's "score" repeats its "cosine" until version 1.0; its "confidence" is null without a
+        calibration. "nobody" repeats "no_match" until version 1.0.
         """
         return {
             "score": "cosine similarity, -1 to 1",
@@ -81,6 +81,7 @@ def _plain_hit(hit: Hit) -> dict[str, Any]:
         "camera": hit.camera,
         "modality": hit.modality.value,
         "score": hit.cosine,
+        "cosine": hit.cosine,
         "pid": hit.pid,
         "correct": hit.correct,
         "confidence": hit.confidence,

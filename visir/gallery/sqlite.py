@@ -276,7 +276,7 @@ class SqliteStore(Store):
                     numbers[e.camera],
                     e.modality.value,
                     e.time,
-                    json.dumps(e.tags),
+                    json.dumps(list(dict.fromkeys(e.tags))),
                     now,
                 )
                 for item, e in zip(ids, entries, strict=True)

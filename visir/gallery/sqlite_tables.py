@@ -56,4 +56,12 @@ def condition(where: Filter) -> tuple[str, list[Any]]:
 def stored(row: Sequence[Any]) -> Stored:
     """A row of `SELECT`."""
     item, source, camera, modality, moment, tags, added = row
-    return Stored(item, source, camera, Modality(modality), moment, tuple(json.loads(tags)), added)
+    return Stored(
+        item,
+        source,
+        camera=camera,
+        modality=Modality(modality),
+        time=moment,
+        tags=tuple(json.loads(tags)),
+        added=added,
+    )

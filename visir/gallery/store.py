@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, IntArray, Modality
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.sources.crop import Entry
 
 FORMAT = "1"  # of galleries, in a folder and in a database
@@ -74,7 +74,7 @@ class ModelId(NamedTuple):
     flip: bool
 
 
-def model_of(embedder: Embeds) -> ModelId:
+def model_of(embedder: ImageEmbedder) -> ModelId:
     """What tells an embedder's vectors from those of another model."""
     return ModelId(
         embedder.fingerprint, embedder.method, embedder.width, embedder.size, embedder.flip
@@ -215,6 +215,16 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close files and connections."""
+
+
+def require_retention(days: float) -> None:
+    """Refuse a retention period that would delete every image.
+
+    Raises:
+        InputError: the number of days is not above 0.
+    """
+    if not days > 0:
+        raise InputError(f"retention: {days:g} days would delete every image; give more than 0")
 
 
 def require_format(known: str | None, name: str) -> None:

@@ -201,7 +201,12 @@ class Adca(Method):
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
         config = self.config
         return pseudo_labels(
-            features, eps, config.min_samples, config.k1, config.k2, config.algorithm
+            features,
+            eps,
+            min_samples=config.min_samples,
+            k1=config.k1,
+            k2=config.k2,
+            algorithm=config.algorithm,
         )
 
     def _aggregate(self, association: Association) -> None:

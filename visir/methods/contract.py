@@ -140,7 +140,7 @@ def require_method(found: object, name: str) -> type[Method]:
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise InputError(f"method {name!r}: {found.__name__} lacks {missing}; add them")
-    if not found.presets:
+    if "tiny" not in found.presets:
         raise InputError(
             f"method {name!r}: {found.__name__}.presets is missing; set it to a dictionary of "
             'names to settings, with "tiny" among them'

@@ -35,8 +35,8 @@ class Translation(NamedTuple):
 
     Attributes:
         state: tensors by the network's names.
-        unused: names in the file that are known to be unnecessary.
-        may_stay: prefixes of names in the network that the file need not have.
+        unused: names in the file that are known to be unused.
+        may_stay: prefixes of the network's tensors that may be missing in the file.
     """
 
     state: dict[str, Tensor]
@@ -45,7 +45,7 @@ class Translation(NamedTuple):
 
 
 def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
-    """Translate a checkpoint of any known project for this network.
+    """Translate a checkpoint for a network.
 
     Supported are torchvision's ResNets, the two-stream checkpoints of AGW, CAJ, ADCA, HCT and MRA,
     and the transformers of TransReID-SSL, TokenMatcher and CMAG.

@@ -1,8 +1,9 @@
-"""Two-stream ResNet: stem and early layers per modality, the rest shared; then the pooling.
+"""Two-stream ResNet: stems and early layers per modality, the other layers shared.
 
 The network of AGW (Ye et al., TPAMI 2021), of ADCA, and of HCT (Liu et al., TMM 2020). The last
-layer works at full stride. The embedding is either the whole feature map, pooled and normalised by
-a batch-norm bottleneck, or the concatenated outputs of small heads on horizontal strips of it.
+layer has stride 1. Either the whole map is pooled into one feature, and a batch-norm bottleneck
+makes it the embedding; or horizontal strips of the map are pooled, each strip has a small head, and
+the concatenated outputs are the embedding.
 """
 
 from __future__ import annotations

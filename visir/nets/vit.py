@@ -1,9 +1,9 @@
 """Vision transformer with one ICS stem per modality and N class tokens.
 
 The backbone of TransReID-SSL (Luo et al., 2021: ICS, an IBN-convolution stem before ViT) in the
-two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images enter through
-stems of their own, share every transformer block, and leave as N class tokens, each with its own
-batch-norm bottleneck. The concatenation of the N bottlenecks is the embedding.
+two-stem, many-token form of TokenMatcher and CMAG: visible and infrared images have separate stems
+and share every transformer block; the outputs are N class tokens, each with its own batch-norm
+bottleneck. The concatenated N outputs of the bottlenecks are the embedding.
 
 SDCL (Yang et al., CVPR 2024) computes a second, shallow embedding with the same network: one more
 block and norm are applied to the patch embeddings before any block, with the deep class tokens as
@@ -140,7 +140,7 @@ class Block(nn.Module):
 
 
 class Vit(nn.Module):
-    """The two-stem backbone.
+    """The two-stem transformer.
 
     Args:
         size: one of `SIZES`.

@@ -134,15 +134,15 @@ def gather(run: Run, device: str) -> ReportInputs:
     return ReportInputs(
         run,
         config,
-        run.read_metrics(),
-        benchmark,
-        embedder.size,
-        records,
-        features,
-        evaluation,
-        unscored,
-        protocol,
-        _precision(protocol, benchmark, features, scored=evaluation is not None),
+        metrics=run.read_metrics(),
+        benchmark=benchmark,
+        size=embedder.size,
+        records=records,
+        features=features,
+        evaluation=evaluation,
+        unscored=unscored,
+        protocol=protocol,
+        precision=_precision(protocol, benchmark, features, scored=evaluation is not None),
     )
 
 

@@ -89,8 +89,6 @@ class ReadOptions:
 
 
 DEFAULT_OPTIONS = ReadOptions()
-Settings = ReadOptions  # the names in use before these
-PLAIN = DEFAULT_OPTIONS
 
 
 def opened(crop: Crop) -> Crop | Broken:

@@ -39,4 +39,6 @@ def crops(items: Iterable[Listed], settings: ReadOptions) -> Iterator[Crop]:
     for path, modality, camera in items:
         image = Path(path)
         stamp = timestamp(image.stem)
-        yield Crop(path, image, camera, Modality(modality), stamp, settings.tags)
+        yield Crop(
+            path, image, camera=camera, modality=Modality(modality), time=stamp, tags=settings.tags
+        )

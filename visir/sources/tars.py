@@ -134,7 +134,7 @@ def _crop(file: BinaryIO, source: str, member: Member, settings: ReadOptions) ->
     times = (about.time, timestamp(name.stem), exif_time(picture))
     time = next((time for time in times if time is not None), None)
     tags = tuple(dict.fromkeys((*settings.tags, *about.tags)))
-    return Crop(source, np.asarray(picture), camera, modality, time, tags)
+    return Crop(source, np.asarray(picture), camera=camera, modality=modality, time=time, tags=tags)
 
 
 def _headers(shard: Path) -> Iterator[tarfile.TarInfo]:

@@ -222,7 +222,10 @@ def _llcm(spec: Spec) -> Layout:
         word, cams = words[modality]
         for cam in sorted(_seen_by(spec.seed, pid, cams)):
             folder = PurePosixPath(word) if pid in train else _llcm_test(word, cam)
-            row = [_llcm_shot(folder, pid, cam, modality, word, n) for n in range(spec.images)]
+            row = [
+                _llcm_shot(folder, pid, cam=cam, modality=modality, word=word, number=n)
+                for n in range(spec.images)
+            ]
             shots += row
             if pid in train:
                 lines[word] += [f"{shot.path} {train.index(pid)}\n" for shot in row]

@@ -124,15 +124,15 @@ def _place(solids: Solids, views: _Views) -> _Placed:
     return _Placed(
         axes,
         centre,
-        start,
-        squares,
-        slope,
-        extent,
-        clip,
-        level,
-        moved(solids.on),
-        moved(solids.material),
-        moved(solids.part),
+        start=start,
+        squares=squares,
+        slope=slope,
+        extent=extent,
+        clip=clip,
+        level=level,
+        on=moved(solids.on),
+        material=moved(solids.material),
+        part=moved(solids.part),
     )
 
 
@@ -172,11 +172,11 @@ def _cast(
     return Surface(
         (len(views.focal), height, width),
         index,
-        dyes(materials, spots),
-        (normal * own.light).sum(1).clamp_min(0) * fold,
-        (0.5 + 0.5 * (normal * own.above).sum(1)) * fold,
-        facing.clamp(0, 1),
-        torch.stack([views.origin[:, 0], _feet(views)], -1).float(),
+        dye=dyes(materials, spots),
+        lit=(normal * own.light).sum(1).clamp_min(0) * fold,
+        sky=(0.5 + 0.5 * (normal * own.above).sum(1)) * fold,
+        facing=facing.clamp(0, 1),
+        feet=torch.stack([views.origin[:, 0], _feet(views)], -1).float(),
     )
 
 
@@ -211,7 +211,14 @@ def _gather(placed: _Placed, views: _Views, light: Tensor, image: Tensor, solid:
         rows, widths, dim=1
     )
     return _Own(
-        axes.view(-1, 3, 3), start, squares, slope[:, 0], sun, above, level[:, 0], radius[:, 0]
+        axes.view(-1, 3, 3),
+        start,
+        squares=squares,
+        slope=slope[:, 0],
+        light=sun,
+        above=above,
+        level=level[:, 0],
+        radius=radius[:, 0],
     )
 
 

@@ -77,7 +77,7 @@ class Client:
         tags: Sequence[str] = (),
         k: int = 24,
         min_score: float | None = None,
-        rerank: Literal["none", "k-reciprocal", "random-walk"] = "none",
+        rerank: str = "none",
     ) -> SearchResponse:
         """Search for the person on one to eight images.
 

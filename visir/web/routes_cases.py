@@ -85,11 +85,21 @@ def keep_hits(
     now = datetime.now(UTC)
     new = [
         KeptHit(
-            0, hits[item].item, hits[item].rank, hits[item].score, hits[item].cosine,
-            kept.note, who.by, now, search.id, _picture(state, item),
+            0,
+            hits[item].item,
+            rank=hits[item].rank,
+            score=hits[item].score,
+            cosine=hits[item].cosine,
+            note=kept.note,
+            by=who.by,
+            time=now,
+            search=search.id,
+            picture=_picture(state, item),
         )
-        for item in dict.fromkeys(kept.items)
-    ]  # fmt: skip
+        for item in dict.fromkeys(
+            kept.items,
+        )
+    ]
     state.case(number)
     state.log(who, "keep", case=number, search=search.id, items=kept.items, queries=len(images))
     return _changed(state, number, lambda case: with_hits(case, new, search))

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from visir.gallery.query import Rerank
+from visir.gallery.query import RERANK_NAMES
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Line = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -43,7 +43,7 @@ class SearchRequest:
     tags: Annotated[tuple[Line, ...], Field(max_length=20)] = ()
     k: Annotated[int, Field(ge=1, le=200)] = 24
     min_score: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)] | None = None
-    rerank: Rerank = "none"
+    rerank: Annotated[str, Field(json_schema_extra={"enum": list(RERANK_NAMES)})] = "none"
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class HitView:
 class SearchResponse:
     """A ranked list; no_match: the best score is below the threshold of the calibration.
 
-    nobody: the same, as version 0.1.0 called it; it is removed in 1.0.
+    nobody: the former name of no_match; it is removed in 1.0.
     """
 
     search: SearchRecord

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from visir.core.types import InputError
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery.open import open_gallery
-from visir.gallery.store import Store
+from visir.gallery.store import Store, require_retention
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -51,8 +51,8 @@ def serve(
     from visir.web.service import SearchService
     from visir.web.state import AppState
 
-    if retention is not None and retention <= 0:
-        raise InputError(f"retention: {retention} days keep nothing; give more than 0")
+    if retention is not None:
+        require_retention(retention)
     token = _read_token(token_file) if token_file else None
     made = None if token or is_loopback(host) else secrets.token_urlsafe(24)
     embedder = _embedder(Path(run), runtime, device)
@@ -83,7 +83,7 @@ def _run(app: ASGIApp, listener: socket.socket) -> None:
 def _desk_of(store: Store) -> Path:
     """The folder of cases inside the gallery's folder."""
     if store.folder is None:
-        raise InputError("desk: a database has no folder for cases; name one with --desk")
+        raise InputError(f"desk: {store.name} has no folder for cases; name one with --desk")
     return store.folder / "desk"
 
 
@@ -95,7 +95,7 @@ def _require_packages() -> None:
         )
 
 
-def _embedder(run: Path, runtime: str, device: str) -> Embeds:
+def _embedder(run: Path, runtime: str, device: str) -> ImageEmbedder:
     if runtime == "onnx":
         from visir.embedding.onnx import load as load_export
 

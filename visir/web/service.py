@@ -1,6 +1,6 @@
 """Searching, refining and comparing, for the API and the page: no HTTP in here.
 
-The search itself is `visir.gallery.ranked_list.search`. The service reads and embeds images that
+The search itself is `visir.gallery.searching.search`. The service reads and embeds images that
 are sent, limits how many requests do so at once, remembers searches so that they can be refined and
 kept, and says where each result came from.
 """
@@ -21,12 +21,12 @@ from PIL import Image
 
 from visir import __version__
 from visir.core.types import FloatArray, InputError, Modality
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
 from visir.gallery.feedback import NO_FEEDBACK, Feedback, require_consistent
 from visir.gallery.query import Query, SearchOptions, queries_of_items
-from visir.gallery.ranked_list import RankedList, search
+from visir.gallery.searching import RankedList, search
 from visir.gallery.store import (
     EVERYTHING,
     Filter,
@@ -80,7 +80,9 @@ class SearchService:
         InputError: the gallery holds another model's embeddings.
     """
 
-    def __init__(self, embedder: Embeds, store: Store, calibration: Calibration | None) -> None:
+    def __init__(
+        self, embedder: ImageEmbedder, store: Store, calibration: Calibration | None
+    ) -> None:
         require_same_model(store.model(), model_of(embedder), store.name)
         self.embedder, self.store, self.calibration = embedder, store, calibration
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()

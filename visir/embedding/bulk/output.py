@@ -160,7 +160,14 @@ def read_shards(out: Path) -> Iterator[tuple[list[Entry], FloatArray]]:
     ):
         ends, jpegs = [0, *ends_N.tolist()], thumbnails.tobytes()
         entries = [
-            Entry(source, camera, Modality(modality), time, tuple(tags), jpegs[start:end])
+            Entry(
+                source,
+                camera,
+                modality=Modality(modality),
+                time=time,
+                tags=tuple(tags),
+                thumbnail=jpegs[start:end],
+            )
             for (source, camera, modality, time, tags), (start, end) in zip(
                 about["crops"], pairwise(ends), strict=True
             )

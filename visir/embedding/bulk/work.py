@@ -289,7 +289,10 @@ def _ready(found: Crop | Broken) -> _Ready | Broken:
     jpeg = io.BytesIO()
     picture.save(jpeg, format="JPEG")
     source, _, camera, modality, time, tags = read
-    return _Ready(read.image, Entry(source, camera, modality, time, tags, jpeg.getvalue()))
+    return _Ready(
+        read.image,
+        Entry(source, camera, modality=modality, time=time, tags=tags, thumbnail=jpeg.getvalue()),
+    )
 
 
 def _detector(settings: ReadOptions, device: str) -> Detector:

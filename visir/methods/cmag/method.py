@@ -104,7 +104,12 @@ class Cmag(Method):
         if modality not in self.local:
             radii = radii_of("carc_eps", config.carc_eps, np.unique(self.data.cams).tolist())
             self.local[modality] = cluster_cameras(
-                features, cams, radii, config.min_samples, config.k1, config.k2
+                features,
+                cams,
+                eps=radii,
+                min_samples=config.min_samples,
+                k1=config.k1,
+                k2=config.k2,
             )
         found = consistent_neighbours(
             neighbours,

@@ -26,7 +26,7 @@ from visir.core.run import Run, atomic_write
 from visir.core.types import BoolArray, FloatArray, InputError, Modality
 from visir.data.images import read_image
 from visir.data.locate import Item, gallery_items
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk.work import THUMBNAIL
 from visir.gallery.store import (
     EVERYTHING,
@@ -64,7 +64,7 @@ class FolderStore(Store):
     def __init__(
         self,
         folder: Path,
-        embedder: Embeds,
+        embedder: ImageEmbedder,
         run: Path,
         modality: Modality | None = None,
         progress: bool = False,
@@ -202,9 +202,16 @@ class FolderStore(Store):
     def _stored(self, row: int) -> Stored:
         record, camera, subset = self._items[row]
         return Stored(
-            row + 1, str(record.path), camera, record.modality, self._time(row), (),
-            record.path.stat().st_mtime, record.pid, subset,
-        )  # fmt: skip
+            row + 1,
+            str(record.path),
+            camera=camera,
+            modality=record.modality,
+            time=self._time(row),
+            tags=(),
+            added=record.path.stat().st_mtime,
+            pid=record.pid,
+            group=subset,
+        )
 
     def _time(self, row: int) -> float | None:
         """When an image was taken, by its name or its EXIF data."""
@@ -273,7 +280,7 @@ def _cache_file(run: Path, folder: Path) -> Path:
     return weights.parent / "gallery-cache" / f"{place}.npz"
 
 
-def _fingerprint(embedder: Embeds, items: Sequence[Item]) -> str:
+def _fingerprint(embedder: ImageEmbedder, items: Sequence[Item]) -> str:
     digest = hashlib.sha256(embedder.fingerprint.encode())
     for path, _, _, modality in (item.record for item in items):
         facts = path.stat()

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, Modality
-from visir.embedding.base import Embeds
+from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.evaluation.rerank import RERANKERS
 from visir.gallery.feedback import NO_FEEDBACK, Feedback, refine, require_consistent
@@ -151,7 +151,15 @@ def search(
     where = _part(queries, options)
     mean_D = np.stack([query.vector for query in queries]).astype(np.float64).mean(axis=0)
     order_D = _ordering(store, queries, feedback)
-    items, cosines = _candidates(store, queries, order_D, mean_D, where, options, feedback)
+    items, cosines = _candidates(
+        store,
+        queries,
+        order_D=order_D,
+        mean_D=mean_D,
+        where=where,
+        options=options,
+        feedback=feedback,
+    )
     searched = (count or store.count)(where)
     confidences = None if calibration is None else calibration.confidence(cosines, searched)
     scores = cosines if confidences is None else confidences
@@ -174,7 +182,7 @@ def search(
 
 def search_files(
     store: Store,
-    embedder: Embeds,
+    embedder: ImageEmbedder,
     paths: Sequence[Path],
     options: SearchOptions,
     *,
@@ -303,6 +311,11 @@ def _hit(
     if query.item is not None and query.item.pid is not None and item.pid is not None:
         correct = (query.item.pid, query.item.group) == (item.pid, item.group)
     return Hit(
-        rank, item, cosine, confidence, correct, item.id in feedback.matches,
-        item.id if store.permanent else None,
-    )  # fmt: skip
+        rank,
+        item,
+        cosine=cosine,
+        confidence=confidence,
+        correct=correct,
+        marked=item.id in feedback.matches,
+        id=item.id if store.permanent else None,
+    )
