@@ -19,8 +19,8 @@ from visir.evaluation.rerank import RERANKERS
 from visir.gallery import compare as pairs
 from visir.gallery.add import add
 from visir.gallery.feedback import NON_MATCH_WEIGHT, Feedback
-from visir.gallery.folder import FolderStore
 from visir.gallery.open import open_gallery
+from visir.gallery.plain_folder import FolderStore
 from visir.gallery.query import SearchOptions, queries_of_files, queries_of_items
 from visir.gallery.searching import search, search_files
 from visir.gallery.store import EVERYTHING, Filter, model_of

@@ -10,8 +10,8 @@ import visir.gallery.postgres
 import visir.gallery.scan.matrix
 import visir.gallery.sqlite
 from visir.core.types import InputError, Modality
-from visir.gallery.folder import FolderStore
 from visir.gallery.open import is_gallery, open_gallery
+from visir.gallery.plain_folder import FolderStore
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter, ModelId, Store
 

@@ -61,7 +61,7 @@ def search(
     from visir.data.locate import modality_named
     from visir.embedding.pytorch import load
     from visir.evaluation.confidence import Calibration
-    from visir.gallery.folder import FolderStore
+    from visir.gallery.plain_folder import FolderStore
     from visir.gallery.query import SearchOptions
     from visir.gallery.searching import require_candidates, search_files
 

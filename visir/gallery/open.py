@@ -60,7 +60,7 @@ def open_searchable(
     """
     if is_gallery(address):
         return open_gallery(address)
-    from visir.gallery.folder import FolderStore  # late: only some searches need it
+    from visir.gallery.plain_folder import FolderStore  # late: only some searches need it
 
     return FolderStore(Path(address), embedder, run, modality, progress)
 
