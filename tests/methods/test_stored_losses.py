@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-6  # relative; measured: see CONTRIBUTING.md
 CLUSTERS = {"visible_clusters": "4", "infrared_clusters": "8", "instances": "2"}
+# For a method without an entry the preset "smoke" is taken as it is.
 SETTINGS = {
     "adca": {"stage_epochs": "1,1", **CLUSTERS},
     "agw": {"epochs": "2"},
@@ -74,15 +75,16 @@ def watched(patch, method, seen, pull=1.0):
 
 def losses(method, crops, out, pull=1.0):
     """The terms of every step of a tiny run."""
-    settings = {"precision": "fp32"} | SETTINGS[method]
-    if "iterations" in vars(METHODS[method].presets["tiny"]):
+    preset = "tiny" if method in SETTINGS else "smoke"
+    settings = {"precision": "fp32"} | SETTINGS.get(method, {})
+    if "iterations" in vars(METHODS[method].presets[preset]):
         settings["iterations"] = "2"
     seen = []
     with pytest.MonkeyPatch.context() as patch, doubled():
         watched(patch, method, seen, pull)
         # Its draws depend on PyTorch's version. What it cuts off lies a hundred deviations away.
         patch.setattr(torch.nn.init, "trunc_normal_", torch.nn.init.normal_)
-        train(method, crops, out, settings=settings, progress=False)
+        train(method, crops, out, preset=preset, settings=settings, progress=False)
     return seen
 
 
