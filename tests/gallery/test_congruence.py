@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -83,13 +84,14 @@ def embedder():
 
 @pytest.fixture(scope="module")
 def address(server):
-    """A schema of this module in the database."""
+    """A new schema in the database; a worker may come back to this module and set it up again."""
     import psycopg
 
+    name = f"congruence_{uuid4().hex}"
     with psycopg.connect(server.get_uri(), autocommit=True) as db:
         db.execute("CREATE EXTENSION IF NOT EXISTS vector")
-        db.execute("CREATE SCHEMA congruence")
-    return f"{server.get_uri()}&options=-csearch_path%3Dcongruence,public"
+        db.execute(f"CREATE SCHEMA {name}")
+    return f"{server.get_uri()}&options=-csearch_path%3D{name},public"
 
 
 @pytest.fixture(scope="module")
