@@ -9,6 +9,8 @@ from visir.cluster import cells, neighbors
 from visir.cluster.neighbors import nearest
 from visir.core.types import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def features(count=700, groups=20, dim=48, noise=0.6, shift=0.0, seed=0):
     rng = np.random.default_rng(seed)

@@ -61,6 +61,7 @@ def test_placeholders_look_alike(name: str) -> None:
             assert word in ("", "NAME", "NUMBER", "PATH", "TEXT")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_loads_no_torch(name: str) -> None:
     code = (

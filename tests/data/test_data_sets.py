@@ -52,6 +52,7 @@ def test_sysu_protocols(sysu):
     assert len(draws) > 5
 
 
+@pytest.mark.slow
 def test_sysu_official_only_where_the_counts_are_the_real_ones(tmp_path):
     for (pid, cam), n in [*official_counts().items(), ((6, 3), 20), ((6, 6), 20)]:
         folder = tmp_path / f"cam{cam}" / f"{pid:04d}"

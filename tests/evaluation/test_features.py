@@ -13,6 +13,8 @@ from visir.data.registry import open_benchmark
 from visir.evaluation.evaluate import score_features
 from visir.evaluation.features import evaluate_features, read_features
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = "all-single-seeded"
 
 

@@ -79,6 +79,7 @@ def agree(scorer, case, exclusion, unique, max_rank=20):
     assert valid == expected[3]
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     images=st.integers(1, 60),
@@ -118,6 +119,7 @@ def test_the_comparison_rejects_broken_variants(broken, exclusion):
         agree(broken, case, exclusion, unique=True)
 
 
+@pytest.mark.slow
 def test_many_queries_in_threads_agree_too():
     case = random_case(np.random.default_rng(1), queries=700, images=400, identities=30)
     agree(score, case, ROOM, unique=True)

@@ -27,6 +27,8 @@ from visir.gallery.searching import search, search_files
 from visir.gallery.store import EVERYTHING, Filter, model_of
 from visir.sources.crop import Entry
 
+pytestmark = pytest.mark.slow
+
 CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 STERN = Calibration(40, -0.5, -60, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 INFRARED, VISIBLE = Modality.INFRARED, Modality.VISIBLE

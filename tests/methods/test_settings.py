@@ -10,6 +10,8 @@ from visir.core.bounds import require_within_bounds
 from visir.core.types import InputError
 from visir.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 # The rule of versions up to 0.1.0, by the names of the settings.
 MAY_BE_ZERO = {
     "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",

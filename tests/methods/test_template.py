@@ -10,6 +10,8 @@ from visir.methods.contract import Method
 from visir.methods.TEMPLATE import PRESETS, Template
 from visir.training.train import train
 
+pytestmark = pytest.mark.slow
+
 NAME = "visir.methods.TEMPLATE:Template"
 
 

@@ -15,6 +15,8 @@ from visir.data.registry import DATASETS, detect, open_benchmark
 from visir.methods import METHODS
 from visir.training.train import train
 
+pytestmark = pytest.mark.slow
+
 METHOD = '''
 from dataclasses import dataclass, replace
 from typing import Annotated
