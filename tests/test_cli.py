@@ -104,12 +104,10 @@ class Recorder:
         return self.result
 
 
-def trained_on(monkeypatch: pytest.MonkeyPatch, data: str, protocols: dict) -> None:
-    """The run that `Recorder` returns says it was trained on this data set."""
-    config = {"data": data, "layout": None, "split": 1}
-    opened = SimpleNamespace(protocols=protocols)
-    monkeypatch.setattr("visir.core.config.load_yaml", lambda _: config)
-    monkeypatch.setattr("visir.data.registry.open_benchmark", lambda *_: opened)
+def trained_on(recorder: Recorder, data: Path, folder: Path) -> None:
+    """The run that the recorder returns says it was trained on this data set."""
+    recorder.result.config = folder / "config.yaml"
+    recorder.result.config.write_text(f"data: {data}\nlayout: null\nsplit: 1\n")
 
 
 def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
@@ -122,32 +120,39 @@ def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
 
 @pytest.mark.parametrize(("words", "where", "args", "kwargs"), CALLS)
 def test_words_reach_the_use_case(
-    words: str, where: str, args: tuple, kwargs: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained_on(monkeypatch, "d", {"any": None})
+    words: str, where: str, args: tuple, kwargs: dict, monkeypatch: pytest.MonkeyPatch,
+    people: Path, tmp_path: Path,
+) -> None:  # fmt: skip
     recorder = replace(monkeypatch, where)
+    trained_on(recorder, people, tmp_path)
     assert cli.main(shlex.split(words)) == 0
     assert recorder.calls == [(args, kwargs)]
 
 
 def test_train_names_the_next_commands(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, people: Path, tmp_path: Path
 ) -> None:
-    replace(monkeypatch, "visir.training.train.train")
-    trained_on(monkeypatch, "d", {"any": None})
+    trained_on(replace(monkeypatch, "visir.training.train.train"), people, tmp_path)
     cli.main(["train", "adca", "--data", "d"])
     assert "visir eval 'runs/a b'" in capsys.readouterr().out
 
 
 def test_train_names_a_search_where_nothing_can_be_scored(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    replace(monkeypatch, "visir.training.train.train")
-    trained_on(monkeypatch, "my crops", {})
-    cli.main(["train", "adca", "--data", "my crops"])
+    crops = tmp_path / "my crops"
+    for name in ("visible/a/1.png", "infrared/b/2.png"):
+        (crops / name).parent.mkdir(parents=True)
+        (crops / name).touch()
+    recorder = replace(monkeypatch, "visir.training.train.train")
+    trained_on(recorder, crops, tmp_path)
+    cli.main(["train", "adca", "--data", "d"])
     said = capsys.readouterr().out
     assert "visir eval" not in said
-    assert "visir search 'runs/a b' IMAGE --gallery 'my crops'" in said
+    assert f"visir search 'runs/a b' IMAGE --gallery '{crops}'" in said
+    trained_on(recorder, tmp_path / "moved", tmp_path)
+    cli.main(["train", "adca", "--data", "d"])
+    assert capsys.readouterr().out.endswith("trained; next:\n\n  visir report 'runs/a b'\n")
 
 
 def test_check_exits_with_1_where_there_are_problems(
@@ -240,18 +245,6 @@ def test_eval_every_scores_after_the_epochs_it_names(
     ]
     assert lines[0].items() >= {"kind": "scores", "protocol": "the first", "mAP": 0.5}.items()
     assert seen == [("network", benchmark, ["first"])] * 3
-
-
-def test_config_prints_settings_that_read_back(capsys: pytest.CaptureFixture) -> None:
-    import yaml
-
-    from visir.core.config import from_mapping
-    from visir.methods.adca import PRESETS, Config
-
-    assert cli.main(["config", "adca", "--preset", "regdb"]) == 0
-    text = capsys.readouterr().out
-    assert from_mapping(Config, yaml.safe_load(text), "printed") == PRESETS["regdb"]
-    assert "eps: 0.3  # DBSCAN" in text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
+from camera_data import people, random_lists
 from torch.nn import functional as F
 
 from visir.cluster.cameras import camera_filter, centred, cluster_cameras
@@ -14,26 +14,6 @@ from visir.core.types import InputError
 def unit(rows, columns, seed):
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(rows, columns, generator=generator), dim=1)
-
-
-def people(count=5, images=8, cams=2, noise=0.1, seed=0):
-    """(features, cams) of people who look alike within a camera and differ between cameras."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(cams, count, 16))
-    of_cam, of_person = np.divmod(np.arange(cams * count * images) % (cams * count), count)
-    features = centres[of_cam, of_person] + noise * rng.normal(size=(len(of_cam), 16))
-    return F.normalize(torch.from_numpy(features).float(), dim=1), of_cam, of_person
-
-
-def graph_of(dense):
-    return sparse.csr_array(dense)
-
-
-def random_lists(seed, count=30):
-    rng = np.random.default_rng(seed)
-    neighbours = rng.random((count, count)) < 0.3
-    np.fill_diagonal(neighbours, True)
-    return graph_of(neighbours), rng.integers(0, 3, count), rng.integers(-1, 4, count)
 
 
 def test_what_a_camera_adds_is_removed():

@@ -3,25 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy import sparse
+from camera_data import graph_of, people
 from sklearn.metrics import silhouette_score
-from torch.nn import functional as F
 
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.silhouette import BestBySilhouette, silhouette
-
-
-def people(count=5, images=8, cams=2, noise=0.1, seed=0):
-    """(features, cams) of people who look alike within a camera and differ between cameras."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(cams, count, 16))
-    of_cam, of_person = np.divmod(np.arange(cams * count * images) % (cams * count), count)
-    features = centres[of_cam, of_person] + noise * rng.normal(size=(len(of_cam), 16))
-    return F.normalize(torch.from_numpy(features).float(), dim=1), of_cam, of_person
-
-
-def graph_of(dense):
-    return sparse.csr_array(dense)
 
 
 @pytest.mark.parametrize("radius", [0.999, 0.6])

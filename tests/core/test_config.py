@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from visir import cli
 from visir.core.config import (
     apply,
     dump_commented,
@@ -226,3 +227,12 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes, message: str) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.yaml"):
         load_yaml(tmp_path / "none.yaml")
+
+
+def test_the_command_prints_settings_that_read_back(capsys):
+    from visir.methods.adca import PRESETS, Config
+
+    assert cli.main(["config", "adca", "--preset", "regdb"]) == 0
+    text = capsys.readouterr().out
+    assert from_mapping(Config, yaml.safe_load(text), "printed") == PRESETS["regdb"]
+    assert "eps: 0.3  # DBSCAN" in text

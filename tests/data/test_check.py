@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from visir.core.types import InputError
-from visir.data.check import check, missing, missing_in_training
+from visir.data.check import check, missing_in_training
 from visir.data.registry import open_benchmark
 
 
@@ -46,7 +46,6 @@ def test_broken_copied_tiny_and_missing_files(made, make_image):
         "cam4/0001/0001.jpg: only 8 x 48 pixels (width x height)",
     ]
     assert check(made, progress=False).text.splitlines()[-6] == "5 problems:"
-    assert missing(made) == problems[:1]
 
 
 def test_many_broken_files_are_summed_up(made):
@@ -61,7 +60,7 @@ def test_many_broken_files_are_summed_up(made):
 
 def test_the_published_counts_are_asserted(sysu):
     """Without the note of `visir synth` it is taken for SYSU-MM01, of which much is missing."""
-    problems = missing(sysu)
+    problems = check(sysu, progress=False).problems
     assert any(
         text.startswith("cam1: 12 of 6,289, 6,277 missing (identities 1 (3 of 29), 2 (3 of 26), ")
         for text in problems
@@ -74,7 +73,9 @@ def test_the_published_counts_are_asserted(sysu):
 
 def test_an_identity_without_images_is_named(made):
     (made / "exp" / "train_id.txt").write_text("1,2,99,100")
-    assert missing(made) == [f"{made / 'exp' / 'train_id.txt'}: no image in any camera of 99, 100"]
+    assert check(made, progress=False).problems == [
+        f"{made / 'exp' / 'train_id.txt'}: no image in any camera of 99, 100"
+    ]
 
 
 def test_a_data_set_that_cannot_be_opened_is_still_counted(made):
@@ -88,7 +89,7 @@ def test_a_data_set_that_cannot_be_opened_is_still_counted(made):
 
 def test_regdb_looks_at_every_split(regdb):
     (regdb / "idx" / "train_visible_7.txt").unlink()
-    problems = missing(regdb)
+    problems = check(regdb, progress=False).problems
     assert (
         f"{regdb / 'idx' / 'train_visible_7.txt'}: missing; copy it from the data set" in problems
     )
@@ -98,7 +99,7 @@ def test_regdb_looks_at_every_split(regdb):
 
 
 def test_llcm_counts(llcm):
-    problems = missing(llcm)
+    problems = check(llcm, progress=False).problems
     assert "test_nir: 16 of 7,166, 7,150 missing" in problems
     assert "test identities: 2 of 351, 349 missing" in problems
 

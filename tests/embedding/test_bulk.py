@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 import pytest
-from fake_run import draw_person
 from PIL import Image
 
 from visir.core.types import InputError, Modality
@@ -48,14 +47,6 @@ class Pixels:
 @pytest.fixture
 def log(tmp_path):
     return tmp_path / "log"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for number in range(9):
-        draw_person(tmp_path / "crops" / "visible" / "door" / f"{number}.png", number, False, 1)
-        draw_person(tmp_path / "crops" / "ir" / "yard" / f"{number}.png", number, True, 2)
-    return tmp_path / "crops"
 
 
 @pytest.fixture

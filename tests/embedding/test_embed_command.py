@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fake_run import draw_person
 
 from visir.commands.embed import embed as command
 from visir.core.types import InputError, Modality
@@ -27,14 +26,6 @@ class Grey:
 
     def embed(self, images, modality, progress=False):
         return np.ones((len(images), 1), np.float32)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for number in range(9):
-        draw_person(tmp_path / "crops" / "visible" / "door" / f"{number}.png", number, False, 1)
-        draw_person(tmp_path / "crops" / "ir" / "yard" / f"{number}.png", number, True, 2)
-    return tmp_path / "crops"
 
 
 def test_videos_are_embedded(tmp_path, monkeypatch):

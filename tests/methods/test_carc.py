@@ -2,21 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy import sparse
+from camera_data import graph_of, random_lists
 
 from visir.cluster.cameras import camera_filter
 from visir.methods.cmag.carc import consistent_neighbours
-
-
-def graph_of(dense):
-    return sparse.csr_array(dense)
-
-
-def random_lists(seed, count=30):
-    rng = np.random.default_rng(seed)
-    neighbours = rng.random((count, count)) < 0.3
-    np.fill_diagonal(neighbours, True)
-    return graph_of(neighbours), rng.integers(0, 3, count), rng.integers(-1, 4, count)
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,10 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> Demo:
 def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
     """A backbone from nothing, then CMAG from there."""
     from visir.training.pretrain import pretrain
-    from visir.training.train import train
+    from visir.training.train import BEFORE_TRAINING, train
 
     run, backbone = Run(out), Run(out / "backbone")
+    before_all = BEFORE_TRAINING - 1  # before the backbone too
     run.folder.mkdir(parents=True, exist_ok=True)
     start = pretrain(
         people,
@@ -101,7 +102,7 @@ def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
         method="simclr",
         seed=seed,
         resume=backbone.config.exists(),
-        on_epoch=_log_scores(run, benchmark, first=-2, label="random start", every=0),
+        on_epoch=_log_scores(run, benchmark, first=before_all, label="random start", every=0),
     )
     train(
         "cmag",
@@ -110,7 +111,7 @@ def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
         seed=seed,
         start=start,
         resume=run.config.exists(),
-        on_epoch=_log_scores(run, benchmark, first=-1, label="backbone", every=EVERY),
+        on_epoch=_log_scores(run, benchmark, first=BEFORE_TRAINING, label="backbone", every=EVERY),
     )
 
 
@@ -120,19 +121,16 @@ def _log_scores(run: Run, benchmark: Benchmark, first: int, label: str, every: i
     from visir.methods.contract import Plan
 
     def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
-        if plan is None:
-            score_and_log(
-                run, embedder, benchmark=benchmark, epoch=first, label=label, protocols=[PROTOCOL]
-            )
-        elif every and (epoch + 1) % every == 0:
-            score_and_log(
-                run,
-                embedder,
-                benchmark=benchmark,
-                epoch=epoch,
-                label=plan.stage,
-                protocols=[PROTOCOL],
-            )
+        if plan is not None and (not every or (epoch + 1) % every):
+            return
+        score_and_log(
+            run,
+            embedder,
+            benchmark=benchmark,
+            epoch=first if plan is None else epoch,
+            label=label if plan is None else plan.stage,
+            protocols=[PROTOCOL],
+        )
 
     return on_epoch
 

@@ -24,7 +24,7 @@ def serve(
 
     Args:
         run: run folder or weights file; with --runtime onnx what `visir export` wrote.
-        gallery: folder that `visir index` made, or a database's postgresql:// address.
+        gallery: a gallery of `visir index`: a folder, or the address of a database.
         host: address to listen on; an access token is required unless it is local.
         port: port to listen on; 0 takes a free one.
         desk: folder of cases and the audit log; GALLERY/desk if omitted.

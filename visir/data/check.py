@@ -71,19 +71,6 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
     return CheckReport(layout, "\n".join(lines), problems)
 
 
-def missing(root: Path, layout: str | None = None) -> list[str]:
-    """The part of `check` that opens no image: what is missing or too much, a sentence each.
-
-    Raises:
-        InputError: as `check`.
-    """
-    root = resolve(root)
-    data_set = DATASETS.find(layout_of(root, layout))
-    benchmarks, problems = _open(root, data_set)
-    images = _images(root, data_set, benchmarks)
-    return [*problems, *_count_problems(root, data_set, benchmarks, images)]
-
-
 def missing_in_training(benchmark: Benchmark, layout: str | None = None) -> list[str]:
     """What an opened data set lacks for training, a sentence each; reads no file again.
 

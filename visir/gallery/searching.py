@@ -150,7 +150,7 @@ def search(
     require_consistent(feedback)
     where = _part(queries, options)
     mean_D = np.stack([query.vector for query in queries]).astype(np.float64).mean(axis=0)
-    order_D = _ordering(store, queries, feedback)
+    order_D = _ordering(store, queries, mean_D, feedback)
     items, cosines = _candidates(
         store,
         queries,
@@ -250,22 +250,22 @@ def _part(queries: Sequence[Query], options: SearchOptions) -> Filter:
     return replace(options.where, modality=modalities.pop().other)
 
 
-def _ordering(store: Store, queries: Sequence[Query], feedback: Feedback) -> FloatArray:
+def _ordering(
+    store: Store, queries: Sequence[Query], mean_D: FloatArray, feedback: Feedback
+) -> FloatArray:
     """(D,) the vector that the gallery's images are ordered by.
 
     Without feedback it is the mean, which is not scaled to length 1, so that a cosine with it is
     the mean of the cosines.
     """
-    vectors_QD = np.stack([query.vector for query in queries])
     if feedback == NO_FEEDBACK:
-        return np.asarray(vectors_QD.astype(np.float64).mean(axis=0), np.float32)
-    width = vectors_QD.shape[1]
+        return np.asarray(mean_D, np.float32)
     marked = [
-        store.vectors(ids).reshape(len(ids), width)
+        store.vectors(ids).reshape(len(ids), len(mean_D))
         for ids in (feedback.matches, feedback.non_matches)
     ]
     there = [vectors[(vectors != 0).any(axis=1)] for vectors in marked]  # some may be deleted
-    return refine(vectors_QD, *there)
+    return refine(np.stack([query.vector for query in queries]), *there)
 
 
 def _candidates(

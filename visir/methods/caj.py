@@ -25,13 +25,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from visir.core.bounds import Positive, Share
 from visir.core.types import Batch
-from visir.data.dataset import TrainingSet
 from visir.data.transforms import Augmentation, View
 from visir.methods import agw, labelled
 from visir.methods.contract import Plan
@@ -77,9 +75,6 @@ class Caj(agw.Agw):
     presets: ClassVar[dict[str, Any]] = PRESETS
     config: Config
 
-    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
-        super().__init__(config, data, device, seed)
-
     def plan(self, epoch: int) -> Plan:
         """Two views of a visible image, one of an infrared one."""
         vis, ir = self.config.erasing
@@ -88,7 +83,9 @@ class Caj(agw.Agw):
             Augmentation(View.EXCHANGE, erasing=vis),
         )
         infrared = (Augmentation(View.GRAY, erasing=ir, gray=self.config.gray),)
-        return labelled.plan(self.config, self.data, self.seed, epoch, visible, infrared)
+        return labelled.plan(
+            self.config, self.data, self.seed, epoch, visible=visible, infrared=infrared
+        )
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Identity loss and triplets over all three views, and agreement of the views if asked."""

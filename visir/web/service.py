@@ -24,7 +24,7 @@ from visir.core.types import FloatArray, InputError, Modality
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
-from visir.gallery.feedback import NO_FEEDBACK, Feedback, require_consistent
+from visir.gallery.feedback import NO_FEEDBACK, Feedback
 from visir.gallery.query import Query, SearchOptions, queries_of_items
 from visir.gallery.searching import RankedList, search
 from visir.gallery.store import (
@@ -210,7 +210,6 @@ class SearchService:
             InputError: the search is forgotten, or an image is marked both ways.
         """
         feedback = Feedback(request.hits, request.misses)
-        require_consistent(feedback)
         former = self.recall(request.search)
         asked = request.asked or former.response.search.asked
         return self.search(former.images, asked, by, feedback)
@@ -243,7 +242,12 @@ class SearchService:
         ]
         first, second = (pairs.Side(image.query, image.picture) for image in images)
         found = pairs.compare(
-            self.embedder, first, second, self.calibration, request.searched, request.maps
+            self.embedder,
+            first,
+            second,
+            calibration=self.calibration,
+            searched=request.searched,
+            maps=request.maps,
         )
         return found, images
 
@@ -333,11 +337,11 @@ def moment_of(seconds: float | None) -> datetime | None:
 def item_of(stored: Stored) -> Item:
     """A gallery image as the API shows it."""
     return Item(
-        stored.id,
-        stored.source,
-        stored.camera,
-        stored.modality.value,
-        moment_of(stored.time),
-        stored.tags,
-        moment_of(stored.added),
+        id=stored.id,
+        source=stored.source,
+        camera=stored.camera,
+        modality=stored.modality.value,
+        time=moment_of(stored.time),
+        tags=stored.tags,
+        added=moment_of(stored.added),
     )
