@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Collection, Iterator
@@ -123,12 +124,18 @@ def require_within_bounds(config: object) -> None:
     Raises:
         InputError: the setting, its bound and its value.
     """
-    kinds = typing.get_type_hints(type(config), include_extras=True)
+    kinds = _kinds(type(config))  # type: ignore[arg-type]
     for field in dataclasses.fields(config):  # type: ignore[arg-type]
         whole = getattr(config, field.name)
         for value, bound in _bounded(whole, kinds[field.name]):
             if not bound.holds(value):
                 raise InputError(f"setting {field.name}: must be {bound.rule(value)}, got {whole}")
+
+
+@functools.cache
+def _kinds(of: type) -> dict[str, Any]:
+    """The types of a dataclass's fields; looking them up takes milliseconds."""
+    return typing.get_type_hints(of, include_extras=True)
 
 
 def _bounded(value: Any, kind: Any) -> Iterator[tuple[Any, Bound]]:  # noqa: ANN401
