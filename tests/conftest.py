@@ -1,18 +1,61 @@
 """What tests of several rooms share."""
 
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from visir.synth.write import synthesise
+# Nothing here imports PyTorch at once: the process that hands out the tests would wait for it.
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The web's come first: at the end one process would wait for the other's browser to start."""
+    items.sort(key=lambda item: "tests/web/" not in item.nodeid)
 
 
 @pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: a folder that `make` fills once for all processes of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(made, ignore_errors=True)
+                made.mkdir()
+                make(made)
+                done.touch()
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def in_this_process() -> Iterator[None]:
+    """Images are drawn without a pool: its processes, one a core, take seconds to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("visir.synth.write._MIN_FOR_POOL", 1_000_000)
+        yield
+
+
+@pytest.fixture(scope="session")
+def people(once: Once) -> Path:
     """A small synthetic data set in SYSU-MM01's layout, made once; copy it to change it."""
-    out = tmp_path_factory.mktemp("synthetic") / "people"
-    synthesise(out, ids=24, images=2, size="48x24", progress=False)
-    return out
+    from visir.synth.write import synthesise
+
+    def make(folder: Path) -> None:
+        synthesise(folder / "people", ids=24, images=2, size="48x24", progress=False)
+
+    return once("synthetic", make) / "people"
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Runs with random weights, and their exports."""
 
+import pickle
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -52,15 +53,21 @@ def make_run(folder: Path, arguments: tuple) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exports(people, tmp_path_factory):
+def exports(people, once):
     """Makes each export once; the transformer has one block, for the time that tracing takes."""
 
     @cache
     def made(name: str) -> Made:
-        folder = tmp_path_factory.mktemp(name)
         arguments, flip = NETS[name]
-        run = make_run(folder / "run", arguments)
-        return Made(run, folder / "out", export(run, folder / "out", people, flip=flip), flip)
+
+        def make(folder: Path) -> None:
+            run = make_run(folder / "run", arguments)
+            found = export(run, folder / "out", people, flip=flip)
+            (folder / "found").write_bytes(pickle.dumps(found))
+
+        folder = once(f"export-{name}", make)
+        found = pickle.loads((folder / "found").read_bytes())
+        return Made(folder / "run", folder / "out", found, flip)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(vit.SIZES, "micro", vit.SIZES["micro"]._replace(depth=1))

@@ -13,6 +13,7 @@ import pytest
 from bright import CALIBRATION, BrightEmbedder, drawn, fill, listening
 from playwright.sync_api import Page, sync_playwright
 
+from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter
 from visir.web import audit
 from visir.web.app import create_app
@@ -29,12 +30,13 @@ PERSON = 17
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+def crowd(once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server of 250 people, 8 images of each, and a browser."""
     if not Path(CHROMIUM).exists():
         pytest.fail("this test needs Chromium: on Debian, apt-get install chromium")
     root = tmp_path_factory.mktemp("crowd")
-    store = fill(root / "gallery", root / "images", 250, 2)
+    made = once("crowd", lambda to: fill(to / "gallery", to / "images", 250, 2).close())
+    store = SqliteStore(shutil.copytree(made / "gallery", root / "gallery"))
     assert store.count() == 2000
     service = SearchService(BrightEmbedder(), store, CALIBRATION)
     state = AppState(service, CaseStore(root / "desk"), Rules("127.0.0.1", None), False)
