@@ -47,6 +47,17 @@ def in_this_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def small_network() -> Iterator[None]:
+    """The transformer for CPUs has one block, and half of its width, for tests that train often."""
+    from visir.nets import vit
+
+    small = vit.SIZES["micro"]._replace(dim=64, depth=1, heads=2, stem=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(vit.SIZES, "micro", small)
+        yield
+
+
 @pytest.fixture(scope="session")
 def people(once: Once) -> Path:
     """A small synthetic data set in SYSU-MM01's layout, made once; copy it to change it."""

@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from visir import cli
 from visir.core.run import Run
 from visir.nets.build import build
 from visir.nets.foreign import to_transreid
@@ -43,21 +43,34 @@ def recorded(tmp_path):
     return path, lambda: asked.read_text().splitlines()
 
 
-def test_sysu_from_a_pretrained_file_to_scores(people, tmp_path):
-    path = Path(sys.executable).parent
+def test_sysu_from_a_pretrained_file_to_scores(people, recorded, tmp_path):
+    """What the recipes ask of visir is done in this process, where PyTorch is loaded already."""
+    path, asked = recorded
     net = build("micro", (48, 24))
     torch.save(to_transreid(net.state_dict()), tmp_path / "pretrained.pth")
     run = tmp_path / "run"
     words = (people, tmp_path / "pretrained.pth", run, "--device", "cpu", "--set", *SMALL)
     trained = recipe("run_train_sysu.sh", *words, path=path)
     assert trained.returncode == 0, trained.stderr
+    assert cli.main(asked()[-1].split()) == 0
     stages = [line["stage"] for line in Run(run).read_metrics() if line["kind"] == "epoch"]
     assert stages == ["stage 1", "stage 2"]
     again = recipe("run_train_sysu.sh", *words[:3], "--device", "cpu", path=path)
     assert again.returncode == 0, again.stderr
+    assert "--resume" in asked()[-1] and cli.main(asked()[-1].split()) == 0
     tested = recipe("run_test_sysu.sh", people, run, "--device", "cpu", path=path)
     assert tested.returncode == 0, tested.stderr
+    assert cli.main(asked()[-1].split()) == 0
+    assert len(asked()) == 3
     assert json.loads((run / "scores.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["run_train_sysu.sh", "run_test_sysu.sh"])
+def test_a_recipe_fails_where_visir_does(name, recorded, tmp_path):
+    path, _ = recorded
+    (path / "visir").write_text("#!/bin/sh\necho broken >&2\nexit 2\n")
+    done = recipe(name, "DATA", "FILE", tmp_path / "run", path=path)
+    assert (done.returncode, done.stderr) == (2, "broken\n")
 
 
 def test_regdb_goes_through_its_ten_trials(recorded, tmp_path):

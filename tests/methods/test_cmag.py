@@ -12,7 +12,7 @@ from visir.methods import tokenmatcher
 from visir.methods.cmag.method import PRESETS, Cmag
 from visir.methods.tokenmatcher import TokenMatcher
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CPU = torch.device("cpu")
@@ -101,7 +101,7 @@ def with_only(patterns):
         if name not in done:
             method = made(Cmag, replace(CONFIG, **OFF | settings), patterns)
             start = {name: value.clone() for name, value in method.modules.state_dict().items()}
-            losses, weights = trained(method, range(3))
+            losses, weights = trained(method, range(3), 5)
             done[name] = Done(start, method.modules.state_dict(), losses, weights)
         return done[name]
 

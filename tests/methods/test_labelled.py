@@ -309,7 +309,7 @@ def stop_at(last):
 
 def test_imagenet_weights_come_from_torchvisions_cache(people, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    settings = {"size": "32,16", "epochs": "1", "network": "resnet18", "images": "2", "people": "2"}
+    settings = {"size": "32,16", "epochs": "1", "network": "resnet18", "images": "4", "people": "8"}
     cache = tmp_path / "hub" / "checkpoints"
     words = {"settings": settings, "start": Path("imagenet")}
     with pytest.raises(InputError, match=r"checkpoints/resnet18-f37072fd\.pth: no such file"):

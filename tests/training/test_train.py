@@ -18,7 +18,7 @@ from visir.methods import METHODS
 from visir.synth.write import synthesise
 from visir.training.train import train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
 
 LABELLED = ("agw", "caj", "hct", "mra")
 # Too small for the preset that is named to users of real data.
@@ -28,10 +28,11 @@ STOPS += [("tokenmatcher", 3), ("tokenmatcher", 10), ("tokenmatcher", 11), ("cma
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    root = tmp_path_factory.mktemp("people") / "set"
-    synthesise(root, ids=10, train_ids=6, images=2, size="32x16", workers=1, progress=False)
-    return root
+def people(once):
+    def make(folder):
+        synthesise(folder / "set", ids=10, train_ids=6, images=2, size="32x16", progress=False)
+
+    return once("training-people", make) / "set"
 
 
 def run(people, out, method="adca", **keywords):
@@ -47,13 +48,19 @@ def same(one, other):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(people, tmp_path_factory):
-    return {name: run(people, tmp_path_factory.mktemp(name) / "run", name) for name in METHODS}
+def undisturbed(people, once):
+    """Gives the whole training of a method, which is only read; copy it to change it."""
+
+    def trained(method):
+        folder = once(f"undisturbed-{method}", lambda folder: run(people, folder / "run", method))
+        return Run(folder / "run")
+
+    return trained
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_writes_everything_it_promises(method, undisturbed):
-    done = undisturbed[method]
+    done = undisturbed(method)
     for path in (done.config, done.metrics, done.checkpoint, done.weights):
         assert path.stat().st_size > 0
     epochs = [line for line in done.read_metrics() if line["kind"] == "epoch"]
@@ -64,7 +71,7 @@ def test_a_run_writes_everything_it_promises(method, undisturbed):
 
 
 def test_plans_show_clusters_and_true_purity(undisturbed):
-    plans = [line for line in undisturbed["adca"].read_metrics() if line["kind"] == "plan"]
+    plans = [line for line in undisturbed("adca").read_metrics() if line["kind"] == "plan"]
     assert [line["stage"] for line in plans] == ["stage 1"] * 2 + ["stage 2"] * 2
     for line in plans:
         assert line["clusters_visible"] >= 2
@@ -74,7 +81,7 @@ def test_plans_show_clusters_and_true_purity(undisturbed):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_equal_seeds_give_equal_weights_and_others_do_not(method, people, undisturbed, tmp_path):
-    first = weights(undisturbed[method])
+    first = weights(undisturbed(method))
     assert same(first, weights(run(people, tmp_path / "again", method)))
     assert not same(first, weights(run(people, tmp_path / "other", method, seed=1)))
 
@@ -90,10 +97,10 @@ def test_a_stopped_run_resumes_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         run(people, tmp_path / "run", method, on_epoch=stop)
     resumed = run(people, tmp_path / "run", method, resume=True)
-    assert same(weights(undisturbed[method]), weights(resumed))
+    assert same(weights(undisturbed(method)), weights(resumed))
     kept = [
         [line["loss"] for line in done.read_metrics() if line["kind"] == "epoch"]
-        for done in (undisturbed[method], resumed)
+        for done in (undisturbed(method), resumed)
     ]
     assert kept[0] == kept[1]
 
@@ -101,6 +108,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
 @pytest.mark.parametrize("method", sorted(set(METHODS) - set(LABELLED)))
 def test_no_label_reaches_training(method, people, undisturbed, tmp_path, monkeypatch):
     """With every identity unknown the run gives bit-equal weights."""
+    seeing = undisturbed(method)
 
     def blinded(*arguments):
         benchmark = open_benchmark(*arguments)
@@ -111,8 +119,8 @@ def test_no_label_reaches_training(method, people, undisturbed, tmp_path, monkey
     blind = run(people, tmp_path / "run", method)
     lines = blind.read_metrics()
     assert not any("purity_visible" in line for line in lines)
-    assert losses(lines) == losses(undisturbed[method].read_metrics())
-    assert same(weights(undisturbed[method]), weights(blind))
+    assert losses(lines) == losses(seeing.read_metrics())
+    assert same(weights(seeing), weights(blind))
 
 
 def losses(lines):
@@ -142,14 +150,14 @@ def test_adca_starts_from_another_runs_weights(people, undisturbed, tmp_path):
     def look(epoch, _plan, embedder):
         seen.setdefault(epoch, {k: v.clone() for k, v in embedder.net.state_dict().items()})
 
-    start = undisturbed["simclr"]
+    start = undisturbed("simclr")
     run(people, tmp_path / "run", start=start.folder, on_epoch=look)
     assert same(weights(start), seen[-1])
     assert not same(seen[-1], seen[3])
 
 
 def test_a_run_is_resumed_without_the_one_it_started_from(people, undisturbed, tmp_path):
-    start = shutil.copytree(undisturbed["simclr"].folder, tmp_path / "start")
+    start = shutil.copytree(undisturbed("simclr").folder, tmp_path / "start")
 
     def stop(epoch, _plan, _embedder):
         if epoch == 1:
@@ -161,8 +169,8 @@ def test_a_run_is_resumed_without_the_one_it_started_from(people, undisturbed, t
     assert len(losses(run(people, tmp_path / "run", resume=True).read_metrics())) == 4
 
 
-def test_a_resumed_run_keeps_its_settings(people, undisturbed):
-    done = undisturbed["simclr"]
+def test_a_resumed_run_keeps_its_settings(people, undisturbed, tmp_path):
+    done = Run(shutil.copytree(undisturbed("simclr").folder, tmp_path / "run"))
     same_again = {"settings": {"batch": "6"}, "resume": True, "progress": False}
     assert train("simclr", people, done.folder, **same_again).folder == done.folder
     with pytest.raises(InputError, match="other settings than epochs=9"):
@@ -224,7 +232,7 @@ def test_only_the_methods_named_here_are_given_labels():
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(people, undisturbed):
-    done = undisturbed["simclr"]
+    done = undisturbed("simclr")
     before = done.metrics.read_text()
     with pytest.raises(InputError, match="--resume"):
         run(people, done.folder, "simclr")
@@ -245,7 +253,7 @@ def test_clear_errors(people, undisturbed, tmp_path):
     with pytest.raises(InputError, match="pos_embed"):
         train(
             "simclr", people, tmp_path / "b", settings={"size": "48,24"},
-            start=undisturbed["simclr"].folder, progress=False,
+            start=undisturbed("simclr").folder, progress=False,
         )  # fmt: skip
     assert not (tmp_path / "a").exists()
 
