@@ -29,9 +29,9 @@ SETTINGS = {
     "agw": {"epochs": "2"},
     "caj": {"epochs": "2", "refine": "both", "kl_weight": "0.1"},
     "cmag": {"stage_epochs": "1,1", "gsmem_size": "64", "gsmem_start": "16", **CLUSTERS},
-    "dino": {"epochs": "2", "batch": "4"},
-    "hct": {"epochs": "2"},
-    "mra": {"epochs": "2", "align_offset": "0"},  # which is a thousand times its term
+    "dino": {"epochs": "2", "batch": "4", "small_size": "16,8"},
+    "hct": {"epochs": "2", "size": "64,32"},  # four strips need as many rows
+    "mra": {"epochs": "2", "size": "64,32", "align_offset": "0"},  # a thousand times its term
     "sdcl": {"epochs": "2", "switch": "1", "iterations_after": "2", "cross_from": "0",
              "clusters": "4", "instances": "2"},
     "simclr": {"epochs": "2", "batch": "8"},
@@ -76,7 +76,7 @@ def watched(patch, method, seen, pull=1.0):
 def losses(method, crops, out, pull=1.0):
     """The terms of every step of a tiny run."""
     preset = "tiny" if method in SETTINGS else "smoke"
-    settings = {"precision": "fp32"} | SETTINGS.get(method, {})
+    settings = {"precision": "fp32", "size": "32,16"} | SETTINGS.get(method, {})
     if "iterations" in vars(METHODS[method].presets[preset]):
         settings["iterations"] = "2"
     seen = []
@@ -103,8 +103,8 @@ def agree(found, stored):
 
 
 @pytest.fixture(scope="session")
-def crops(tmp_path_factory):
-    return patterns(tmp_path_factory.mktemp("stored") / "crops")
+def crops(once):
+    return once("stored-crops", patterns)
 
 
 @pytest.mark.parametrize("method", METHODS)
