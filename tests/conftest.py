@@ -6,9 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Nothing here imports PyTorch at once: the process that hands out the tests would wait for it.
+
+# A slow or busy machine may take as long as it wants.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 

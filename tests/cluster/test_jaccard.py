@@ -20,7 +20,7 @@ def features(count=150, groups=12, dim=16, noise=0.35, seed=0):
 
 def dense_jaccard(feats, k1, k2, share=2 / 3):
     """Zhong et al. as the field codes it: dense matrices and a loop over rows."""
-    sim = (feats @ feats.T).numpy().astype(np.float64)
+    sim = (feats.double() @ feats.double().T).float().numpy().astype(np.float64)
     count = len(sim)
     np.fill_diagonal(sim, np.inf)
     rank = np.argsort(-sim, axis=1, kind="stable")[:, :k1]

@@ -30,14 +30,14 @@ def writer(folder, start, channel):
         os._exit(1)
 
 
-def killed_writer(folder, start, seconds):
-    """The batches it told of before it was killed."""
+def killed_writer(folder, start, batches, seconds):
+    """The batches it told of before it was killed: so long after it had told of so many."""
     reading, channel = os.pipe()
     child = os.fork()
     if not child:
         writer(folder, start, channel)
     os.close(channel)
-    told = os.read(reading, 8)  # it is at work now
+    told = b"".join(os.read(reading, 8) for _ in range(batches))  # it is at work now
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -51,7 +51,8 @@ def test_fifty_kills_lose_nothing_and_leave_nothing_half_done(tmp_path):
     SqliteStore(tmp_path, create=True).close()
     rng, told = random.Random(0), []
     for number in range(KILLS):
-        told += killed_writer(tmp_path, 1_000_000 * number, rng.uniform(0, 0.04))
+        first, batches, wait = 1_000_000 * number, rng.randint(1, 3), rng.uniform(0, 0.02)
+        told += killed_writer(tmp_path, first, batches, wait)
         gallery = SqliteStore(tmp_path)
         there = gallery.select(Filter())
         firsts = [int(item.source[6:-4]) for item in there]
