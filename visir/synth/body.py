@@ -15,6 +15,7 @@ import numpy.typing as npt
 from visir.synth.people import Material
 
 Array = npt.NDArray[np.float64]
+_Row = tuple[npt.ArrayLike, ...]
 UP = np.array([0.0, 1.0, 0.0])
 FRONT = np.array([0.0, 0.0, 1.0])
 
@@ -47,20 +48,12 @@ class Solids(NamedTuple):
 
 
 class _Assembly:
-    """Collects solids for a batch of `count` people."""
+    """Collects solids for a batch of `count` people, and makes all their frames at once."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.rows: list[tuple[Array, ...]] = []
-        self.tags: list[tuple[int, int]] = []
-
-    def _spread(self, value: npt.ArrayLike, *shape: int) -> Array:
-        return np.broadcast_to(np.asarray(value, float), (self.count, *shape)).copy()
-
-    def _add(self, row: Sequence[npt.ArrayLike], material: int, part: int) -> None:
-        shapes: tuple[tuple[int, ...], ...] = ((3,), (3, 3), (3,), (), (2,), (3,), (), ())
-        self.rows.append(tuple(self._spread(v, *s) for v, s in zip(row, shapes, strict=True)))
-        self.tags.append((int(material), part))
+        self.rows: tuple[list[_Row], list[_Row]] = ([], [])  # balls, cones
+        self.tags: list[tuple[int, int, int]] = []  # whether it is a cone, material, part
 
     def ball(
         self,
@@ -74,12 +67,8 @@ class _Assembly:
         part: int = BodyPart.LIMB,
     ) -> None:
         """Add an ellipsoid with radii (side, front, along the axis), cut below `above`·radius."""
-        size = np.stack([self._spread(r) for r in radii], -1)
-        size = np.maximum(size, 1e-4)
-        clip = np.stack([above * size[:, 2], 1.1 * size[:, 2]], -1)
-        axes = _frame(self._spread(axis, 3), self._spread(front, 3))
-        at = self._spread(centre, 3)
-        self._add((at, axes, size**-2, 0.0, clip, size, at[:, 1], on), material, part)
+        self.rows[0].append((centre, axis, front, *radii, on, above))
+        self.tags.append((0, int(material), part))
 
     def cone(
         self,
@@ -94,29 +83,47 @@ class _Assembly:
         part: int = BodyPart.LIMB,
     ) -> None:
         """Add a truncated cone between two points; `flat` is its depth divided by its width."""
-        first, last = (np.maximum(self._spread(r), 1e-4) for r in radii)
-        along = self._spread(end, 3) - self._spread(start, 3)
-        half = np.maximum(np.linalg.norm(along, axis=-1) / 2, 1e-4)
-        middle, taper = (first + last) / 2, (last - first) / (first + last) / half
-        centre = self._spread(start, 3) + along / 2
-        axes = _frame(along, self._spread(front, 3))
-        wide = np.maximum(first, last)
-        squares = np.stack([middle**-2, (middle * self._spread(flat)) ** -2, -(taper**2)], -1)
-        extent = np.stack([wide, wide * self._spread(flat), half], -1)
-        clip = np.stack([-half, half], -1)
-        level = centre[:, 1] if height is None else self._spread(height)
-        self._add((centre, axes, squares, -taper, clip, extent, level, on), material, part)
+        height = (start[:, 1] + end[:, 1]) / 2 if height is None else height
+        self.rows[1].append((start, end, front, *radii, flat, on, height))
+        self.tags.append((1, int(material), part))
 
     def solids(self, ground: Array) -> Solids:
         """Return all solids, shifted so that the height `ground` (B,) becomes 0."""
-        centre, axes, squares, slope, clip, extent, height, on = (
-            np.stack(column, 1) for column in zip(*self.rows, strict=True)
-        )
+        cone, material, part = np.array(self.tags, np.int64).T
+        order = np.argsort(np.argsort(cone, kind="stable"))  # from balls and cones to as added
+        pairs = zip(self._ellipsoids(), self._truncated_cones(), strict=True)
+        columns = [np.concatenate(pair)[order].swapaxes(0, 1) for pair in pairs]
+        centre, axes, squares, slope, clip, extent, height, on = columns
         centre[..., 1] -= ground[:, None]
-        tags = np.array(self.tags, np.int64)
-        return Solids(
-            centre, axes, squares, slope, clip, extent, height, on > 0, tags[:, 0], tags[:, 1]
-        )
+        return Solids(centre, axes, squares, slope, clip, extent, height, on > 0, material, part)
+
+    def _ellipsoids(self) -> tuple[Array, ...]:
+        """(K, B, ...) the float fields of `Solids`, of the K ellipsoids."""
+        centre, axis, front, *radii, on, above = _columns(self.rows[0], self.count)
+        size = np.maximum(np.stack(radii, -1), 1e-4)
+        clip, axes = np.stack([above, 0 * above + 1.1], -1) * size[..., 2:], _frame(axis, front)
+        return centre, axes, size**-2, np.zeros_like(on), clip, size, centre[..., 1], on
+
+    def _truncated_cones(self) -> tuple[Array, ...]:
+        """(K, B, ...) the float fields of `Solids`, of the K cones."""
+        start, end, front, first, last, flat, on, height = _columns(self.rows[1], self.count)
+        first, last = np.maximum(first, 1e-4), np.maximum(last, 1e-4)
+        along, wide = end - start, np.maximum(first, last)
+        half = np.maximum(np.linalg.norm(along, axis=-1) / 2, 1e-4)
+        middle, taper = (first + last) / 2, (last - first) / (first + last) / half
+        squares = np.stack([middle**-2, (middle * flat) ** -2, -(taper**2)], -1)
+        extent, clip = np.stack([wide, wide * flat, half], -1), np.stack([-half, half], -1)
+        return start + along / 2, _frame(along, front), squares, -taper, clip, extent, height, on
+
+
+def _columns(rows: Sequence[_Row], count: int) -> list[Array]:
+    """Stack what was added: three columns (K, B, 3) of vectors, then columns (K, B)."""
+    shape = (len(rows), count)
+    columns = [np.empty((*shape, 3) if k < 3 else shape) for k in range(len(rows[0]))]
+    for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+        for k, value in enumerate(values):
+            column[k] = value
+    return columns
 
 
 def _unit(vector: Array) -> Array:
@@ -125,10 +132,10 @@ def _unit(vector: Array) -> Array:
 
 
 def _frame(axis: Array, front: Array) -> Array:
-    """(B, 3, 3) rows side, front, axis: an orthonormal frame around `axis`."""
+    """(..., 3, 3) rows side, front, axis: an orthonormal frame around `axis` (..., 3)."""
     along = _unit(axis)
     side = _unit(np.cross(front, along))
-    return np.stack([side, np.cross(along, side), along], 1)
+    return np.stack([side, np.cross(along, side), along], -2)
 
 
 def _swing(angle: Array) -> Array:
@@ -148,8 +155,7 @@ def build(shape: Mapping[str, Array], pose: Mapping[str, Array]) -> Solids:
     pelvis[:, 1] = shape["leg"] + 0.04
     ground = np.full(body.count, np.inf)
     for sign in (-1.0, 1.0):
-        foot = _leg(body, shape, pose, pelvis, sign)
-        ground = np.minimum(ground, foot)
+        ground = np.minimum(ground, _leg(body, shape, pose, pelvis, sign))
     up = _unit(UP + np.stack([0 * pose["lean"], 0 * pose["lean"], np.sin(pose["lean"])], -1))
     shoulders = pelvis + (0.80 - pelvis[:, 1:2]) * up / up[:, 1:2]
     _torso(body, shape, pelvis, shoulders, up)
@@ -191,8 +197,7 @@ def _torso(
         material=Material.UPPER,
         part=BodyPart.TORSO,
     )
-    hips = (hip, shape["depth"] * 1.02, 0.07)
-    body.ball(pelvis - 0.02 * UP, hips, Material.LOWER)
+    body.ball(pelvis - 0.02 * UP, (hip, shape["depth"] * 1.02, 0.07), Material.LOWER)
     seat = pelvis - 0.035 * UP - 0.016 * FRONT
     body.ball(seat, (hip * 0.92, shape["depth"] * 0.98, 0.055), Material.LOWER)
 
@@ -239,9 +244,8 @@ def _head(body: _Assembly, shape: Mapping[str, Array], shoulders: Array, up: Arr
     body.ball(centre, (size * 0.74, size * 0.9, size), Material.SKIN)
     thick = shape["volume"]
     hair = np.array([0.0, 0.93, -0.37])
-    cap = centre + 0.004 * UP
     body.ball(
-        cap,
+        centre + 0.004 * UP,
         (size * 0.77 * thick, size * 0.99 * thick, size * 0.97 * thick),
         Material.HAIR,
         on=1 - shape["bald"],
