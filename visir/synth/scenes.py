@@ -7,9 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from visir.core.types import FloatArray
-from visir.synth.people import DYE, SCENE
+from visir.synth.people import SCENE
 
 FLOOR = 0.55  # row of the panorama where the wall meets the floor, divided by its height
+_BRIGHTEST = np.array([0.95, 0.95, 0.95, 0.95, 0.45], np.float32)  # of each channel of a dye
 
 
 @lru_cache(maxsize=32)
@@ -23,21 +24,22 @@ def panorama(seed: int, room: int, outdoor: bool, height: int) -> FloatArray:
     rng = np.random.default_rng([seed, SCENE, room])
     rows = int(2.2 * height)
     columns = 3 * rows
-    y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
-    y, x = y / rows, x / rows
-    scene = np.empty((DYE, rows, columns), np.float32)
-    scene[:] = _paint(rng, outdoor)[:, None, None]
-    scene *= 1 + 0.25 * (_cloud(rng, rows, columns, 4) + 0.5 * (0.5 - y))
-    scene[:] = np.where(y < FLOOR, scene * _wall(rng, x, y), scene)
+    y = (np.arange(rows, dtype=np.float32) / np.float32(rows))[:, None]
+    x = (np.arange(columns, dtype=np.float32) / np.float32(rows))[None, :]
+    wall = int((y < FLOOR).sum())
+    paint = _paint(rng, outdoor)
+    coarse = _cloud(rng, rows, columns, 4)[:wall] + 0.5 * (0.5 - y[:wall])
+    scene = np.empty((len(paint), rows, columns), np.float32)
+    np.multiply(paint[:, None, None], 1 + 0.25 * coarse, out=scene[:, :wall])
+    scene[:, :wall] *= _wall(rng, x, y[:wall])
     for _ in range(int(rng.integers(14, 22))):
         _furnish(rng, scene, x, y, outdoor)
-    floor = _paint(rng, outdoor)[:, None, None] * _ground(rng, x, y)
-    scene[:] = np.where(y < FLOOR, scene, floor)
+    paint = _paint(rng, outdoor)
+    np.multiply(paint[:, None, None], _ground(rng, x, y[wall:]), out=scene[:, wall:])
     for _ in range(int(rng.integers(4, 9))):
         _furnish(rng, scene, x, y, outdoor, standing=True)
     scene *= 1 + 0.16 * _cloud(rng, rows, columns, 24)
-    scene[4] = np.clip(scene[4], 0.0, 0.45)
-    return np.clip(scene, 0.0, 0.95)
+    return np.clip(scene, 0, _BRIGHTEST[:, None, None], out=scene)
 
 
 def _paint(rng: np.random.Generator, outdoor: bool) -> FloatArray:
@@ -55,17 +57,21 @@ def _cloud(rng: np.random.Generator, rows: int, columns: int, cells: int) -> Flo
     i, j = r.astype(int), c.astype(int)
     u, v = (r - i)[:, None], (c - j)
     u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
-    upper = coarse[i][:, j] * (1 - v) + coarse[i][:, j + 1] * v
-    lower = coarse[i + 1][:, j] * (1 - v) + coarse[i + 1][:, j + 1] * v
-    result: FloatArray = upper * (1 - u) + lower * u
+    lines = coarse[:, j] * (1 - v) + coarse[:, j + 1] * v
+    result: FloatArray = lines[i]
+    result *= 1 - u
+    result += lines[i + 1] * u
     return result
 
 
 def _grid(x: FloatArray, y: FloatArray, wide: float, high: float, line: float) -> FloatArray:
-    row = np.floor(y / high)
-    across = (x / wide + 0.5 * (row % 2)) % 1 < line / wide
-    joint: FloatArray = np.where(across | ((y / high) % 1 < line / high), 0.7, 1.0)
-    return joint.astype(np.float32)
+    """Joints between bricks or tiles: 0.7 there, else 1; every second row is shifted."""
+    row, column = y / high, x / wide
+    whole = np.floor(row)
+    shifted = column + 0.5 * (whole % 2)
+    joint = shifted - np.floor(shifted) < line / wide
+    joint |= row - whole < line / high
+    return np.where(joint, np.float32(0.7), np.float32(1))
 
 
 def _wall(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -99,7 +105,7 @@ def _furnish(
     standing: bool = False,
 ) -> None:
     """Paint one object into the scene: a door, window, poster, post, shrub, or box on the floor."""
-    rows, columns = y.shape
+    rows, columns = scene.shape[1:]
     paint = _paint(rng, outdoor)
     vivid = np.clip(paint[:3] * np.exp(rng.normal(0, 0.15, 3)), 0.01, 0.85)
     paint[:3] = vivid
@@ -120,14 +126,15 @@ def _furnish(
     if outdoor and rng.random() < 0.45:
         _shrub(rng, piece)
         return
-    inner_y, inner_x = (axis[window] for axis in (y, x))
+    inner_y, inner_x = y[window[0]], x[:, window[1]]
     shade = 1 + 0.3 * (inner_x - left) / wide - 0.2 * (inner_y - top) / max(bottom - top, 1e-3)
     edge = np.minimum(
         np.minimum(inner_x - left, left + wide - inner_x),
         np.minimum(inner_y - top, bottom - inner_y),
     )
-    frame = np.where(edge < rng.uniform(0, 0.02), rng.uniform(0.4, 1.5), 1.0)
-    piece[:] = paint[:, None, None] * shade * frame
+    rim, tone = rng.uniform(0, 0.02), rng.uniform(0.4, 1.5)
+    shade *= np.where(edge < rim, np.float32(tone), np.float32(1))
+    np.multiply(paint[:, None, None], shade, out=piece)
 
 
 def _shrub(rng: np.random.Generator, piece: FloatArray) -> None:
@@ -136,4 +143,5 @@ def _shrub(rng: np.random.Generator, piece: FloatArray) -> None:
     leaf = np.array([0.06, 0.12, 0.03, 0.35, 0.12], np.float32) * np.float32(rng.uniform(0.7, 1.5))
     fine = _cloud(rng, rows, columns, max(2, columns // 12)) + _cloud(rng, rows, columns, 4)
     cover = fine > rng.uniform(-1.2, -0.2)
-    piece[:] = np.where(cover, leaf[:, None, None] * np.exp(0.3 * fine), piece)
+    fine = np.exp(0.3 * fine)
+    np.multiply(leaf[:, None, None], fine, out=piece, where=cover)
