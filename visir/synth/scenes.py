@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
+import numba
 import numpy as np
+import numpy.typing as npt
 
-from visir.core.types import FloatArray
+from visir.core.types import FloatArray, IntArray
 from visir.synth.people import SCENE
 
 FLOOR = 0.55  # row of the panorama where the wall meets the floor, divided by its height
@@ -40,6 +43,55 @@ def panorama(seed: int, room: int, outdoor: bool, height: int) -> FloatArray:
         _furnish(rng, scene, x, y, outdoor, standing=True)
     scene *= 1 + 0.16 * _cloud(rng, rows, columns, 24)
     return np.clip(scene, 0, _BRIGHTEST[:, None, None], out=scene)
+
+
+def background(
+    wide: FloatArray,
+    gain: FloatArray,
+    now: Mapping[str, npt.NDArray[np.float64]],
+    feet: npt.NDArray[np.float64],
+    size: tuple[int, int],
+) -> FloatArray:
+    """(B, C, H, W) pieces of a room, darker below the feet where a channel's gain asks for it.
+
+    Args:
+        wide: (C, rows, columns) channels of a panorama.
+        gain: (C, 2) factor of each channel, and the share of it that is lost below the feet.
+        now: `cameras.moment` of each image, in columns (B,).
+        feet: (B, 2) column and row of the ground below the person, in pixels.
+        size: (height, width) of an image in pixels.
+    """
+    height, width = size
+    _, rows, columns = wide.shape
+    zoom = now["scene_zoom"]
+    left = now["scene_x"] * (columns - width * zoom - 2)
+    top = np.clip(FLOOR * rows - now["horizon"] * height * zoom, 0, rows - height * zoom - 2)
+    steps = np.arange(width) + 0.5
+    steps = np.where(now["scene_flip"][:, None] > 0, width - steps, steps)
+    column = (left[:, None] + zoom[:, None] * steps).astype(np.int64)
+    row = (top[:, None] + zoom[:, None] * (np.arange(height) + 0.5)).astype(np.int64)
+    across = np.exp(-(((np.arange(width) - feet[:, :1]) / (0.15 * height)) ** 2))
+    down = np.exp(-(((np.arange(height) - feet[:, 1:]) / (0.035 * height)) ** 2))
+    scene = np.empty((len(zoom), len(gain), height, width), np.float32)
+    shadow = (down.astype(np.float32), across.astype(np.float32))
+    _cut(wide, row, column, gain, shadow, scene)
+    return scene
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut(
+    wide: FloatArray, row_BH: IntArray, column_BW: IntArray, gain: FloatArray,
+    shadow: tuple[FloatArray, FloatArray], out: FloatArray,
+) -> None:  # fmt: skip
+    down_BH, across_BW = shadow
+    images, channels, height, width = out.shape
+    for image, channel, y in np.ndindex((images, channels, height)):
+        factor, lost = gain[channel]
+        line = wide[channel, row_BH[image, y]]
+        depth = lost * down_BH[image, y]
+        for x in range(width):
+            shade = 1 - depth * across_BW[image, x]
+            out[image, channel, y, x] = line[column_BW[image, x]] * factor * shade
 
 
 def _paint(rng: np.random.Generator, outdoor: bool) -> FloatArray:

@@ -1,102 +1,61 @@
-"""Sensor models: turn surfaces into pixels of visible, near-infrared and thermal cameras."""
+"""Sensor models: turn light into pixels of visible, near-infrared and thermal cameras."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from visir.core.types import ByteArray
-from visir.synth.cameras import Camera, World
-from visir.synth.scenes import FLOOR, panorama
+from visir.core.types import ByteArray, FloatArray
+from visir.synth.cameras import Camera
+from visir.synth.patterns import Response
 
-_NEAR, _WARM = 3, 4  # channels of a dye
+_AT_ONCE = 2**18  # values of a scene; more of them do not fit a processor's cache
 
 
-class Surface(NamedTuple):
-    """The N foreground points that rays hit, in images of `shape` (B, H, W).
+def response(view: Camera) -> Response:
+    """What the camera's sensor sees of a dye, of people and of the room."""
+    if view.sensor == "visible":
+        lamp, ambient = view.lamp, view.ambient
+        weights = np.stack([0.35 * ambient, lamp, 0.65 * ambient, np.zeros_like(lamp)])
+        room = np.stack([0.55 * lamp + 0.65 * ambient, np.full_like(lamp, 0.5)], 1)
+        return Response(slice(0, 3), weights, 0.0, room)
+    if view.sensor == "near":  # light from the camera itself: darker behind the person
+        weights = np.array([[0.25], [0], [0], [0.75]], np.float32)
+        room = np.array([[0.35 if view.outdoor else 0.6, 0.5]], np.float32)
+        return Response(slice(3, 4), weights, 0.0, room)
+    weights = np.array([[0.88], [0], [0], [0.12]], np.float32)
+    return Response(slice(4, 5), weights, 0.03, np.array([[1, 0]], np.float32))
 
-    pixel (N,): flat pixel numbers; dye (N, DYE); lit (N,): cosine to the light; sky (N,): share of
-    the sky that is visible; facing (N,): cosine to the camera; feet (B, 2): x, y of the ground
-    below the person.
+
+def expose(scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> ByteArray:
+    """(B, H, W, 3) uint8 images of a camera's sensor.
+
+    Args:
+        scene: (B, C, H, W) the light that reaches the sensor; changed in place.
+        view: the camera.
+        now: `cameras.moment` of each image, in columns (B,).
     """
-
-    shape: tuple[int, int, int]
-    pixel: Tensor
-    dye: Tensor
-    lit: Tensor
-    sky: Tensor
-    facing: Tensor
-    feet: Tensor
-
-
-def expose(
-    surface: Surface,
-    view: Camera,
-    now: Mapping[str, np.ndarray],
-    world: World,
-    size: tuple[int, int],
-) -> ByteArray:
-    """(B, H, W, 3) uint8 images of the surface and its background by the camera's sensor."""
-    scene = _background(surface, view, now, world, size)
+    count, _, height, width = scene.shape
     develop = {"visible": _visible, "near": _near, "thermal": _thermal}[view.sensor]
-    image = develop(surface, scene, view, now)
-    image = _blur(image, now["blur"] * size[0] / 288)
-    image = _finish(image, view, now)
-    pixels: ByteArray = (image * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:3], 3)))
+    step = count if scene.is_cuda else max(1, _AT_ONCE // scene[0].numel())
+    level = np.float32(view.noise * (height / 288) ** 0.5)  # scaling a crop down averages noise
+    pictures = np.empty((count, height, width, 3), np.uint8)
+    for i in range(0, count, step):
+        here = {name: values[i : i + step] for name, values in now.items()}
+        image = develop(scene[i : i + step], view, here)
+        image = _blur(image, here["blur"] * height / 288)
+        noise = _noise(here["noise_seed"], height, width)
+        _finish(image.cpu().numpy(), noise, level, pictures[i : i + step])
+    return pictures
 
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:
     """(B, 1, 1, 1) on the device of `like`."""
     return torch.from_numpy(values).float().to(like.device).view(-1, 1, 1, 1)
-
-
-def _background(
-    surface: Surface,
-    view: Camera,
-    now: Mapping[str, np.ndarray],
-    world: World,
-    size: tuple[int, int],
-) -> Tensor:
-    """(B, DYE, H, W) piece of the room for each image, with a shadow below the feet."""
-    height, width = size
-    device = surface.dye.device
-    wide = torch.from_numpy(panorama(world.seed, view.room, view.outdoor, height)).to(device)
-    if view.sensor == "visible":
-        wide = wide[:3]
-    else:
-        wide = wide[_NEAR : _NEAR + 1] if view.sensor == "near" else wide[_WARM:]
-    _, rows, columns = wide.shape
-    zoom = now["scene_zoom"]
-    left = now["scene_x"] * (columns - width * zoom - 2)
-    top = np.clip(FLOOR * rows - now["horizon"] * height * zoom, 0, rows - height * zoom - 2)
-    steps = np.arange(width) + 0.5
-    x = left[:, None] + zoom[:, None] * np.where(
-        now["scene_flip"][:, None] > 0, width - steps, steps
-    )
-    y = top[:, None] + zoom[:, None] * (np.arange(height) + 0.5)
-    column, row = (torch.from_numpy(v.astype(np.int64)).to(device) for v in (x, y))
-    piece = wide[:, row[:, :, None], column[:, None, :]].transpose(0, 1)
-    if view.sensor == "thermal":
-        return piece
-    down = (
-        torch.arange(height, device=device).float()[None, :, None] - surface.feet[:, 1, None, None]
-    )
-    across = torch.arange(width, device=device).float() - surface.feet[:, 0, None]
-    round_ = (down / (0.035 * height)) ** 2 + (across[:, None] / (0.15 * height)) ** 2
-    return piece * (1 - 0.5 * torch.exp(-round_))[:, None]
-
-
-def _paste(background: Tensor, surface: Surface, values: Tensor) -> Tensor:
-    """(B, C, H, W) with `values` (N, C) at the surface's points and the background elsewhere."""
-    count, channels, height, width = background.shape
-    image = background.transpose(0, 1).reshape(channels, -1)
-    image[:, surface.pixel] = values.T
-    return image.view(channels, count, height, width).transpose(0, 1)
 
 
 def _hide(image: Tensor, now: Mapping[str, np.ndarray], colours: tuple[str, ...]) -> Tensor:
@@ -118,59 +77,62 @@ def _hide(image: Tensor, now: Mapping[str, np.ndarray], colours: tuple[str, ...]
 
 
 def _auto(image: Tensor, now: Mapping[str, np.ndarray], target: float) -> Tensor:
-    """Automatic exposure: move the mean most of the way to a target that varies by image."""
+    """(B, 1, 1, 1) automatic exposure: it moves the mean most of the way to a target."""
     mean = image.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-3)
-    return image * (target / mean) ** 0.85 * _column(now["exposure"], image)
+    return (target / mean) ** 0.85 * _column(now["exposure"], image)
 
 
-def _visible(
-    surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]
-) -> Tensor:
-    lamp, ambient = (torch.from_numpy(v).to(scene.device) for v in (view.lamp, view.ambient))
-    light = lamp * surface.lit[:, None] + ambient * (0.35 + 0.65 * surface.sky[:, None])
-    scene = scene * (0.55 * lamp + 0.65 * ambient)[:, None, None]
-    image = _hide(_paste(scene, surface, surface.dye[:, :3] * light), now, _VISIBLE_BAR)
-    image = _auto(image, now, 0.16)
-    balance = np.stack([now["warm"], now["tint"], -now["warm"]], 1)
-    balance = view.cast * np.exp(balance)
-    return _tone(image * _column(balance.ravel(), image).view(-1, 3, 1, 1))
+def _visible(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
+    _hide(image, now, _VISIBLE_BAR)
+    balance = view.cast * np.exp(np.stack([now["warm"], now["tint"], -now["warm"]], 1))
+    gain = _auto(image, now, 0.16) * _column(balance.ravel(), image).view(-1, 3, 1, 1)
+    return _tone(image.mul_(gain))
 
 
 _VISIBLE_BAR = ("bar_red", "bar_green", "bar_blue")
 
 
 def _tone(image: Tensor) -> Tensor:
-    """Apply the display curve: a square root with a soft shoulder."""
-    root = image.clamp_min(0).sqrt()
-    return torch.where(root > 0.8, 1 - 0.2 * torch.exp(-(root - 0.8) / 0.2), root)
+    """Apply the display curve, in place: a square root with a soft shoulder."""
+    root = image.clamp_min_(0).sqrt_()
+    shoulder = (root - 0.8).clamp_min_(0).mul_(-1 / 0.2).expm1_()
+    return root.clamp_max_(0.8).sub_(shoulder, alpha=0.2)
 
 
-def _near(surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
-    """Light from the camera itself: bright in its beam, darker behind the person."""
-    _, height, width = surface.shape
-    values = surface.dye[:, _NEAR] * (0.25 + 0.75 * surface.facing)
-    behind = scene * (0.35 if view.outdoor else 0.6)
-    image = _hide(_paste(behind, surface, values[:, None]), now, ("bar_near",))
-    y = torch.arange(height, device=scene.device).float()[:, None] / height
-    x = torch.arange(width, device=scene.device).float()[None, :] / width
-    spot_x, spot_y = (_column(now[name], scene)[:, 0] for name in ("spot_x", "spot_y"))
-    beam = torch.exp(-(((x - spot_x) / 0.8) ** 2 + ((y - spot_y) / 0.75) ** 2))
-    image = _auto(image * beam[:, None], now, 0.17)
-    glow = torch.nn.functional.avg_pool2d((image - 0.6).clamp_min(0), 9, 1, 4)
-    return _tone(image + 0.25 * glow)
+def _near(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
+    """Light from the camera itself, brightest in its beam."""
+    _hide(image, now, ("bar_near",))
+    _, _, height, width = image.shape
+    y = torch.arange(height, device=image.device).float()[:, None] / height
+    x = torch.arange(width, device=image.device).float()[None, :] / width
+    spot_x, spot_y = (_column(now[name], image) for name in ("spot_x", "spot_y"))
+    image *= torch.exp(-(((x - spot_x) / 0.8) ** 2)) * torch.exp(-(((y - spot_y) / 0.75) ** 2))
+    image *= _auto(image, now, 0.17)
+    glow = (image - 0.6).clamp_min_(0)
+    for dim in (2, 3):
+        glow = _box(glow, dim)
+    return _tone(image.add_(glow, alpha=0.25 / 81))
 
 
-def _thermal(
-    surface: Surface, scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]
-) -> Tensor:
+def _box(image: Tensor, dim: int) -> Tensor:
+    """Sum of the nine values around each one along `dim`, with zeros outside of the image."""
+    length = image.shape[dim]
+    total = torch.nn.functional.pad(image, (0, 0, 4, 4) if dim == 2 else (4, 4))
+    last = total.narrow(dim, 8, length)
+    for reach in (1, 2, 4):
+        size = total.shape[dim] - reach
+        total = total.narrow(dim, 0, size) + total.narrow(dim, reach, size)
+    return total.narrow(dim, 0, length).add_(last)
+
+
+def _thermal(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
     """Surface temperature, hot is bright; gain and offset follow the range of each image."""
-    values = surface.dye[:, _WARM] * (0.88 + 0.12 * surface.facing) + 0.03 * (surface.sky - 0.5)
-    image = _hide(_paste(scene, surface, values[:, None]), now, ("bar_warm",))
-    image = image + 0.03 * _column(now["warm"] * 10, image)
+    _hide(image, now, ("bar_warm",))
+    image += 0.3 * _column(now["warm"], image)
     coarse = torch.nn.functional.avg_pool2d(image, 4)
     low, high = (op(coarse, dim=(1, 2, 3), keepdim=True) for op in (torch.amin, torch.amax))
-    level = (image - low) / (high - low).clamp_min(0.2)
-    return (0.06 + 0.8 * level * _column(now["gain"], image)).clamp(0, 1)
+    gain = 0.8 * _column(now["gain"], image) / (high - low).clamp_min(0.2)
+    return image.sub_(low).mul_(gain).add_(0.06).clamp_(0, 1)
 
 
 def _blur(image: Tensor, sigma: np.ndarray) -> Tensor:
@@ -183,19 +145,33 @@ def _blur(image: Tensor, sigma: np.ndarray) -> Tensor:
         wide = torch.nn.functional.pad(image, pad, mode="replicate")
         length = image.shape[dim]
         tap = [wide.narrow(dim, k, length) for k in range(5)]
-        image = centre * tap[2] + near * (tap[1] + tap[3]) + far * (tap[0] + tap[4])
+        image = torch.mul(tap[2], centre, out=image)
+        image.addcmul_(near, tap[1] + tap[3]).addcmul_(far, tap[0] + tap[4])
     return image
 
 
-def _finish(image: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> Tensor:
-    """Add the noise of each image: one field, shifted between colour channels."""
-    _, channels, height, width = image.shape
-    fields = [
-        np.random.default_rng(int(seed)).standard_normal((height + 4, width + 4), np.float32)
-        for seed in now["noise_seed"]
-    ]
-    noise = torch.from_numpy(np.stack(fields)).to(image.device)
-    moved = [noise[:, 2 * c : 2 * c + height, 2 * c : 2 * c + width] for c in range(channels)]
-    noise_level = view.noise * (height / 288) ** 0.5  # scaling a crop down averages noise
-    noisy: Tensor = image + noise_level * torch.stack(moved, 1)
-    return noisy
+def _noise(seeds: np.ndarray, height: int, width: int) -> FloatArray:
+    """(B, height + 4, width + 4) a field for each image, which its colour channels share."""
+    fields = np.empty((len(seeds), height + 4, width + 4), np.float32)
+    for field, seed in zip(fields, seeds, strict=True):
+        np.random.default_rng(int(seed)).standard_normal(out=field, dtype=np.float32)
+    return fields
+
+
+@numba.njit(nogil=True, cache=True)
+def _finish(image: FloatArray, noise: FloatArray, level: np.float32, out: ByteArray) -> None:
+    """Add the noise, shifted between colour channels, and round to 0..255."""
+    count, channels, height, width = image.shape
+    lines, last = np.empty((channels, width), np.uint8), channels - 1
+    for b, y in np.ndindex((count, height)):
+        for c in range(channels):
+            values, grain = image[b, c, y], noise[b, y + 2 * c, 2 * c :]
+            for x in range(width):  # written so that it compiles to vector instructions
+                value = (values[x] + level * grain[x]) * np.float32(255) + np.float32(0.5)
+                value = value if value > np.float32(0) else np.float32(0)
+                value = value if value < np.float32(255) else np.float32(255)
+                lines[c, x] = np.uint8(np.int32(value))
+        for x in range(width):
+            out[b, y, x, 0] = lines[0, x]
+            out[b, y, x, 1] = lines[min(1, last), x]
+            out[b, y, x, 2] = lines[last, x]
