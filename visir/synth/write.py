@@ -29,7 +29,7 @@ from visir.synth.render import render_shots
 
 MARKER = SYNTHETIC
 _SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144"}
-_CHUNK = 16  # images rendered together; fixed, so that files do not depend on the number of workers
+_CHUNK = 32  # images rendered together
 _MIN_FOR_POOL = 64  # images; with fewer, starting processes costs more time than it saves
 
 
