@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from visir.cluster.metrics import agreement, describe, diagnose, majority
+from visir.cluster.metrics import agreement, describe, diagnose, joint_labels, majority
 
 
 def healthy(people=10, images=8):
@@ -66,6 +66,60 @@ def test_several_visible_clusters_may_share_a_partner():
     assert not [name for name in found if name.startswith("none")]
 
 
+def by_loops(labels, partners, truth):
+    """Joint labels, and image pairs across modalities, image by image."""
+    joint, number = [], 1000
+    for label in labels["visible"]:
+        partner = -1 if label < 0 else partners[label]
+        joint.append(f"ir {partner}" if partner >= 0 else f"vis {label}")
+    joint += [f"ir {label}" for label in labels["infrared"]]
+    outlier = np.r_[labels["visible"], labels["infrared"]] < 0
+    for row in np.flatnonzero(outlier):
+        joint[row], number = f"alone {number}", number + 1
+    people = np.r_[truth["visible"], truth["infrared"]]
+    count = len(labels["visible"])
+    pairs = [(i, j) for i in range(count) for j in range(count, len(joint))]
+    found = {pair for pair in pairs if joint[pair[0]] == joint[pair[1]]}
+    true = {(i, j) for i, j in pairs if people[i] == people[j]}
+    return joint, people, outlier, found, true
+
+
+def test_joint_labels_are_measured_as_by_a_loop_over_all_image_pairs():
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        truth = {name: rng.integers(0, 7, 50) for name in ("visible", "infrared")}
+        noise = {name: rng.random(50) < 0.3 for name in truth}
+        labels = {name: np.where(noise[name], rng.integers(-1, 7, 50), of)
+                  for name, of in truth.items()}  # fmt: skip
+        partners = np.where(rng.random(7) < 0.7, np.arange(7), rng.integers(-1, 7, 7))
+        found = describe(labels, partners, truth)
+        joint, people, outlier, pairs, true = by_loops(labels, partners, truth)
+        kept = ~outlier
+        numbers = np.unique(joint, return_inverse=True)[1]
+        assert found["ari"] == pytest.approx(adjusted_rand_score(people, numbers), abs=1e-4)
+        clustered = adjusted_rand_score(people[kept], numbers[kept])
+        assert found["ari_clustered"] == pytest.approx(clustered, abs=1e-4)
+        assert found["ari"] != found["ari_clustered"]
+        right = len(pairs & true)
+        assert found["image_pairs_precision"] == pytest.approx(right / len(pairs), abs=1e-4)
+        assert found["image_pairs_recall"] == pytest.approx(right / len(true), abs=1e-4)
+        wrong = describe(labels, np.roll(partners, 1), truth)
+        assert wrong["image_pairs_recall"] != found["image_pairs_recall"]
+
+
+def test_right_matches_make_the_joint_labels_perfect_and_none_halve_them():
+    labels = {"visible": healthy(), "infrared": healthy()}
+    right = describe(labels, np.arange(10), labels)
+    assert (right["ari"], right["image_pairs_precision"], right["image_pairs_recall"]) == (1, 1, 1)
+    before = describe(labels, None, labels)
+    assert 0 < before["ari"] < 1
+    assert "image_pairs_recall" not in before
+    unmatched = describe(labels, np.full(10, -1), labels)
+    assert unmatched["image_pairs_recall"] == 0 and "image_pairs_precision" not in unmatched
+    both = joint_labels(labels, np.array([0, 0, *range(2, 10)]))
+    assert (both["visible"][:16] == 0).all()
+
+
 NONE, FEW = np.empty(0, np.int64), np.full(5, -1)
 
 
@@ -88,6 +142,7 @@ def test_without_true_identities_nothing_true_is_said():
     labels = {"visible": healthy(), "infrared": healthy()}
     found = describe(labels, np.full(10, -1), None)
     assert not [name for name in found if "purity" in name or "correct" in name or "none" in name]
+    assert not [name for name in found if "ari" in name or "image_pairs" in name]
 
 
 BAD = {

@@ -79,6 +79,60 @@ def describe(
     found["cluster_ratio"] = _share(found["clusters_visible"], found["clusters_infrared"])
     if partners is not None:
         found |= _of_partners(labels, partners, truth)
+    if truth is not None:
+        found |= _of_joint_labels(joint_labels(labels, partners), truth, partners is not None)
+    return found
+
+
+def joint_labels(
+    labels: Mapping[str, IntArray], partners: IntArray | None
+) -> dict[str, IntArray]:
+    """Labels with the same numbers in both modalities: matched clusters have one number.
+
+    Args:
+        labels: "visible" and "infrared" pseudo-labels, -1 for outliers.
+        partners: matched infrared cluster of each visible one, -1 for none; None before matching,
+            when no cluster of one modality has the number of one of the other.
+
+    Returns:
+        The labels of the same rows, -1 for outliers; several visible clusters with one partner
+        are one.
+    """
+    vis, ir = labels["visible"], labels["infrared"]
+    clusters = int(vis.max(initial=-1)) + 1
+    numbers = int(ir.max(initial=-1)) + 1 + np.arange(clusters + 1, dtype=np.int64)
+    if partners is not None:
+        numbers[:clusters] = np.where(partners >= 0, partners, numbers[:clusters])
+    return {"visible": np.where(vis >= 0, numbers[vis], -1), "infrared": ir}
+
+
+def _of_joint_labels(
+    joint: Mapping[str, IntArray], truth: Mapping[str, IntArray], matched: bool
+) -> dict[str, float]:
+    """Joint labels against the truth: adjusted Rand indices, and image pairs across modalities.
+
+    `ari` is over all images, each outlier a cluster of its own; `ari_clustered` leaves outliers
+    out. A pair is a visible and an infrared image with one joint label; precision is the share of
+    pairs that show one person, recall the share of all true pairs that are found.
+    """
+    labels, people = (np.concatenate([of["visible"], of["infrared"]]) for of in (joint, truth))
+    alone = labels < 0
+    own = np.where(alone, labels.max(initial=-1) + np.cumsum(alone), labels)
+    found = {
+        "ari": round(agreement(own, people), 4),
+        "ari_clustered": round(agreement(labels, people), 4),
+    }
+    if not matched:
+        return found
+    shape = labels.max(initial=-1) + 1, people.max(initial=0) + 1
+    vis, ir = (_table(joint[name], truth[name], shape) for name in ("visible", "infrared"))
+    pairs = float(vis.sum(axis=1) @ ir.sum(axis=1))
+    right = float(vis.multiply(ir).sum())
+    counts = [np.bincount(truth[name], minlength=shape[1]) for name in ("visible", "infrared")]
+    if pairs:
+        found["image_pairs_precision"] = _share(right, pairs)
+    if true := float(counts[0] @ counts[1]):
+        found["image_pairs_recall"] = _share(right, true)
     return found
 
 
@@ -121,10 +175,15 @@ def cluster_sizes(labels: IntArray) -> IntArray:
     return np.unique(labels[labels >= 0], return_counts=True)[1].astype(np.int64)
 
 
-def _table(labels: IntArray, truth: IntArray) -> sparse.csr_array:
-    """Rows of each cluster by true identity: (clusters, identities) counts."""
+def _table(
+    labels: IntArray, truth: IntArray, shape: tuple[int, int] | None = None
+) -> sparse.csr_array:
+    """Rows of each cluster by true identity: (clusters, identities) counts.
+
+    `shape` is larger than the labels need if several tables are compared.
+    """
     kept = labels >= 0
-    shape = labels.max(initial=-1) + 1, truth.max(initial=0) + 1
+    shape = shape or (labels.max(initial=-1) + 1, truth.max(initial=0) + 1)
     return sparse.csr_array(
         (np.ones(kept.sum(), np.int64), (labels[kept], truth[kept])), shape=shape
     )
