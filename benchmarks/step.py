@@ -71,7 +71,7 @@ def ready(device: torch.device) -> Cmag:
     )
     torch.manual_seed(0)
     method = Cmag(replace(PRESETS["sysu"], precision="auto"), data, device, seed=0)
-    base, width = method.base, method.net.embedding_dim
+    base, width = method.base, method.model.embedding_dim
     base.when = When("stage 2", 10)
 
     def unit(count: int) -> torch.Tensor:
