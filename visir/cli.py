@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `visir`; those of this process if None.
 
     Returns:
-        The exit code: 0 done, 1 `check` found problems, 2 bad input, 130 stopped by Ctrl-C.
+        The exit code: 0 done, 1 a check found problems or a job failed, 2 bad input, 130 stopped
+        by Ctrl-C.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
@@ -189,7 +190,8 @@ def _how_to_continue(argv: Sequence[str]) -> str:
     if argv[0] in ("train", "pretrain"):
         words = [*argv, *([] if "--resume" in argv else ["--resume"])]
         return f"; to continue: visir {shlex.join(words)}"
-    if argv[0] in ("demo", "synth", "prepare", "embed") or list(argv[:2]) == ["index", "add"]:
+    again = (["index", "add"], ["bench", "run"])
+    if argv[0] in ("demo", "synth", "prepare", "embed") or list(argv[:2]) in again:
         return "; run the same command again to continue"
     return ""
 

@@ -84,9 +84,7 @@ def describe(
     return found
 
 
-def joint_labels(
-    labels: Mapping[str, IntArray], partners: IntArray | None
-) -> dict[str, IntArray]:
+def joint_labels(labels: Mapping[str, IntArray], partners: IntArray | None) -> dict[str, IntArray]:
     """Labels with the same numbers in both modalities: matched clusters have one number.
 
     Args:

@@ -24,5 +24,9 @@ COMMANDS = {
     "serve": "serve:serve",
     "export": "export:export",
     "config": "config:config",
+    "bench run": "bench:run",
+    "bench render": "bench:render",
+    "bench compare": "bench:compare",
+    "bench check": "bench:check",
 }
 """Command -> module of `visir.commands`, and the function in it."""

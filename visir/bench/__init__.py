@@ -1,0 +1,1 @@
+"""Declared comparisons of trainings: a grid of jobs, its results, tables, plots and checks."""

@@ -1,0 +1,121 @@
+"""The jobs of a grid: what each one does, exactly, and which ones it needs done before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from visir.bench.grid import Grid, Training
+from visir.bench.usable import require_usable
+from visir.core.config import to_mapping
+from visir.core.run import Run, sha256
+
+Kind = Literal["data", "starts", "arms"]
+
+
+@dataclass(frozen=True, eq=False)  # equal if it is the same object, so that it can be a key
+class Job:
+    """One data set to render, or one training to do and to score.
+
+    kind: what it is, and the first folder of its key; data: key of its data set; name: key of its
+    start or arm, empty for a data set; seed: of the people, or of the training; needs: keys of jobs
+    that come before; spec: everything that determines its result, as plain values.
+    """
+
+    kind: Kind
+    data: str
+    name: str
+    seed: int
+    needs: tuple[str, ...]
+    spec: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Its folder below the results, such as arms/people/adca/0."""
+        return "/".join(filter(None, (self.kind, self.data, self.name, str(self.seed))))
+
+    @property
+    def title(self) -> str:
+        """What it is, for display."""
+        return f"{self.name or 'data set'} ({self.data}, seed {self.seed})"
+
+    def as_json(self) -> dict[str, Any]:
+        """What identifies it, as plain values."""
+        return {"kind": self.kind, "data": self.data, "name": self.name, "seed": self.seed}
+
+
+def jobs_of(grid: Grid) -> list[Job]:
+    """All jobs, each after those it needs, seed by seed.
+
+    Raises:
+        InputError: something in the grid cannot be used; everything is checked before any job.
+    """
+    configs = require_usable(grid)
+    found: dict[str, Job] = {}
+    for seed in grid.seeds:
+        for data in grid.data:
+            people = _render(grid, data, seed)
+            found.setdefault(people.key, people)
+            for name in grid.trainings:
+                _add_training(grid, data, name, seed, people.key, configs, found)
+    return list(found.values())
+
+
+def _render(grid: Grid, data: str, seed: int) -> Job:
+    """The data set's own seed, if it names one, gives all trainings the same people."""
+    arguments = {**grid.data[data]}
+    own = int(arguments.setdefault("seed", seed))
+    return Job("data", data, "", own, (), {"synth": arguments})
+
+
+def _add_training(
+    grid: Grid,
+    data: str,
+    name: str,
+    seed: int,
+    people: str,
+    configs: Mapping[str, Any],
+    found: dict[str, Job],
+) -> str:
+    """Add a training after its start, unless it is there already; return its key."""
+    kind: Kind = "starts" if name in grid.starts else "arms"
+    key = f"{kind}/{data}/{name}/{seed}"
+    if key in found:
+        return key
+    start = grid.start_of(name)
+    needs: tuple[str, ...] = (people,)
+    begin = _file(start)
+    if start in grid.trainings:
+        before = _add_training(grid, data, str(start), seed, people, configs, found)
+        needs, begin = (people, before), {"job": before}
+    spec = {
+        "start": begin,
+        **_declared(grid.trainings[name]),
+        "resolved": to_mapping(configs[name]),
+        "data": people,
+        "seed": seed,
+        "protocols": list(grid.protocols),
+    }
+    found[key] = Job(kind, data, name, seed, needs, spec)
+    return key
+
+
+def _declared(training: Training) -> dict[str, Any]:
+    """What the grid says of a training, except for its label and its start."""
+    return {
+        "method": training.method,
+        "preset": training.preset,
+        "settings": dict(training.settings),
+        "command": training.command,
+    }
+
+
+def _file(start: str | None) -> dict[str, str] | None:
+    """A start that is no job: its path, and its content's hash if it is a file."""
+    if start is None:
+        return None
+    path = Path(start)
+    weights = Run(path).weights if path.is_dir() else path
+    return {"file": start} | ({"sha256": sha256(weights)} if weights.is_file() else {})

@@ -1,0 +1,96 @@
+"""Plots of a grid's results: mAP with intervals, and right pairs against mAP."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visir.bench.columns import COLUMNS
+from visir.bench.grid import Grid
+from visir.bench.statistics import mean_interval
+from visir.bench.tables import Results, Shown
+from visir.core.run import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = ("#2f6fb5", "#d98c2b", "#3a8f5c", "#c2528b", "#6c72e0", "#8a8f2a", "#b0614a", "#17a2a2")
+_CONTROL = "#8a8a8a"
+
+
+def draw(grid: Grid, results: Results, path: Path) -> None:
+    """Write the plots of all data sets with results as one picture.
+
+    Args:
+        grid: what was run.
+        results: its finished trainings, at least one.
+        path: the picture (.png) to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = Shown.of(grid)
+    data_sets = [data for data in grid.data if any(of == data for of, _, _ in results)]
+    height = max(2.6, 0.34 * len(shown.rows) + 1.2)
+    figure = Figure(figsize=(10, height * len(data_sets)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(data_sets), 2, squeeze=False)
+    for data, (left, right) in zip(data_sets, axes, strict=True):
+        _intervals(left, results, data, shown)
+        _pairs(right, results, data, shown)
+        left.set_title(grid.table.titles.get(data, data), fontsize=10, loc="left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def _points(
+    results: Results, data: str, name: str, shown: Shown
+) -> list[tuple[float, float | None]]:
+    """MAP and right pairs of each seed, in percent."""
+    score, pairs = COLUMNS["mAP"].picks["mAP"], COLUMNS["pairs_correct"].picks["pairs_correct"]
+    return [
+        (float(score(result, shown.protocol) or 0.0), pairs(result, shown.protocol))
+        for (of, arm, _), result in results.items()
+        if (of, arm) == (data, name)
+    ]
+
+
+def _colour(name: str, shown: Shown) -> str:
+    if name == shown.control:
+        return _CONTROL
+    others = [of for of in shown.rows if of != shown.control]
+    return _COLOURS[others.index(name) % len(_COLOURS)]
+
+
+def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
+    """The mean of each row with its 95 % t interval, and a small point for each seed."""
+    for row, name in enumerate(shown.rows):
+        values = [score for score, _ in _points(results, data, name, shown)]
+        if not values:
+            continue
+        of, colour = mean_interval(values), _colour(name, shown)
+        axes.scatter(values, [row] * len(values), s=9, color=colour, alpha=0.4, linewidths=0)
+        axes.plot(of.mean, row, "o", color=colour, markersize=6)
+        if of.low is not None and of.high is not None:
+            axes.plot([of.low, of.high], [row, row], color=colour, linewidth=1.8)
+    axes.set_yticks(range(len(shown.rows)), list(shown.rows.values()), fontsize=8)
+    axes.set_ylim(len(shown.rows) - 0.5, -0.5)
+    axes.set_xlabel("mAP, %: mean, 95 % interval, and seeds", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _pairs(axes: Axes, results: Results, data: str, shown: Shown) -> None:
+    """A point for each training that matches clusters."""
+    for name, label in shown.rows.items():
+        points = [(x, y) for y, x in _points(results, data, name, shown) if x is not None]
+        if points:
+            x, y = zip(*points, strict=True)
+            axes.scatter(x, y, s=24, color=_colour(name, shown), label=label)
+    axes.set_xlabel("right pairs of the last epoch, %", fontsize=9)
+    axes.set_ylabel("mAP, %", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.collections:
+        axes.legend(frameon=False, fontsize=8)
