@@ -132,19 +132,9 @@ def compare(
 ) -> Comparison:
     """Compare two results.
 
-    Two folders of one arm (or run) each are compared with each other; otherwise the arms of the
-    same data set and name are, as of two builds.
-
-    Args:
-        first: a results folder, a folder below it, a results.json, or runs that were scored.
-        second: the same.
-        protocol: key of what is scored; the first that both have if None.
-        measure: a field of `visir.evaluation.results.Measures`.
-        effect: a difference in percent points, to plan seeds for.
-        paired: whether seeds (and trials) of both belong together.
-
-    Returns:
-        The differences first - second.
+    Arguments are those of `visir.commands.bench.compare`, with `paired` for the opposite of its
+    `unpaired`. Two folders of one arm (or run) each are compared with each other; otherwise the
+    arms of the same data set and name are, as of two builds.
 
     Raises:
         InputError: nothing to compare, another protocol or measure, or results that do not pair.

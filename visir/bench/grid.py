@@ -85,6 +85,10 @@ class Grid:
         """Starts and arms by key."""
         return {**self.starts, **self.arms}
 
+    def key_of(self, data: str, name: str, seed: int) -> str:
+        """The folder of a start's or an arm's training below the results."""
+        return f"{'starts' if name in self.starts else 'arms'}/{data}/{name}/{seed}"
+
     def start_of(self, key: str) -> str | None:
         """The start of a training; None if it has random weights."""
         training = self.trainings[key]

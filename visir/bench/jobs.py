@@ -80,8 +80,7 @@ def _add_training(
     found: dict[str, Job],
 ) -> str:
     """Add a training after its start, unless it is there already; return its key."""
-    kind: Kind = "starts" if name in grid.starts else "arms"
-    key = f"{kind}/{data}/{name}/{seed}"
+    key = grid.key_of(data, name, seed)
     if key in found:
         return key
     start = grid.start_of(name)
@@ -98,6 +97,7 @@ def _add_training(
         "seed": seed,
         "protocols": list(grid.protocols),
     }
+    kind: Kind = "starts" if name in grid.starts else "arms"
     found[key] = Job(kind, data, name, seed, needs, spec)
     return key
 

@@ -98,9 +98,7 @@ class Store:
             InputError: a result is damaged.
         """
         places = {
-            (data, name, seed): self.result(
-                f"{'starts' if name in grid.starts else 'arms'}/{data}/{name}/{seed}"
-            )
+            (data, name, seed): self.result(grid.key_of(data, name, seed))
             for data in grid.data
             for name in grid.trainings
             for seed in grid.seeds
