@@ -41,7 +41,8 @@ def synth(
         unpaired: share (0 to 1) of training identities seen in one modality only.
         seed: seed of all random draws; the same seed gives the same images.
         workers: number of processes; 0 for one per core. The images are the same for any number.
-        device: where images are rendered: cpu, cuda, cuda:1; auto uses a GPU if there is one.
+        device: where exposure, tone and blur are computed: cpu, cuda, cuda:1; auto uses a GPU if
+            there is one.
 
     Returns:
         The folder.
