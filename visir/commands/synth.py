@@ -13,25 +13,25 @@ def synth(
     out: Path,
     /,
     *,
-    layout: Literal["sysu", "regdb", "llcm"] = "sysu",
+    layout: Literal["sysu", "regdb", "llcm", "pool"] = "sysu",
     twin: Literal["sysu", "regdb"] | None = None,
     ids: int = 24,
     images: int = 4,
     train_ids: int | None = None,
     size: str | None = None,
     unpaired: float = 0.0,
+    set: tuple[str, ...] = (),
     seed: int = 0,
     workers: int = 0,
     device: str = "cpu",
 ) -> Written:
     """Make a data set of synthetic people, in the folder structure of a public data set.
 
-    If it was stopped, the same command continues with what is missing. Python scripts that use
-    several workers need the usual `if __name__ == "__main__":` guard.
+    If it was stopped, the same command continues with what is missing.
 
     Args:
         out: folder to write: new, empty, or begun by the same command.
-        layout: public data set whose folders and sensors are imitated.
+        layout: data set whose folders and sensors are imitated; pool: people to pre-train on.
         twin: make the exact identities and image counts of this data set; --ids and --images are
             then ignored.
         ids: number of identities, training and test together.
@@ -39,10 +39,10 @@ def synth(
         train_ids: number of identities for training; half of them if omitted.
         size: height x width of the images, in pixels; 288x144 if omitted, for regdb 128x64.
         unpaired: share (0 to 1) of training identities seen in one modality only.
+        set: physics of the sensors to replace, as key=value, such as nir_follows=0.5.
         seed: seed of all random draws; the same seed gives the same images.
         workers: number of processes; 0 for one per core. The images are the same for any number.
-        device: where exposure, tone and blur are computed: cpu, cuda, cuda:1; auto uses a GPU if
-            there is one.
+        device: computes exposure, tone and blur: cpu, cuda, cuda:1; auto: a GPU if there is one.
 
     Returns:
         The folder.
@@ -50,6 +50,7 @@ def synth(
     Raises:
         InputError: impossible numbers, no such device, or `out` holds something else.
     """
+    from visir.core.config import parse_pairs
     from visir.synth.write import synthesise
 
     synthesise(
@@ -61,6 +62,7 @@ def synth(
         train_ids=train_ids,
         size=size,
         unpaired=unpaired,
+        physics=parse_pairs(set),
         seed=seed,
         workers=workers,
         device=device,

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from visir.core.bounds import CountFrom0, Positive, Share
 from visir.core.types import FloatArray, Modality
 from visir.synth.people import CAMERA, IMAGE
 
@@ -30,27 +31,36 @@ POSE = (
 
 
 class Shot(NamedTuple):
-    """One image to render: its path in the data set, identity, camera, modality and number."""
+    """One image to render: its path in the data set, identity, camera, modality and number.
+
+    world: row of the data set's worlds; only pools have more than one.
+    """
 
     path: PurePosixPath
     pid: int
     cam: int
     modality: Modality
     frame: int
+    world: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The constants of a data set.
+    """The constants of a data set; those from `nir_follows` on are the physics of its sensors.
 
-    `nir_follows`: share of the near-infrared brightness that follows the visible brightness; the
-    rest is drawn per material. `sway`: how much light, exposure and framing vary between images.
+    Factors multiply what the default world has; at 1 an image is the default world's.
     """
 
-    seed: int = 0
+    seed: CountFrom0 = 0
     layout: str = "sysu"
-    nir_follows: float = 0.9
-    sway: float = 1.0
+    nir_follows: Share = 0.9  # share of near-infrared brightness that follows visible brightness
+    sway: float = 1.0  # factor of the changes of light, exposure and framing between images
+    bias: float = 1.0  # factor of the differences between cameras: colour cast, lamp, exposure
+    crop: float = 1.0  # factor of the error of the boxes around people
+    noise: float = 1.0  # factor of the noise
+    blur: float = 1.0  # factor of the blur
+    gamma: Positive = 1.0  # exponent of the infrared display curve; above 1: darker shades
+    warmth: float = 1.0  # factor of the differences in temperature between clothes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ class Camera:
     horizon: float  # row where the wall meets the floor, divided by the image height
     blur: float  # standard deviation, pixels at a height of 288
     noise: float
+    gamma: float  # exponent of the display curve
     quality: int  # JPEG
     occlusion: float  # probability that something hides a part of the person
     facing: float  # preferred direction of walking
@@ -97,7 +108,7 @@ def camera(world: World, cam: int, modality: Modality) -> Camera:
     how = np.random.default_rng([world.seed, CAMERA, cam, 1 + infrared])
     side, hard = where.uniform(-1.2, 1.2), 1.0 if outdoor else 0.55
     light = np.array([np.sin(side), where.uniform(0.6, 1.6), np.cos(side)])
-    warm = how.normal(0, 0.12) + (0.0 if outdoor else 0.08)
+    warm = how.normal(0, 0.12) * world.bias + (0.0 if outdoor else 0.08)
     return Camera(
         number=cam,
         sensor=sensor,
@@ -108,11 +119,12 @@ def camera(world: World, cam: int, modality: Modality) -> Camera:
         light=(light / np.linalg.norm(light)).astype(np.float32),
         lamp=np.array([1 + warm, 1.0, 1 - warm], np.float32) * hard,
         ambient=np.array([1 - warm / 2, 1.0, 1 + warm], np.float32) * (1.25 - 0.7 * hard),
-        cast=np.exp(how.normal(0, 0.10, 3)).astype(np.float32),
-        exposure=float(np.exp(how.normal(0, 0.12))),
+        cast=np.exp(how.normal(0, 0.10, 3) * world.bias).astype(np.float32),
+        exposure=float(np.exp(how.normal(0, 0.12) * world.bias)),
         horizon=float(where.uniform(0.42, 0.68)),
-        blur=float(how.uniform(0.4, 1.1)) + 0.5 * (sensor == "thermal"),
-        noise=float(how.uniform(0.008, 0.022)) * (1.6 if infrared else 1.0),
+        blur=(float(how.uniform(0.4, 1.1)) + 0.5 * (sensor == "thermal")) * world.blur,
+        noise=float(how.uniform(0.008, 0.022)) * (1.6 if infrared else 1.0) * world.noise,
+        gamma=world.gamma if infrared else 1.0,
         quality=int(how.integers(72, 94)),
         occlusion=float(where.uniform(0.04, 0.22)),
         facing=float(where.uniform(0, 2 * np.pi)),
@@ -140,7 +152,7 @@ def _drawn(world: World, shot: Shot) -> dict[str, float]:
     preferred = rng.random() < view.preference
     yaw = rng.vonmises(0, 3.0) + view.facing if preferred else rng.uniform(0, 2 * np.pi)
     hidden = rng.random() < view.occlusion
-    sway = world.sway
+    sway, crop = world.sway, world.sway * world.crop
     return {
         "yaw": float(yaw),
         "phase": rng.uniform(0, 2 * np.pi),
@@ -149,9 +161,9 @@ def _drawn(world: World, shot: Shot) -> dict[str, float]:
         "pitch": view.pitch + rng.normal(0, 0.03),
         "roll": rng.normal(0, 0.025) * sway,
         "distance": view.distance * float(np.exp(rng.normal(0, 0.12))),
-        "fill": float(np.clip(rng.normal(0.93, 0.035 * sway), 0.78, 1.04)),
-        "shift_x": rng.normal(0, 0.035 * sway),
-        "shift_y": rng.normal(0, 0.014 * sway),
+        "fill": float(np.clip(rng.normal(0.93, 0.035 * crop), 0.78, 1.04)),
+        "shift_x": rng.normal(0, 0.035 * crop),
+        "shift_y": rng.normal(0, 0.014 * crop),
         "exposure": view.exposure * float(np.exp(rng.normal(0, 0.24 * sway))),
         "warm": rng.normal(0, 0.04 * sway),
         "tint": rng.normal(0, 0.03 * sway),

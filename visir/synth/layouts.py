@@ -18,9 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from visir.core.types import InputError, Modality
+from visir.data.folder import LABELS
 from visir.data.protocols import published_counts
-from visir.synth.cameras import SYSU_INFRARED, Shot
+from visir.synth.cameras import SYSU_INFRARED, Shot, World
 from visir.synth.people import LAYOUT
+from visir.synth.pool import FIRST_SEED, shots_of
 
 VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
 REGDB_IDS, REGDB_IMAGES, REGDB_SPLITS = 412, 10, 10
@@ -48,10 +50,14 @@ class Spec:
 
 
 class Layout(NamedTuple):
-    """All images of a data set, sorted by modality, camera, identity and number; its text files."""
+    """All images of a data set, sorted by world, modality, camera, identity and number.
+
+    lists: its text files; worlds: of a pool, one for each value of `Shot.world`; empty otherwise.
+    """
 
     shots: tuple[Shot, ...]
     lists: Mapping[str, str]
+    worlds: tuple[World, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Number of images in each folder of identities, such as {"cam1": 24}."""
@@ -65,7 +71,7 @@ def lay_out(spec: Spec) -> Layout:
     Raises:
         InputError: the layout or twin is unknown, or a number is out of range.
     """
-    layouts = {"sysu": _sysu, "regdb": _regdb, "llcm": _llcm}
+    layouts = {"sysu": _sysu, "regdb": _regdb, "llcm": _llcm, "pool": _pool}
     _check(spec, layouts)
     return layouts[spec.layout](spec)
 
@@ -79,8 +85,11 @@ def _check(spec: Spec, layouts: Collection[str]) -> None:
         raise InputError(f"twin {spec.twin!r}: a twin of {spec.twin} needs the layout {spec.twin}")
     if not 0 <= spec.unpaired <= 1:
         raise InputError(f"unpaired {spec.unpaired:g}: must be a share of identities from 0 to 1")
-    if spec.seed < 0:
-        raise InputError(f"seed {spec.seed}: must be 0 or more")
+    if not 0 <= spec.seed < FIRST_SEED:
+        raise InputError(f"seed {spec.seed}: must be 0 to {FIRST_SEED - 1}")
+    if spec.layout == "pool":
+        _check_pool(spec)
+        return
     if spec.twin is None and (spec.ids < 2 or spec.images < 1):
         raise InputError(
             f"ids {spec.ids}, images {spec.images}: must be at least 2 identities and 1 image"
@@ -90,6 +99,15 @@ def _check(spec: Spec, layouts: Collection[str]) -> None:
             f"train_ids {spec.training}: must be 1 to {spec.ids - 1}, so that both training and "
             "test have identities"
         )
+
+
+def _check_pool(spec: Spec) -> None:
+    if spec.ids < 2 or spec.images < 1:
+        raise InputError(
+            f"ids {spec.ids}, images {spec.images}: must be at least 2 identities and 1 image"
+        )
+    if spec.train_ids is not None or spec.unpaired:
+        raise InputError("layout pool: everybody is for training; omit train_ids and unpaired")
 
 
 class Facts(NamedTuple):
@@ -136,7 +154,9 @@ def _line(ids: Iterable[int]) -> str:
 
 def _layout(shots: Iterable[Shot], lists: Mapping[str, str]) -> Layout:
     modality_order = {VISIBLE: 0, INFRARED: 1}
-    ordered = sorted(shots, key=lambda s: (modality_order[s.modality], s.cam, s.pid, s.frame))
+    ordered = sorted(
+        shots, key=lambda s: (s.world, modality_order[s.modality], s.cam, s.pid, s.frame)
+    )
     return Layout(tuple(ordered), lists)
 
 
@@ -242,6 +262,11 @@ def _llcm_shot(
 ) -> Shot:
     name = f"{pid:04d}_c{cam:02d}_s{180000 + 10 * pid + cam}_f{number + 1}_{word}.jpg"
     return Shot(folder / f"{pid:04d}" / name, pid, cam, modality, number + 1)
+
+
+def _pool(spec: Spec) -> Layout:
+    worlds, shots, labels = shots_of(spec.seed, spec.ids, spec.images)
+    return _layout(shots, {LABELS: labels})._replace(worlds=worlds)
 
 
 def as_parameters(spec: Spec) -> dict[str, object]:

@@ -54,6 +54,7 @@ class Pattern(IntEnum):
 DYE = 5
 FIELDS = 2 * DYE + 5  # two dyes, then: pattern, period, share of dye 2, phase, open front
 PATTERN, PERIOD, SHARE, PHASE, OPEN = range(2 * DYE, FIELDS)
+_WARMTH, _MILD = 4, 0.45  # column of a dye; warmth of common clothes
 
 _NEUTRAL = np.array(
     [
@@ -98,17 +99,24 @@ class Person:
 
 
 @lru_cache(maxsize=2048)
-def person(seed: int, pid: int, nir_follows: float) -> Person:
+def person(seed: int, pid: int, nir_follows: float, warmth: float = 1.0) -> Person:
     """Make the identity `pid` of the world `seed`; its appearance depends on nothing else.
 
     Args:
         seed: seed of the data set.
         pid: number of the identity.
         nir_follows: share of near-infrared brightness that follows visible brightness, 0..1.
+        warmth: factor of the differences in temperature between clothes.
     """
     rng = np.random.default_rng([seed, PERSON, pid])
     shape = _body(rng) | _hair(rng) | _clothes(rng) | _carried(rng)
-    return Person(shape, _materials(rng, shape, nir_follows))
+    materials = _materials(rng, shape, nir_follows)
+    if warmth != 1:
+        clothes = [m for m in Material if m not in (Material.SKIN, Material.HAIR)]
+        for column in (_WARMTH, DYE + _WARMTH):
+            worn = materials[clothes, column]
+            materials[clothes, column] = _MILD + warmth * (worn - _MILD)
+    return Person(shape, materials)
 
 
 def _body(rng: np.random.Generator) -> dict[str, float]:

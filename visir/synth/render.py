@@ -40,7 +40,7 @@ def render_shots(
 def _render(
     shots: Sequence[Shot], view: Camera, world: World, size: tuple[int, int], device: str
 ) -> ByteArray:
-    people = [person(world.seed, shot.pid, world.nir_follows) for shot in shots]
+    people = [person(world.seed, shot.pid, world.nir_follows, world.warmth) for shot in shots]
     shape = {key: np.array([p.shape[key] for p in people]) for key in people[0].shape}
     draws = [moment(world, shot) for shot in shots]
     now = {key: np.array([draw[key] for draw in draws]) for key in draws[0]}

@@ -47,6 +47,8 @@ def expose(scene: Tensor, view: Camera, now: Mapping[str, np.ndarray]) -> ByteAr
     for i in range(0, count, step):
         here = {name: values[i : i + step] for name, values in now.items()}
         image = develop(scene[i : i + step], view, here)
+        if view.gamma != 1:
+            image = image.clamp_min(0) ** view.gamma
         image = _blur(image, here["blur"] * height / 288)
         noise = _noise(here["noise_seed"], height, width)
         _finish(image.cpu().numpy(), noise, level, pictures[i : i + step])

@@ -6,7 +6,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +18,8 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from visir.core.bounds import require_within_bounds
+from visir.core.config import apply
 from visir.core.device import resolve_device
 from visir.core.run import quiet, sweep, write_json, write_text
 from visir.core.types import InputError, Modality
@@ -28,7 +30,7 @@ from visir.synth.layouts import Layout, Spec, as_parameters, lay_out
 from visir.synth.render import render_shots
 
 MARKER = SYNTHETIC
-_SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144"}
+_SIZES = {"sysu": "288x144", "regdb": "128x64", "llcm": "288x144", "pool": "128x64"}
 _CHUNK = 32  # images rendered together
 _MIN_FOR_POOL = 64  # images; with fewer, starting processes costs more time than it saves
 
@@ -43,6 +45,7 @@ def synthesise(
     train_ids: int | None = None,
     size: str | None = None,
     unpaired: float = 0.0,
+    physics: Mapping[str, str] | None = None,
     seed: int = 0,
     workers: int = 0,
     device: str = "cpu",
@@ -73,13 +76,34 @@ def synthesise(
             f"layout {layout!r}: a twin of {twin} has the layout {twin}; omit the layout"
         )
     whole = lay_out(spec)
-    world = World(seed=seed, layout=spec.layout)
+    world = _world(spec, physics or {})
+    worlds = whole.worlds or (world,)
     pixels = _pixels(size or _SIZES[spec.layout])
     _claim(out, spec, whole, world, pixels)
-    todo = [chunk for chunk in _chunks(whole.shots) if not _present(out, chunk)]
-    _render_all(out, todo, world, size=pixels, workers=workers, device=device, progress=progress)
+    todo = [
+        (chunk, worlds[chunk[0].world])
+        for chunk in _chunks(whole.shots)
+        if not _present(out, chunk)
+    ]
+    _render_all(out, todo, size=pixels, workers=workers, device=device, progress=progress)
     for name, text in whole.lists.items():
         write_text(out / name, text)
+
+
+def _world(spec: Spec, physics: Mapping[str, str]) -> World:
+    """The world of a data set with its own physics.
+
+    Raises:
+        InputError: an unknown name, a value out of range, or physics for a pool, which draws them.
+    """
+    if physics and spec.layout == "pool":
+        raise InputError("layout pool: every world draws its physics; omit --set")
+    for name in ("seed", "layout"):
+        if name in physics:
+            raise InputError(f"--set {name}: is not physics; use --{name}")
+    world = apply(World(seed=spec.seed, layout=spec.layout), physics)
+    require_within_bounds(world)
+    return world
 
 
 def _pixels(text: str) -> tuple[int, int]:
@@ -96,6 +120,7 @@ def _claim(out: Path, spec: Spec, whole: Layout, world: World, size: tuple[int, 
     if marker.exists():
         try:
             known = json.loads(marker.read_text(encoding="utf-8"))["parameters"]
+            known["world"] = asdict(World(**known["world"]))  # older files lack some factors
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{marker}: the file is damaged; remove {out} and run again") from None
         differing = sorted(k for k in parameters | known if parameters.get(k) != known.get(k))
@@ -113,7 +138,7 @@ def _claim(out: Path, spec: Spec, whole: Layout, world: World, size: tuple[int, 
 
 def _chunks(shots: Sequence[Shot]) -> Iterator[tuple[Shot, ...]]:
     """Split the shots into fixed groups of at most `_CHUNK` shots of one camera."""
-    for _, group in groupby(shots, key=lambda shot: (shot.modality, shot.cam)):
+    for _, group in groupby(shots, key=lambda shot: (shot.world, shot.modality, shot.cam)):
         row = tuple(group)
         yield from (row[i : i + _CHUNK] for i in range(0, len(row), _CHUNK))
 
@@ -127,24 +152,25 @@ def _present(out: Path, chunk: Sequence[Shot]) -> bool:
 
 def _render_all(
     out: Path,
-    todo: Sequence[Sequence[Shot]],
-    world: World,
+    todo: Sequence[tuple[Sequence[Shot], World]],
     size: tuple[int, int],
     workers: int,
     device: str,
     progress: bool,
 ) -> None:
-    total = sum(len(chunk) for chunk in todo)
+    total = sum(len(chunk) for chunk, _ in todo)
     workers = workers or os.cpu_count() or 1
     with tqdm(total=total, unit="image", desc="rendering people", disable=quiet(progress)) as bar:
         if workers == 1 or device != "cpu" or total < _MIN_FOR_POOL:
             with _one_thread():
-                for chunk in todo:
+                for chunk, world in todo:
                     bar.update(_render_chunk(out, chunk, world, size, device))
             return
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
-            jobs = [pool.submit(_render_chunk, out, chunk, world, size, device) for chunk in todo]
+            jobs = [
+                pool.submit(_render_chunk, out, chunk, world, size, device) for chunk, world in todo
+            ]
             try:
                 for job in as_completed(jobs):
                     bar.update(job.result())
