@@ -86,7 +86,7 @@ def test_bottleneck_biases_are_frozen():
 def test_impossible_sizes_are_refused():
     with pytest.raises(InputError, match="multiples of 8"):
         Vit("micro", (33, 16))
-    with pytest.raises(InputError, match="micro, small, base"):
+    with pytest.raises(InputError, match="micro, hybrid-micro, hybrid-mobilenet, small, base"):
         Vit("tiny")
 
 

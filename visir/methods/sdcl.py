@@ -52,7 +52,7 @@ from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Method, Plan, StageStart
-from visir.nets.build import Features, build
+from visir.nets.build import Features, VitName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 DEPTHS = ("deep", "shallow")
@@ -63,7 +63,7 @@ class Config:
     """Defaults are the public script's for SYSU-MM01 unless marked as ours."""
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels [paper]
-    network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
+    network: VitName = "base"  # ViT with ICS stems [paper]
     drop_path: Share = 0.1  # [script]
     epochs: int = 50  # [paper]
     switch: CountFrom0 = 30  # first epoch with association, counted from 0 [script]

@@ -31,6 +31,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import nt_xent
+from visir.nets.build import VitName
 from visir.nets.features import Features
 from visir.nets.vit import Vit
 
@@ -40,7 +41,7 @@ class Config:
     """All numbers are ours: SimCLR has not been published for these data sets."""
 
     size: tuple[int, int] = (288, 144)  # input height, width in pixels
-    network: Literal["micro", "small", "base"] = "small"
+    network: VitName = "small"
     class_tokens: int = 1
     drop_path: Share = 0.1
     epochs: int = 100

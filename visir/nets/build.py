@@ -11,8 +11,9 @@ from visir.nets.features import Features as Features
 from visir.nets.two_stream import TwoStream, Width, require_strips
 from visir.nets.vit import Vit
 
-ResNetName = Literal["resnet50", "resnet18", "resnet-micro"]
-NetworkName = Literal[ResNetName, "micro", "small", "base"]
+ResNetName = Literal["resnet50", "resnet18", "resnet-mini", "resnet-micro", "mobilenet-v2"]
+VitName = Literal["micro", "hybrid-micro", "hybrid-mobilenet", "small", "base"]
+NetworkName = Literal[ResNetName, VitName]
 Network: TypeAlias = Vit | TwoStream
 
 
@@ -30,7 +31,7 @@ def build(
     """Build a network with random weights.
 
     Args:
-        name: a `NetworkName`; "micro", "small" and "base" are vision transformers.
+        name: a `ResNetName`, or a `VitName` for a vision transformer.
         image_size: (height, width) in pixels.
         class_tokens: transformers only.
         drop_path: transformers only.

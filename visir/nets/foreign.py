@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visir.core.types import InputError
 from visir.nets.build import Network
+from visir.nets.imagenet import MOBILENETS, from_mobilenet, is_mobilenet
 from visir.nets.two_stream import LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 
@@ -27,6 +28,7 @@ _TWO_STREAM = {
     "bottleneck.": "bottleneck.",
     "strip_heads.": "local_conv_list.",
 }
+_OWN_HEADS = ("bottleneck.", "non_local.", "strip_heads.")  # what ImageNet's files lack
 _TRAINING_ONLY = ("classifier.", "fc_list.", "mem_rep.", "bn.")
 
 
@@ -47,13 +49,15 @@ class Translation(NamedTuple):
 def translate(whole: Mapping[str, Tensor], net: Network) -> Translation:
     """Translate a checkpoint for a network.
 
-    Supported are torchvision's ResNets, the two-stream checkpoints of AGW, CAJ, ADCA, HCT and MRA,
-    and the transformers of TransReID-SSL, TokenMatcher and CMAG.
+    Supported are torchvision's ResNets and MobileNetV2, the two-stream checkpoints of AGW, CAJ,
+    ADCA, HCT and MRA, and the transformers of TransReID-SSL, TokenMatcher and CMAG.
 
     Raises:
         InputError: the checkpoint has another architecture, or a tensor that does not fit.
     """
     form = _format(whole)
+    if form == "mobilenet":
+        return _from_mobilenet(whole, net)
     if isinstance(net, TwoStream):
         if form in ("transreid", "tokenmatcher"):
             raise InputError(
@@ -147,6 +151,8 @@ def _numbers(names: Iterable[str], prefix: str) -> set[str]:
 
 def _format(names: Iterable[str]) -> str:
     names = list(names)
+    if is_mobilenet(names):
+        return "mobilenet"
     if any(name.startswith("b1.0.") for name in names):
         return "tokenmatcher"
     if any(name.startswith(_BACKBONES) for name in names):
@@ -206,7 +212,24 @@ def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
         part, _, rest = name.partition(".")
         if part in ("vis_stem", "ir_stem", "layers") and rest in whole:
             sources[name] = rest
-    return _renamed(whole, sources, ("fc.",), ("bottleneck.", "non_local.", "strip_heads."))
+    return _renamed(whole, sources, ("fc.",), _OWN_HEADS)
+
+
+def _from_mobilenet(whole: Mapping[str, Tensor], net: Network) -> Translation:
+    """Torchvision's MobileNetV2; a transformer uses the first blocks as stems."""
+    size = net.described["size"]
+    if size not in MOBILENETS:
+        raise InputError(
+            f"a MobileNetV2 cannot start the network {size}; set network to "
+            f"{' or '.join(MOBILENETS)}"
+        )
+    sources = from_mobilenet(whole, net.state_dict())
+    if isinstance(net, TwoStream):
+        return _renamed(whole, sources, ("classifier.",), _OWN_HEADS)
+    own = ("cls_token", "pos_embed", "blocks.", "norm.", "bottlenecks.", "shallow.")
+    stems = tuple(f"{stem}.proj." for stem in ("vis_stem", "ir_stem"))
+    unused = ("classifier.", *(f"features.{number}." for number in range(14, 19)))
+    return _renamed(whole, sources, unused, (*own, *stems))
 
 
 def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:

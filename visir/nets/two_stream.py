@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import mobilenet_v2
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
+from visir.nets.stems import narrow_resnet
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -36,21 +40,26 @@ def _resnet18() -> ResNet:
     return ResNet(BasicBlock, [2, 2, 2, 2])
 
 
-def _resnet_micro() -> ResNet:
-    """One block per layer, at a quarter of the width."""
-    backbone = ResNet(BasicBlock, [1, 1, 1, 1])
-    backbone.conv1 = nn.Conv2d(3, 16, 7, stride=2, padding=3, bias=False)
-    backbone.bn1 = nn.BatchNorm2d(16)
-    backbone.inplanes = 16
-    for number, layer in enumerate(LAYERS):
-        stride = 1 if number == 0 else 2
-        setattr(backbone, layer, backbone._make_layer(BasicBlock, 16 * 2**number, 1, stride))
-    backbone.fc = nn.Linear(128, 1000)
+def _mobilenet() -> nn.Module:
+    """MobileNetV2 (Sandler et al., 2018), its blocks grouped by stride like a ResNet's layers."""
+    features = mobilenet_v2().features
+    conv, norm, relu = features[0]
+    parts = {"conv1": conv, "bn1": norm, "relu": relu, "maxpool": nn.Identity()}
+    ends = (1, 4, 7, 14, 19)
+    parts |= {name: features[a:b] for name, a, b in zip(LAYERS, ends[:-1], ends[1:], strict=True)}
+    backbone = nn.ModuleDict(parts)
+    backbone["fc"] = nn.Linear(features[-1][0].out_channels, 1000)
     return backbone
 
 
-# resnet-micro is visir's own, for CPUs.
-SIZES = {"resnet50": _resnet50, "resnet18": _resnet18, "resnet-micro": _resnet_micro}
+# resnet-micro and resnet-mini are visir's own, for CPUs.
+SIZES: dict[str, Callable[[], nn.Module]] = {
+    "resnet50": _resnet50,
+    "resnet18": _resnet18,
+    "resnet-mini": partial(narrow_resnet, 32),
+    "resnet-micro": partial(narrow_resnet, 16),
+    "mobilenet-v2": _mobilenet,
+}
 
 
 class TwoStream(nn.Module):
@@ -93,7 +102,7 @@ class TwoStream(nn.Module):
                 f"setting share_net: {share_net} leaves no shared layer 2 for the non-local "
                 "blocks; set share_net to at most 2, or non_local=off"
             )
-        backbone = SIZES[size]()
+        backbone: Any = SIZES[size]()
         _keep_stride(backbone.layer4)
         stages: list[dict[str, nn.Module]] = [{name: getattr(backbone, name) for name in STEM}]
         stages += [{name: getattr(backbone, name)} for name in LAYERS]

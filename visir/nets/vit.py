@@ -13,7 +13,6 @@ queries.
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,65 +20,19 @@ from torch.nn import functional as F
 
 from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
-
-
-class VitSize(NamedTuple):
-    """Width, depth and stem of a network; `patch` is the stride from image to tokens, in pixels."""
-
-    dim: int
-    depth: int
-    heads: int
-    stem: int
-    patch: int
-
+from visir.nets.stems import IBN as IBN
+from visir.nets.stems import Stem as Stem
+from visir.nets.stems import VitSize, make_stem
 
 SIZES = {
-    "micro": VitSize(
-        dim=128, depth=3, heads=4, stem=32, patch=8
-    ),  # visir's own, for CPUs: 0.8 M weights
+    # visir's own, for CPUs: 0.8 M weights
+    "micro": VitSize(dim=128, depth=3, heads=4, stem=32, patch=8),
+    # visir's own: the first layers of resnet-micro, or of ImageNet's MobileNetV2, as stems
+    "hybrid-micro": VitSize(dim=128, depth=2, heads=4, stem=16, patch=16, kind="resnet"),
+    "hybrid-mobilenet": VitSize(dim=192, depth=2, heads=6, stem=96, patch=16, kind="mobilenet"),
     "small": VitSize(dim=384, depth=12, heads=6, stem=64, patch=16),
     "base": VitSize(dim=768, depth=12, heads=12, stem=64, patch=16),
 }
-
-
-class IBN(nn.Module):
-    """Instance norm on half of the channels, batch norm on the others (Pan et al., 2018)."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.split = channels // 2
-        self.IN = nn.InstanceNorm2d(self.split, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.split)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to the same shape."""
-        return torch.cat([self.IN(x[:, : self.split]), self.BN(x[:, self.split :])], dim=1)
-
-
-class Stem(nn.Module):
-    """ICS: three convolutions at half resolution, then one projection to tokens."""
-
-    def __init__(self, size: VitSize) -> None:
-        super().__init__()
-        width = size.stem
-        self.conv = nn.Sequential(
-            nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
-            IBN(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            IBN(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
-        kernel = size.patch // 2
-        self.proj = nn.Conv2d(width, size.dim, kernel, stride=kernel)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, T, dim), tokens in row-major order."""
-        tokens: Tensor = self.proj(self.conv(images))
-        return tokens.flatten(2).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -179,8 +132,8 @@ class Vit(nn.Module):
             )
         self.patch = shape.patch
         rows, columns = self.grid = image_size[0] // shape.patch, image_size[1] // shape.patch
-        self.vis_stem = Stem(shape)
-        self.ir_stem = Stem(shape)
+        self.vis_stem = make_stem(shape)
+        self.ir_stem = make_stem(shape)
         self.cls_token = nn.Parameter(torch.zeros(1, class_tokens, shape.dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, class_tokens + rows * columns, shape.dim))
         rates = [drop_path * i / max(shape.depth - 1, 1) for i in range(shape.depth)]

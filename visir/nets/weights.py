@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from visir.core.run import atomic_write
 from visir.core.types import InputError
@@ -144,31 +142,6 @@ def start_from(net: Network, path: Path) -> Loaded:
         found = translate(whole, net)
     kept = _fill(net, path, found.state, found.may_stay)
     return Loaded(len(whole) - len(found.unused), found.unused, kept)
-
-
-def cached_imagenet(net: Network) -> Path:
-    """The path of torchvision's ImageNet weights (IMAGENET1K_V1) in torch's cache.
-
-    Raises:
-        InputError: the network is not a ResNet of torchvision, or the file is not in the cache.
-    """
-    known = {
-        "resnet18": ResNet18_Weights.IMAGENET1K_V1,
-        "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    }
-    size = net.described["size"]
-    if size not in known:
-        raise InputError(
-            f"--start imagenet: there are no ImageNet weights for the network {size}; set "
-            "network=resnet50 or resnet18, or name a file"
-        )
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(known[size].url).name
-    if not path.is_file():
-        raise InputError(
-            f"--start imagenet: {path}: no such file; put torchvision's file there, name another "
-            "file with --start, or omit the option"
-        )
-    return path
 
 
 @contextmanager

@@ -45,6 +45,11 @@ def pretrain(
     """
     if (settings or {}).get("class_tokens", "1") != "1":
         raise InputError("setting class_tokens: a backbone has one; leave the setting out")
+    if (settings or {}).get("network", "").startswith("hybrid"):
+        raise InputError(
+            "setting network: a backbone's file has an ICS stem; set micro, small or base, or use "
+            "visir train, whose run folder starts every network"
+        )
     layout = layout or fitting_layout(data) or "crops"
     run = train(
         method,

@@ -31,7 +31,8 @@ from visir.data.rng import key
 from visir.embedding.pytorch import Embedder
 from visir.methods import METHODS
 from visir.methods.contract import Method, Plan
-from visir.nets.weights import cached_imagenet, save_weights, start_from
+from visir.nets.imagenet import imagenet_file
+from visir.nets.weights import save_weights, start_from
 from visir.training.progress import Progress
 from visir.training.settings import DataPlace, RunSettings, new_settings, stored_settings
 from visir.training.settings import find_preset as find_preset
@@ -135,7 +136,7 @@ def _training_set(
 
 def _start(method: Method, path: Path, progress: bool) -> None:
     if path == Path("imagenet") and not path.exists():
-        path = cached_imagenet(method.model)
+        path = imagenet_file(method.model)
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
         tqdm.write(f"start: {path}: {loaded}", file=sys.stderr)

@@ -10,6 +10,7 @@ from visir.cluster.associate import AssociationName
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import InputError
 from visir.methods.contract import StageStart
+from visir.nets.build import VitName
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Config:
     """Defaults are the public script's for SYSU-MM01 unless marked as ours."""
 
     size: tuple[int, int] = (384, 128)  # input height, width in pixels [script]
-    network: Literal["micro", "small", "base"] = "base"  # ViT with ICS stems [paper]
+    network: VitName = "base"  # ViT with ICS stems [paper]
     class_tokens: int = 4  # N [paper]
     drop_path: Share = 0.3  # [script]
     stage_epochs: tuple[CountFrom0, CountFrom0] = (50, 50)  # [script]
