@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -29,9 +29,7 @@ def cluster_batches(
         instances: images of each.
         rng: the random generator.
     """
-    order = np.argsort(labels, kind="stable")
-    order = order[labels[order] >= 0]
-    members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+    members = _members(labels)
     groups: list[IntArray] = []
     while True:
         for chosen in rng.permutation(len(members)):
@@ -53,34 +51,46 @@ def _group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Genera
 
 
 def identity_batches(
-    identities: IntArray, infrared: BoolArray, people: int, images: int, rng: np.random.Generator
-) -> Iterator[tuple[IntArray, IntArray]]:
+    identities: IntArray,
+    infrared: BoolArray,
+    people: int,
+    images: int,
+    rng: np.random.Generator,
+    modalities: Sequence[Modality] = tuple(Modality),
+) -> Iterator[tuple[IntArray, ...]]:
     """Endless batches of `people` identities, `images` of each in each modality.
 
     The sampler of AGW and its successors: identities without repetition, images with.
 
     Args:
-        identities: (N,) labels, the same in both modalities; each occurs in both.
+        identities: (N,) labels, the same in all `modalities`; each occurs in each of them; -1 for
+            rows that are never drawn.
         infrared: (N,) bool.
         people: identities per batch (all of them if there are fewer).
         images: of each, in each modality.
         rng: the random generator.
+        modalities: those drawn from.
 
     Yields:
-        Visible and infrared rows, (people * images,) each, in the same order of identities.
+        The rows of each modality, (people * images,), in the same order of identities.
     """
     members = [
-        [np.flatnonzero((identities == one) & (infrared == kind)) for kind in (False, True)]
-        for one in np.unique(identities)
+        _members(np.where(infrared == (modality is Modality.INFRARED), identities, -1))
+        for modality in modalities
     ]
-    people = min(people, len(members))
+    people = min(people, len(members[0]))
     while True:
-        chosen = rng.choice(len(members), people, replace=False)
-        vis, ir = (
-            np.concatenate([rng.choice(members[one][kind], images) for one in chosen])
-            for kind in (0, 1)
+        chosen = rng.choice(len(members[0]), people, replace=False)
+        yield tuple(
+            np.concatenate([rng.choice(rows[one], images) for one in chosen]) for rows in members
         )
-        yield vis, ir
+
+
+def _members(labels: IntArray) -> list[IntArray]:
+    """The rows of each label in ascending order, without those of label -1."""
+    order = np.argsort(labels, kind="stable")
+    order = order[labels[order] >= 0]
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def shuffled_batches(rows: IntArray, size: int, rng: np.random.Generator) -> Iterator[IntArray]:

@@ -30,6 +30,7 @@ METHODS: Registry[type[Method]] = Registry(
         "cmag": "visir.methods.cmag.method:Cmag",
         "dino": "visir.methods.dino:Dino",
         "hct": "visir.methods.hct:Hct",
+        "identity": "visir.methods.identity:Identity",
         "mra": "visir.methods.mra.method:Mra",
         "sdcl": "visir.methods.sdcl:Sdcl",
         "simclr": "visir.methods.simclr:SimCLR",

@@ -22,6 +22,22 @@ def nt_xent(views_BD: Tensor, temperature: float) -> Tensor:
     return F.cross_entropy(logits, other_view)
 
 
+def supervised_contrastive(features_BD: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Contrastive loss over all images of a label (Khosla et al., NeurIPS 2020, Eq. 2).
+
+    Args:
+        features_BD: (B, D).
+        labels: (B,) each at least twice.
+        temperature: divisor of the cosines.
+    """
+    unit = F.normalize(features_BD, dim=1)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
+    same = (labels[:, None] == labels[None, :]) & ~itself
+    likely = logits.log_softmax(dim=1).masked_fill(~same, 0.0)
+    return -(likely.sum(dim=1) / same.sum(dim=1)).mean()
+
+
 def diversity(tokens_BND: Tensor) -> Tensor:
     """Similarity of an image's tokens (self-diverse constraint; DC-Former, AAAI 2023).
 
