@@ -9,8 +9,9 @@ import inspect
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from visir import __version__
 from visir.commands import COMMANDS
@@ -39,13 +40,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     from visir.core.types import InputError
 
     try:
-        return _run(*_divided(argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return _run(*_divided(argv))
     except InputError as error:
         print(f"visir: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
         return 130
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print visir's own warnings as one line, others as usual."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    if category.__module__.startswith("visir."):
+        text = f"visir: warning: {message}\n"
+    (file or sys.stderr).write(text)
 
 
 def _overview() -> str:

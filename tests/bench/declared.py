@@ -27,6 +27,29 @@ SMALL = {
     "table": {"control": "control", "columns": ["rank1", "mAP", "difference", "purity"]},
 }
 
+ADCA = {"method": "adca", "preset": "smoke"}
+POOL = {"pool": {"layout": "pool", "ids": 4, "images": 1, "size": "32x16", "seed": 0}}
+IDENTITY = {
+    "method": "identity",
+    "preset": "smoke",
+    "settings": {"network": "micro"},
+    "data": "pool",
+}
+
+
+def with_pool(**changes):
+    """A grid whose start learns from a pool, and two data sets on which it is scored."""
+    people = SMALL["data"]["people"]
+    return {
+        "data": {**POOL, "people": people, "thermal": {**people, "layout": "regdb"}},
+        "starts": {"other": IDENTITY},
+        "start": "other",
+        "arms": {"as-it-is": {"label": "the start as it is"}, "adca": ADCA},
+        "protocols": ["all-single-seeded", "visible-to-infrared"],
+        "table": {"columns": ["mAP", "minutes"]},
+        **changes,
+    }
+
 
 def write_grid(folder: Path, name: str = "small", **changes: object) -> str:
     """A grid file; `changes` replace its keys."""

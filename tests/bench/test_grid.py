@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from declared import SMALL, write_grid
+from declared import ADCA, IDENTITY, POOL, SMALL, with_pool, write_grid
 
 from visir.bench.grid import profile_names, read_grid
 from visir.bench.jobs import jobs_of
 from visir.core.types import InputError
 
-ADCA = {"method": "adca", "preset": "smoke"}
 PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
 
 
@@ -18,8 +17,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
 def test_every_profile_can_be_run(name):
     grid = read_grid(name)
     jobs = jobs_of(grid)
-    trainings = len(grid.data) * len(grid.trainings) * len(grid.seeds)
-    assert len(jobs) == trainings + len(grid.data) * len(grid.seeds)
+    kinds = [job.kind for job in jobs]
+    assert kinds.count("arms") == len(grid.scored) * len(grid.arms) * len(grid.seeds)
+    assert len({job.key for job in jobs}) == len(jobs)
     done = set()
     for job in jobs:
         assert done.issuperset(job.needs)
@@ -45,6 +45,21 @@ def test_a_job_says_all_that_determines_its_result(tmp_path):
     assert jobs["arms/people/bare/0"].needs == ("data/people/0",)
     assert jobs["data/people/1"].spec["synth"]["seed"] == 1
     assert list(jobs).index("arms/people/bare/0") < list(jobs).index("data/people/1")
+
+
+def test_a_start_with_data_of_its_own_is_trained_once_and_scored_nowhere(tmp_path):
+    jobs = {job.key: job for job in jobs_of(read_grid(write_grid(tmp_path, **with_pool())))}
+    assert [key for key in jobs if key.startswith("starts/")] == [
+        "starts/pool/other/0",
+        "starts/pool/other/1",
+    ]
+    assert jobs["starts/pool/other/1"].spec["protocols"] == []
+    assert jobs["starts/pool/other/1"].needs == ("data/pool/0",)
+    bare = jobs["arms/thermal/as-it-is/1"]
+    assert (bare.spec["method"], bare.spec["resolved"]) == ("", {})
+    assert bare.needs == ("data/thermal/1", "starts/pool/other/1")
+    assert bare.spec["protocols"] == ["visible-to-infrared"]
+    assert jobs["arms/people/adca/0"].spec["protocols"] == ["all-single-seeded"]
 
 
 def test_a_data_set_with_a_seed_of_its_own_is_rendered_once(tmp_path):
@@ -102,6 +117,17 @@ BAD = {
     "a title": (table(titles={"peple": "x"}), r"no data set 'peple'; did you mean 'people'"),
     "a tolerance": (table(tolerance={"mAP": -1}), r"tolerance: mAP must be a number >= 0"),
     "a row of a tolerance": (table(tolerance={"adc/mAP": 1}), r"no start or arm 'adc'; did"),
+    "data of a start": (with_pool(starts={"other": {**IDENTITY, "data": "pol"}}),
+                        r"other: data: there is no data set 'pol'; did you mean 'pool'"),
+    "data of an arm": (with_pool(arms={"adca": {**ADCA, "data": "pool"}}),
+                       r"adca: data: only a start without a label"),
+    "data of a row": (with_pool(starts={"other": {**IDENTITY, "label": "x"}}),
+                      r"other: data: only a start without a label"),
+    "nothing to score": (with_pool(data=POOL), r"data: starts learn from all of them"),
+    "a start without a method": (with_pool(starts={"other": {"data": "pool"}}),
+                                 r"other: key 'method' is missing"),
+    "nothing to score it by": (with_pool(protocols=["all-single-seeded"]),
+                               r"none of them is of data set 'thermal', which has visible-to"),
     "a key of the file": ({"seedz": [1]}, r"unknown key 'seedz'; did you mean 'seeds'"),
 }  # fmt: skip
 

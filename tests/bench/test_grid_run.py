@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from declared import SMALL, here, write_grid, write_results
+from declared import POOL, SMALL, here, with_pool, write_grid, write_results
 
 from visir import cli
 from visir.bench.build import this_build
@@ -66,6 +66,26 @@ def test_finished_jobs_are_not_run_again(smoke):
     assert len(run("smoke", out, devices="cpu", launch=never).outcome.done) == 8
     assert before == {path: path.read_bytes() for path in out.rglob("result.json")}
     assert "8 of 8 jobs are done" in str(listed("smoke", out))
+
+
+@pytest.mark.slow
+def test_a_start_learns_from_a_pool_and_is_scored_as_it_is_and_trained_further(tmp_path):
+    out = tmp_path / "out"
+    given = with_pool(seeds=[0])
+    data = {key: {**of, "train_ids": 4} for key, of in given["data"].items() if key != "pool"}
+    grid = write_grid(tmp_path, **given | {"data": {**POOL, **data}})
+    assert run(grid, out, devices="cpu", launch=here(out)).exit_code == 0
+    found = {key: json.loads(Store(out).result(key).read_text()) for key in (
+        "starts/pool/other/0", "arms/people/as-it-is/0", "arms/thermal/as-it-is/0",
+        "arms/people/adca/0")}  # fmt: skip
+    start, bare, thermal, trained = found.values()
+    assert (start["scores"], start["epochs"]) == ({}, 3)
+    assert (bare["minutes"], bare["epochs"], bare["labels"]) == (0, 0, {})
+    assert [*thermal["scores"]] == ["visible-to-infrared"]
+    assert trained["scores"] != bare["scores"] and trained["epochs"] > 0
+    text = render(out, tmp_path / "table").text
+    assert text.count("| the start as it is |") == 2
+    assert "RegDB visible to infrared" in text and "SYSU-MM01 all-search" in text
 
 
 LONG = {

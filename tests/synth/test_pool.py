@@ -103,11 +103,11 @@ def test_each_factor_changes_the_sensors_it_is_about(physics, changes):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"physics": {"nir_folows": "0.5"}}, "did you mean 'nir_follows'"),
-        ({"physics": {"nir_follows": "2"}}, "nir_follows"),
-        ({"physics": {"gamma": "0"}}, "gamma"),
-        ({"physics": {"seed": "4"}}, "use --seed"),
-        ({"layout": "pool", "physics": {"noise": "2"}}, "omit --set"),
+        ({"physics": ["nir_folows=0.5"]}, "did you mean 'nir_follows'"),
+        ({"physics": ["nir_follows=2"]}, "nir_follows"),
+        ({"physics": ["gamma=0"]}, "gamma"),
+        ({"physics": ["seed=4"]}, "use --seed"),
+        ({"layout": "pool", "physics": ["noise=2"]}, "omit --set"),
         ({"layout": "pool", "ids": 1}, "at least 2 identities"),
         ({"layout": "pool", "unpaired": 0.5}, "omit train_ids and unpaired"),
         ({"layout": "pool", "ids": 2**22}, "several pools"),
@@ -123,7 +123,7 @@ def test_other_physics_in_the_same_folder_are_refused_and_older_markers_read(tmp
     out, small = tmp_path / "x", {"ids": 2, "images": 1, "size": "32x16", "progress": False}
     synthesise(out, **small)
     with pytest.raises(InputError, match="was made with"):
-        synthesise(out, **small, physics={"noise": "2"})
+        synthesise(out, **small, physics=("noise=2",))
     marker = out / "visir-synth.json"
     content = json.loads(marker.read_text())
     for name in ("bias", "crop", "noise", "blur", "gamma", "warmth"):

@@ -27,16 +27,23 @@ class Column:
     spread: bool = False
 
 
+def scores_of(result: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
+    """The scores of this protocol, or of the first one that the data set has instead."""
+    scores = result["scores"]
+    found: Mapping[str, Any] = scores.get(protocol) or next(iter(scores.values()))
+    return found
+
+
 def _score(name: str, scale: float = 100.0) -> Pick:
     def pick(result: Mapping[str, Any], protocol: str) -> float | None:
-        return scale * float(result["scores"][protocol]["mean"][name])
+        return scale * float(scores_of(result, protocol)["mean"][name])
 
     return pick
 
 
 def _trials(number: Callable[[list[dict[str, Any]]], float]) -> Pick:
     def pick(result: Mapping[str, Any], protocol: str) -> float | None:
-        return number(result["scores"][protocol]["trials"])
+        return number(scores_of(result, protocol)["trials"])
 
     return pick
 

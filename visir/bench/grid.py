@@ -19,6 +19,7 @@ from visir.core.types import InputError
 
 PROFILES = files("visir.bench") / "profiles"
 NO_START = "none"
+NAMED_STARTS = ("imagenet", "person", "builtin")  # of `visir train --start`
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -26,19 +27,22 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class Training:
     """A start or an arm: a training that every data set and every seed gets.
 
-    method: name or address; preset: its named settings; settings: those that are replaced, by name,
-    as text; start: key of a start or of another arm, a file, a run folder, "imagenet" or "none",
-    for arms the grid's start if None; label: its name in tables, its key if empty (a start without
-    a label has no row); command: which command of visir makes it; pretrain also writes
-    pretrained.pth, which the trainings that start from it then read.
+    method: name or address; empty for an arm that scores its start as it is; preset: its named
+    settings; settings: those that are replaced, by name, as text; start: key of a start or of
+    another arm, a file, a run folder, a name that `visir train --start` knows, or "none", for arms
+    the grid's start if None; label: its name in tables, its key if empty (a start without a label
+    has no row); command: which command of visir makes it; pretrain also writes pretrained.pth,
+    which the trainings that start from it then read; data: of a start, key of the data set that it
+    learns from, once for all others; None for the one that is scored.
     """
 
-    method: str
+    method: str = ""
     preset: str = "tiny"
     settings: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
     label: str = ""
     command: Literal["train", "pretrain"] = "train"
+    data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,16 @@ class Grid:
         """Starts and arms by key."""
         return {**self.starts, **self.arms}
 
+    @property
+    def scored(self) -> list[str]:
+        """Keys of the data sets that have a table: those that no start names as its own."""
+        own = {start.data for start in self.starts.values()}
+        return [key for key in self.data if key not in own]
+
     def key_of(self, data: str, name: str, seed: int) -> str:
         """The folder of a start's or an arm's training below the results."""
-        return f"{'starts' if name in self.starts else 'arms'}/{data}/{name}/{seed}"
+        own = self.trainings[name].data or data
+        return f"{'starts' if name in self.starts else 'arms'}/{own}/{name}/{seed}"
 
     def start_of(self, key: str) -> str | None:
         """The start of a training; None if it has random weights."""
@@ -188,11 +199,12 @@ def _trainings(value: object, where: str) -> dict[str, Training]:
 class _Fields:
     """The keys of a training, without its settings."""
 
-    method: str
+    method: str = ""
     preset: str = "tiny"
     start: str | None = None
     label: str = ""
     command: Literal["train", "pretrain"] = "train"
+    data: str | None = None
 
 
 def _text(value: object) -> str:
@@ -250,7 +262,10 @@ def _check(grid: Grid) -> None:
     for key in grid.arms:
         if key in grid.starts:
             raise InputError(f"{grid.path}: {key!r} names a start and an arm; rename one of them")
+    if not grid.scored:
+        raise InputError(f"{grid.path}: data: starts learn from all of them; name one to score")
     _check_table(grid)
+    _check_data(grid)
     _check_starts(grid)
 
 
@@ -281,16 +296,32 @@ def _check_table(grid: Grid) -> None:
             raise InputError(f"{where}: titles: there is no data set {key!r}; {near}")
 
 
+def _check_data(grid: Grid) -> None:
+    """Only starts have data of their own, and only arms have no method."""
+    for key, training in grid.trainings.items():
+        where = f"{grid.path}: {key}"
+        if training.data is not None and training.data not in grid.data:
+            near = did_you_mean(training.data, grid.data)
+            raise InputError(f"{where}: data: there is no data set {training.data!r}; {near}")
+        if training.data is not None and (key in grid.arms or training.label):
+            raise InputError(
+                f"{where}: data: only a start without a label can learn from other data than what "
+                f"is scored; add an arm with nothing but start: {key}"
+            )
+        if not training.method and (key in grid.starts or grid.start_of(key) is None):
+            raise InputError(f"{where}: key 'method' is missing; only an arm with a start has none")
+
+
 def _check_starts(grid: Grid) -> None:
     """Every start is a training of the grid or a file, and no training starts from itself."""
     known = grid.trainings
     for key in known:
         start = grid.start_of(key)
-        if start is None or start == "imagenet" or start in known or Path(start).exists():
+        if start is None or start in (*NAMED_STARTS, *known) or Path(start).exists():
             continue
         raise InputError(
             f"{grid.path}: start of {key!r}: {start!r} is no start or arm of the grid and no file; "
-            f"{did_you_mean(start, [*known, NO_START, 'imagenet'])}"
+            f"{did_you_mean(start, [*known, NO_START, *NAMED_STARTS])}"
         )
     for key in known:
         chain = [key]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visir.bench.grid import Grid, Training
-from visir.bench.usable import require_usable
+from visir.bench.usable import Usable, require_usable
 from visir.core.config import to_mapping
 from visir.core.run import Run, sha256
 
@@ -52,22 +52,25 @@ def jobs_of(grid: Grid) -> list[Job]:
     Raises:
         InputError: something in the grid cannot be used; everything is checked before any job.
     """
-    configs = require_usable(grid)
+    usable = require_usable(grid)
     found: dict[str, Job] = {}
     for seed in grid.seeds:
-        for data in grid.data:
-            people = _render(grid, data, seed)
-            found.setdefault(people.key, people)
+        for data in grid.scored:
             for name in grid.trainings:
-                _add_training(grid, data, name, seed, people.key, configs, found)
+                _add_training(grid, data, name, seed, usable, found)
     return list(found.values())
 
 
-def _render(grid: Grid, data: str, seed: int) -> Job:
-    """The data set's own seed, if it names one, gives all trainings the same people."""
+def _add_data(grid: Grid, data: str, seed: int, found: dict[str, Job]) -> str:
+    """Add a data set, unless it is there already; return its key.
+
+    Its own seed, if it names one, gives all trainings the same people.
+    """
     arguments = {**grid.data[data]}
     own = int(arguments.setdefault("seed", seed))
-    return Job("data", data, "", own, (), {"synth": arguments})
+    job = Job("data", data, "", own, (), {"synth": arguments})
+    found.setdefault(job.key, job)
+    return job.key
 
 
 def _add_training(
@@ -75,30 +78,30 @@ def _add_training(
     data: str,
     name: str,
     seed: int,
-    people: str,
-    configs: Mapping[str, Any],
+    usable: Usable,
     found: dict[str, Job],
 ) -> str:
     """Add a training after its start, unless it is there already; return its key."""
     key = grid.key_of(data, name, seed)
     if key in found:
         return key
-    start = grid.start_of(name)
+    start, training = grid.start_of(name), grid.trainings[name]
+    people = _add_data(grid, training.data or data, seed, found)
     needs: tuple[str, ...] = (people,)
     begin = _file(start)
     if start in grid.trainings:
-        before = _add_training(grid, data, str(start), seed, people, configs, found)
+        before = _add_training(grid, data, str(start), seed, usable, found)
         needs, begin = (people, before), {"job": before}
     spec = {
         "start": begin,
-        **_declared(grid.trainings[name]),
-        "resolved": to_mapping(configs[name]),
+        **_declared(training),
+        "resolved": to_mapping(usable.settings[name]) if training.method else {},
         "data": people,
         "seed": seed,
-        "protocols": list(grid.protocols),
+        "protocols": [] if training.data else usable.protocols[data],
     }
     kind: Kind = "starts" if name in grid.starts else "arms"
-    found[key] = Job(kind, data, name, seed, needs, spec)
+    found[key] = Job(kind, training.data or data, name, seed, needs, spec)
     return key
 
 

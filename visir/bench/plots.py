@@ -31,7 +31,7 @@ def draw(grid: Grid, results: Results, path: Path) -> None:
     from matplotlib.figure import Figure
 
     shown = Shown.of(grid)
-    data_sets = [data for data in grid.data if any(of == data for of, _, _ in results)]
+    data_sets = [data for data in grid.scored if any(of == data for of, _, _ in results)]
     height = max(2.6, 0.34 * len(shown.rows) + 1.2)
     figure = Figure(figsize=(10, height * len(data_sets)), layout="constrained")
     FigureCanvasAgg(figure)

@@ -99,8 +99,9 @@ class Store:
         """
         places = {
             (data, name, seed): self.result(grid.key_of(data, name, seed))
-            for data in grid.data
-            for name in grid.trainings
+            for data in grid.scored
+            for name, training in grid.trainings.items()
+            if training.data is None
             for seed in grid.seeds
         }
         return {name: read_result(path) for name, path in places.items() if path.exists()}

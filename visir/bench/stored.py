@@ -23,7 +23,7 @@ def as_json(grid: Grid, results: Results) -> dict[str, Any]:
     """A grid's tables as plain values."""
     shown = Shown.of(grid)
     tables = {}
-    for data in grid.data:
+    for data in grid.scored:
         if any(of == data for of, _, _ in results):
             rows = rows_of(results, data, shown)
             tables[data] = {name: _plain(row) for name, row in rows.items()}

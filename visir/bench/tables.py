@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from visir.bench.columns import Column, Pick, column
+from visir.bench.columns import Column, Pick, column, scores_of
 from visir.bench.grid import Grid
 from visir.bench.statistics import (
     Interval,
@@ -24,9 +24,9 @@ Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
 class Shown:
     """What a table shows, from the grid or from a stored table.
 
-    control: key of the arm that differences are taken from; protocol: key of what is scored;
-    columns: their names; paired: whether differences are taken seed by seed; rows: the keys of
-    starts and arms, with their labels.
+    control: key of the arm that differences are taken from; protocol: key of the scores, of data
+    sets that have them; columns: their names; paired: whether differences are taken seed by seed;
+    rows: the keys of starts and arms, with their labels.
     """
 
     control: str | None
@@ -135,7 +135,7 @@ def markdown(grid: Grid, results: Results) -> str:
     """
     shown = Shown.of(grid)
     blocks = []
-    for data in grid.data:
+    for data in grid.scored:
         if any(of == data for of, _, _ in results):
             head = grid.table.titles.get(data, data)
             blocks.append("\n".join(_lines(rows_of(results, data, shown), shown, head)))
@@ -173,15 +173,15 @@ def signed(of: Interval, digits: int = 1) -> str:
 
 def _legend(grid: Grid, shown: Shown, results: Results) -> str:
     """What the numbers are, and who made them."""
-    first = next(iter(results.values()))
     seeds = sorted({seed for _, _, seed in results})
     said = [f"Mean ± sample standard deviation over {len(seeds)} seeds ({_listed(seeds)})."]
     if "difference" in shown.columns:
         how = "paired over seeds" if shown.paired else "of independent samples (Welch)"
         label = shown.rows[str(shown.control)]
         said.append(f'The control is "{label}"; differences are {how}, with a 95 % t interval.')
-    said.append(f"Scores: {first['scores'][shown.protocol]['protocol']}, last epoch.")
-    missing = len(grid.data) * len(shown.rows) * len(grid.seeds) - len(
+    names = [scores_of(result, shown.protocol)["protocol"] for result in results.values()]
+    said.append(f"Scores: {'; '.join(dict.fromkeys(names))}; last epoch.")
+    missing = len(grid.scored) * len(shown.rows) * len(grid.seeds) - len(
         [1 for _, name, _ in results if name in shown.rows]
     )
     said += [f"{missing} trainings are not finished."] if missing else []

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from visir.bench.grid import Grid, Training
 from visir.core.bounds import require_within_bounds
@@ -25,31 +25,57 @@ from visir.training.settings import find_preset
 _RUNS_OWN = ("out", "progress")  # arguments of `synthesise` that no grid chooses
 
 
-def require_usable(grid: Grid) -> dict[str, Any]:
+class Usable(NamedTuple):
+    """What a grid's names mean.
+
+    settings: of every start and arm that trains, by its key; protocols: keys of those scored, by
+    data set.
+    """
+
+    settings: dict[str, Any]
+    protocols: dict[str, list[str]]
+
+
+def require_usable(grid: Grid) -> Usable:
     """Check everything that the grid names.
 
     Returns:
-        The settings of every start and arm, by its key.
+        What the names mean.
 
     Raises:
         InputError: a method, preset, setting, data set or protocol is unknown or unusable; the
             message names the file, the key and the nearest known word.
     """
-    found = {}
+    found = Usable({}, {})
     for part, trainings in (("starts", grid.starts), ("arms", grid.arms)):
         for key, training in trainings.items():
-            found[key] = _settings(training, f"{grid.path}: {part}: {key}")
+            if training.method:
+                found.settings[key] = _settings(training, f"{grid.path}: {part}: {key}")
+    known = {}
     for key, arguments in grid.data.items():
         where = f"{grid.path}: data: {key}"
         _check_arguments(arguments, where)
-        known = _protocol_keys(arguments, where)
-        for protocol in grid.protocols:
-            if protocol not in known:
-                raise InputError(
-                    f"{grid.path}: protocols: {protocol!r} is none of data set {key!r}; "
-                    f"{did_you_mean(protocol, known)}"
-                )
+        layout = _layout(arguments, where)
+        if key in grid.scored:
+            known[key] = _protocol_keys(layout, arguments.get("twin"))
+    _require_known(grid, [name for key in grid.scored for name in known[key]])
+    for key in grid.scored:
+        found.protocols[key] = [name for name in grid.protocols if name in known[key]]
+        if not found.protocols[key]:
+            raise InputError(
+                f"{grid.path}: protocols: none of them is of data set {key!r}, which has "
+                f"{', '.join(known[key]) or 'none at all'}"
+            )
     return found
+
+
+def _require_known(grid: Grid, known: list[str]) -> None:
+    for protocol in grid.protocols:
+        if protocol not in known:
+            raise InputError(
+                f"{grid.path}: protocols: {protocol!r} is none of data set "
+                f"{' or '.join(map(repr, grid.scored))}; {did_you_mean(protocol, known)}"
+            )
 
 
 def _settings(training: Training, where: str) -> Any:  # noqa: ANN401 - each method has its own
@@ -78,8 +104,8 @@ def _check_arguments(arguments: Mapping[str, Any], where: str) -> None:
     from_mapping(make_dataclass("Arguments", known), arguments, where)
 
 
-def _protocol_keys(arguments: Mapping[str, Any], where: str) -> list[str]:
-    """The protocols of the data set, of which no image is rendered."""
+def _layout(arguments: Mapping[str, Any], where: str) -> str:
+    """The layout of the data set, of which no image is rendered."""
     named = {of.name for of in fields(Spec)}
     given = {key: value for key, value in arguments.items() if key in named}
     twin = arguments.get("twin")
@@ -88,7 +114,14 @@ def _protocol_keys(arguments: Mapping[str, Any], where: str) -> list[str]:
         lay_out(spec)  # refuses impossible numbers
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    keys = _keys_of(spec.layout)
+    return spec.layout
+
+
+def _protocol_keys(layout: str, twin: str | None) -> list[str]:
+    """The protocols of a data set."""
+    if layout == "pool":
+        return []
+    keys = _keys_of(layout)
     # Only a twin has the image counts that SYSU-MM01's official galleries were drawn for.
     return [*keys, *(key.replace("seeded", "official") for key in keys if twin == "sysu")]
 

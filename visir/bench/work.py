@@ -61,12 +61,12 @@ def _render(folder: Path, spec: Mapping[str, Any]) -> None:
 
 def _train(store: Store, key: str, spec: Mapping[str, Any], device: str) -> dict[str, Any]:
     """Train, or continue; score the last epoch; remove the training's copy of the images."""
-    from visir.evaluation.evaluate import evaluate_run
-
     run = Run(store.folder(key))
     data = store.folder(spec["data"]) / "images"
-    _trained(run, spec, data=data, start=_start(store, spec["start"]), device=device)
-    evaluation = evaluate_run(run.folder, data, protocols=spec["protocols"], device=device)
+    start = _start(store, spec["start"])
+    if spec["method"]:
+        _trained(run, spec, data=data, start=start, device=device)
+    scores = _scores(run, start, data, spec, device)
     lines = run.read_metrics()
     epochs = [line for line in lines if line["kind"] == "epoch"]
     plans = [line for line in lines if line["kind"] == "plan"]
@@ -76,9 +76,27 @@ def _train(store: Store, key: str, spec: Mapping[str, Any], device: str) -> dict
         "minutes": sum(line["seconds"] for line in epochs) / 60,
         "epochs": len(epochs),
         "views_per_second": epochs[-1]["views_per_second"] if epochs else None,
-        "scores": evaluation.as_json()["protocols"],
+        "scores": scores,
         "labels": {name: value for name, value in last.items() if name not in _ABOUT_LINE},
     }
+
+
+def _scores(
+    run: Run, start: Path | None, data: Path, spec: Mapping[str, Any], device: str
+) -> dict[str, Any]:
+    """Scores by protocol: of the run, or of its start if nothing was trained; none of a pool."""
+    from visir.data.registry import open_benchmark
+    from visir.embedding.pytorch import load
+    from visir.evaluation.evaluate import evaluate, evaluate_run
+
+    if not spec["protocols"]:
+        return {}
+    if spec["method"] or start is None:
+        found = evaluate_run(run.folder, data, protocols=spec["protocols"], device=device)
+    else:
+        found = evaluate(load(start, device), open_benchmark(data), spec["protocols"])
+    scores: dict[str, Any] = found.as_json()["protocols"]
+    return scores
 
 
 def _trained(

@@ -25,7 +25,7 @@ def compare(
     """Compare the people on two images, and show which parts make them similar.
 
     Args:
-        run: run folder or weights file.
+        run: run folder or weights file, or builtin.
         first: an image.
         second: another image.
         first_modality: of the first image; judged by its colours if omitted.
@@ -33,6 +33,9 @@ def compare(
         out: picture (.png) to write, which shows the parts that make the two similar.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
+    from visir.nets.shipped import as_run
+
+    run = as_run(run)
     from visir.data.images import read_image
     from visir.data.locate import modality_by_colour, modality_named
     from visir.embedding.pytorch import load
@@ -41,7 +44,7 @@ def compare(
     from visir.gallery.compare import compare as compare_images
     from visir.gallery.query import Query
 
-    embedder = load(Path(run), device)
+    embedder = load(run, device)
     sides = []
     for path, name, field in (
         (Path(first), first_modality, "first_modality"),
@@ -51,7 +54,7 @@ def compare(
         modality = modality_named(name, field) or modality_by_colour(picture)
         vector = embedder.embed([picture], modality)[0]
         sides.append(Side(Query(vector, modality, name is None, path), picture))
-    calibration = Calibration.of(Path(run), embedder.fingerprint)
+    calibration = Calibration.of(run, embedder.fingerprint)
     found = compare_images(embedder, sides[0], sides[1], calibration)
     if out is not None:
         found.write(Path(out))

@@ -83,6 +83,7 @@ def _of_runs(
 ) -> Evaluated:
     from visir.core.types import InputError
     from visir.evaluation import evaluate as evaluation
+    from visir.nets.shipped import as_run
 
     if not runs:
         raise InputError("eval: no run was given; name at least one run folder")
@@ -90,7 +91,7 @@ def _of_runs(
     if len(splits) != len(runs):
         raise InputError(f"eval: {len(split)} splits for {len(runs)} runs; give one, or one each")
     found = [
-        evaluation.evaluate_run(run, data, split=own, progress=on_terminal(), **options)
+        evaluation.evaluate_run(as_run(run), data, split=own, progress=on_terminal(), **options)
         for run, own in zip(runs, splits, strict=True)
     ]
     together = evaluation.merge(found) if len(runs) > 1 else None

@@ -50,7 +50,6 @@ def synth(
     Raises:
         InputError: impossible numbers, no such device, or `out` holds something else.
     """
-    from visir.core.config import parse_pairs
     from visir.synth.write import synthesise
 
     synthesise(
@@ -62,7 +61,7 @@ def synth(
         train_ids=train_ids,
         size=size,
         unpaired=unpaired,
-        physics=parse_pairs(set),
+        physics=set,
         seed=seed,
         workers=workers,
         device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from visir.core.types import ByteArray, FloatArray, InputError, IntArray, Modali
 from visir.data.transforms import normalise
 from visir.embedding.base import ImageEmbedder
 from visir.nets.build import Network
+from visir.nets.shipped import BUILTIN, ShippedWarning, builtin_file, card_of
 from visir.nets.weights import load_weights
 
 
@@ -97,7 +99,7 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     """Open a trained network.
 
     Args:
-        path: a run folder, or a weights file (.safetensors) of one.
+        path: a run folder, a weights file (.safetensors) of one, or "builtin", the ready model.
         device: "cpu", "cuda", "cuda:<n>" or "auto".
 
     Raises:
@@ -105,7 +107,12 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     """
     path = Path(path)
     weights = Run(path).weights if path.is_dir() else path
+    if path == Path(BUILTIN) and not path.exists():
+        weights = builtin_file()
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
     net, about, _ = load_weights(weights)
+    card = card_of(about)
+    if card is not None:
+        warnings.warn(card.warning(), ShippedWarning, stacklevel=2)
     return Embedder(net, about, device, sha256(weights))

@@ -35,7 +35,7 @@ def world_seeds(seed: int, worlds: int) -> range:
 
 
 def draw_world(seed: int) -> World:
-    """A world with physics of its own, from its seed alone; every fifth is thermal, twice."""
+    """A world with physics of its own, from its seed alone; two of five are thermal."""
     rng = np.random.default_rng([seed, _PHYSICS])
 
     def factor(low: float, high: float) -> float:

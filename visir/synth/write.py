@@ -6,7 +6,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from visir.core.bounds import require_within_bounds
-from visir.core.config import apply
+from visir.core.config import apply, parse_pairs
 from visir.core.device import resolve_device
 from visir.core.run import quiet, sweep, write_json, write_text
 from visir.core.types import InputError, Modality
@@ -45,7 +45,7 @@ def synthesise(
     train_ids: int | None = None,
     size: str | None = None,
     unpaired: float = 0.0,
-    physics: Mapping[str, str] | None = None,
+    physics: tuple[str, ...] = (),
     seed: int = 0,
     workers: int = 0,
     device: str = "cpu",
@@ -53,7 +53,8 @@ def synthesise(
 ) -> None:
     """Render a data set of synthetic people. Repeat the command to finish an interrupted one.
 
-    Arguments are those of `visir.commands.synth.synth`; `progress` shows a progress bar.
+    Arguments are those of `visir.commands.synth.synth`, whose `set` is `physics` here; `progress`
+    shows a progress bar.
     Scripts that use several workers need the usual `if __name__ == "__main__":` guard.
 
     Raises:
@@ -76,7 +77,7 @@ def synthesise(
             f"layout {layout!r}: a twin of {twin} has the layout {twin}; omit the layout"
         )
     whole = lay_out(spec)
-    world = _world(spec, physics or {})
+    world = _world(spec, physics)
     worlds = whole.worlds or (world,)
     pixels = _pixels(size or _SIZES[spec.layout])
     _claim(out, spec, whole, world, pixels)
@@ -90,7 +91,7 @@ def synthesise(
         write_text(out / name, text)
 
 
-def _world(spec: Spec, physics: Mapping[str, str]) -> World:
+def _world(spec: Spec, physics: tuple[str, ...]) -> World:
     """The world of a data set with its own physics.
 
     Raises:
@@ -99,7 +100,7 @@ def _world(spec: Spec, physics: Mapping[str, str]) -> World:
     if physics and spec.layout == "pool":
         raise InputError("layout pool: every world draws its physics; omit --set")
     for name in ("seed", "layout"):
-        if name in physics:
+        if name in parse_pairs(physics):
             raise InputError(f"--set {name}: is not physics; use --{name}")
     world = apply(World(seed=spec.seed, layout=spec.layout), physics)
     require_within_bounds(world)

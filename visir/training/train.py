@@ -32,7 +32,8 @@ from visir.embedding.pytorch import Embedder
 from visir.methods import METHODS
 from visir.methods.contract import Method, Plan
 from visir.nets.imagenet import imagenet_file
-from visir.nets.weights import save_weights, start_from
+from visir.nets.shipped import card_of, start_file
+from visir.nets.weights import read_about, save_weights, start_from
 from visir.training.progress import Progress
 from visir.training.settings import DataPlace, RunSettings, new_settings, stored_settings
 from visir.training.settings import find_preset as find_preset
@@ -135,11 +136,18 @@ def _training_set(
 
 
 def _start(method: Method, path: Path, progress: bool) -> None:
-    if path == Path("imagenet") and not path.exists():
-        path = imagenet_file(method.model)
+    """Load the weights that a training starts from; say what shipped ones have not seen."""
+    named, network, card = str(path), str(method.model.described["size"]), None
+    if not path.exists():
+        if named == "imagenet":
+            path = imagenet_file(method.model)
+        elif shipped := start_file(named, network):
+            path, card = shipped, card_of(read_about(shipped))
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
-        tqdm.write(f"start: {path}: {loaded}", file=sys.stderr)
+        tqdm.write(f"start: {named}: {loaded}", file=sys.stderr)
+        if card is not None:
+            tqdm.write(f"warning: {card.warning(method.config.size)}", file=sys.stderr)
 
 
 class _Loop:
