@@ -96,11 +96,21 @@ def test_a_tracklet_is_an_identity_in_one_camera(patterns):
         )
 
 
+def test_an_image_is_contrasted_with_itself_alone(patterns):
+    data = labelled(patterns)
+    method, _ = trained(data, labels="image", images=2)
+    rows = np.flatnonzero(~data.infrared)
+    assert sorted(method.labels[rows]) == list(range(len(rows)))
+    plain, exchange = next(iter(method.plan(0).batches))
+    assert np.array_equal(plain.rows, exchange.rows) and plain.how != exchange.how
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"people": 1}, "there is nothing to compare with"),
-        ({"labels": "tracklet", "modalities": "both"}, "joins no modalities"),
+        ({"labels": "tracklet", "modalities": "both"}, "labels=tracklet: joins no modalities"),
+        ({"labels": "image", "modalities": "both"}, "labels=image: joins no modalities"),
     ],
 )
 def test_impossible_settings_are_refused(settings, said, patterns):

@@ -6,7 +6,8 @@ recipe of supervised re-identification: an identity loss behind the batch-norm b
 hardest triplets before it.
 With `modalities=visible` no infrared image is read, as in pre-training on LUPerson; saved weights
 hold the trained stem twice. `labels=tracklet` takes the images of a person in one camera for an
-identity of their own, so nobody has to know the person in another camera.
+identity of their own, so nobody has to know the person in another camera; `labels=image` contrasts
+views of single images (the loss of SimCLR), so nobody has to know anything.
 
 | paper | function |
 |---|---|
@@ -46,14 +47,14 @@ from visir.nets.features import Features
 class Config:
     """All numbers are ours."""
 
-    size: tuple[int, int] = (128, 64)  # input height, width in pixels
-    network: NetworkName = "resnet-micro"
+    size: tuple[int, int] = (96, 48)  # input height, width in pixels
+    network: NetworkName = "hybrid-micro"
     modalities: Literal["visible", "both"] = "visible"  # whose images are read
-    labels: Literal["identity", "tracklet"] = "identity"  # tracklet: the identity in one camera
+    labels: Literal["identity", "tracklet", "image"] = "identity"  # tracklet: in one camera
     people: int = 32  # identities in a batch
     images: int = 4  # of each in each modality
-    epochs: int = 40
-    iterations: int = 250  # batches per epoch
+    epochs: int = 20
+    iterations: int = 100  # batches per epoch
     warmup: CountFrom0 = 1  # epochs during which the rate rises
     lr: Positive = 2e-3  # AdamW; cosine to zero after the warm-up
     weight_decay: float = 0.05
@@ -63,14 +64,14 @@ class Config:
     margin: float = 0.3  # of the triplets
     erasing: Share = 0.3  # chance of an erased box
     jitter: Share = 0.0  # of the colours
-    pad: CountFrom0 = 5  # pixels
+    pad: CountFrom0 = 4  # pixels
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
 
 PRESETS = {
-    "tiny": Config(size=(64, 32), epochs=10, iterations=100, pad=3),
+    "tiny": Config(size=(64, 32), network="resnet-micro", epochs=10, pad=3),
     "visible": Config(),
-    "both": Config(modalities="both", images=2),
+    "both": Config(network="resnet-mini", modalities="both", images=2, epochs=26),
 }
 PRESETS["smoke"] = replace(
     PRESETS["tiny"], size=(32, 16), epochs=3, iterations=2, people=3, images=2, precision="fp32"
@@ -88,10 +89,10 @@ class Identity(Method):
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         if config.people < 2:
             raise InputError("setting people=1: there is nothing to compare with; set 2 or more")
-        if config.labels == "tracklet" and config.modalities == "both":
+        if config.labels != "identity" and config.modalities == "both":
             raise InputError(
-                "setting labels=tracklet: a tracklet is of one camera and joins no modalities; set "
-                "modalities=visible, or labels=identity"
+                f"setting labels={config.labels}: joins no modalities; set modalities=visible, or "
+                "labels=identity"
             )
         self.config, self.data, self.seed = config, data, seed
         self.epochs = config.epochs
@@ -107,7 +108,7 @@ class Identity(Method):
             nn.init.normal_(self.classifier.weight, 0.0, 0.01)
 
     def _labels(self) -> IntArray:
-        """(rows,) numbers of the identities or tracklets; -1 for rows that are never read."""
+        """(rows,) numbers of identities, tracklets or images; -1 for rows that are never read."""
         identities = self.data.identities
         if identities is None:
             raise InputError("this method learns from labels, but the training set has none")
@@ -115,6 +116,8 @@ class Identity(Method):
         keys = identities[used]
         if self.config.labels == "tracklet":
             keys = keys * (int(self.data.cams.max()) + 1) + self.data.cams[used]
+        if self.config.labels == "image":
+            keys = np.arange(len(keys))
         labels = np.full(len(identities), -1)
         labels[used] = np.unique(keys, return_inverse=True)[1]
         return labels
