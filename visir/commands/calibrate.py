@@ -37,11 +37,10 @@ def calibrate(
         false_alarms: share of queries about absent people that may pass the threshold.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
+    from visir.evaluation import calibrate as fit
     from visir.nets.shipped import as_run
 
     run = as_run(run)
-    from visir.evaluation import calibrate as fit
-
     return fit.calibrate(
         run,
         data,

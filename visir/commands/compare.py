@@ -25,7 +25,7 @@ def compare(
     """Compare the people on two images, and show which parts make them similar.
 
     Args:
-        run: run folder or weights file, or builtin.
+        run: run folder, weights file, or builtin.
         first: an image.
         second: another image.
         first_modality: of the first image; judged by its colours if omitted.
@@ -33,9 +33,6 @@ def compare(
         out: picture (.png) to write, which shows the parts that make the two similar.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
-    from visir.nets.shipped import as_run
-
-    run = as_run(run)
     from visir.data.images import read_image
     from visir.data.locate import modality_by_colour, modality_named
     from visir.embedding.pytorch import load
@@ -43,7 +40,9 @@ def compare(
     from visir.gallery.compare import Side
     from visir.gallery.compare import compare as compare_images
     from visir.gallery.query import Query
+    from visir.nets.shipped import as_run
 
+    run = as_run(run)
     embedder = load(run, device)
     sides = []
     for path, name, field in (

@@ -33,7 +33,7 @@ def embed(
     """Embed many images (folders, tar files, videos), on one or several machines.
 
     Args:
-        run: run folder or weights file, or builtin.
+        run: run folder, weights file, or builtin.
         inputs: folders of crops, tar files (.tar, .tar.gz) and videos.
         out: folder to write; the same command continues with what is missing there.
         modality: of images without one in folder name or JSON; for videos detected by colour.
@@ -53,11 +53,9 @@ def embed(
     Raises:
         InputError: an input cannot be read, or `out` was begun with another model or inputs.
     """
-    from visir.nets.shipped import as_run
-
-    run = as_run(run)
     from visir.data.locate import modality_named
     from visir.embedding.bulk import embed_run
+    from visir.nets.shipped import as_run
     from visir.sources.crop import ReadOptions
 
     kind = modality_named(modality, "modality")
@@ -65,7 +63,7 @@ def embed(
         modality=kind, camera=camera, tags=tag, every=every, detector=detector, crops=crops
     )
     return embed_run(
-        run,
+        as_run(run),
         inputs,
         out,
         settings,

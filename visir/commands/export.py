@@ -26,7 +26,7 @@ def export(
     """Write a run's network as ONNX graphs, after comparing them with PyTorch.
 
     Args:
-        run: run folder or weights file, or builtin.
+        run: run folder, weights file, or builtin.
         out: folder to write, new or an earlier export, which is replaced; if omitted onnx, or
             onnx-int8, beside the weights.
         format: format of the graphs.
@@ -44,11 +44,10 @@ def export(
         InputError: no such run or data, `out` holds something else, a package is missing, or
             embeddings of float32 graphs differ from PyTorch's.
     """
+    import visir.export
     from visir.nets.shipped import as_run
 
     run = as_run(run)
-    import visir.export
-
     if out is None:
         out = (run if run.is_dir() else run.parent) / (
             "onnx" if precision == "fp32" else "onnx-int8"

@@ -53,7 +53,7 @@ def add(
     Args:
         gallery: a folder, or the address of a database.
         inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
-        run: run folder or weights file, or builtin whose embeddings are kept.
+        run: run folder, weights file or builtin, whose embeddings are kept.
         camera: of images whose folder name does not say it.
         modality: of images whose folder name does not say it.
         tag: tags that every image gets.
@@ -63,16 +63,15 @@ def add(
         detector: weights file that finds people in videos: torchvision's, for COCO.
         device: where networks run: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
-    from visir.nets.shipped import as_run
-
-    run = as_run(run)
     from visir.data.locate import modality_named
     from visir.embedding.pytorch import load
     from visir.gallery.add import add as add_images
     from visir.gallery.open import open_gallery
     from visir.gallery.store import require_retention
+    from visir.nets.shipped import as_run
     from visir.sources.crop import ReadOptions
 
+    run = as_run(run)
     settings = ReadOptions(modality_named(modality, "modality"), camera, tag, detector=detector)
     embedder = load(run, device)
     if retention is not None:

@@ -52,7 +52,7 @@ def search(
     """Rank a gallery's images by similarity to the people on query images.
 
     Args:
-        run: run folder or weights file, or builtin.
+        run: run folder, weights file, or builtin.
         images: the query images; one that is in the gallery is never its own hit.
         gallery: folder of images, data set, or a gallery of `visir index` (folder or database).
         k: number of hits to list for each search.
@@ -76,11 +76,10 @@ def search(
         json: print JSON instead of a table.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
+    from visir.gallery.query import SearchOptions
     from visir.nets.shipped import as_run
 
     run = as_run(run)
-    from visir.gallery.query import SearchOptions
-
     sources = _Sources(run, gallery, gallery_modality, device)
     person = _Queries(images, modality, together, match, not_match)
     where = filter_of(camera, sources.searched_modality, since, until, tag)

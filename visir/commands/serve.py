@@ -23,7 +23,7 @@ def serve(
     """Serve a page, and an HTTP API, to search a gallery with.
 
     Args:
-        run: run folder or weights file, or builtin; with --runtime onnx what `visir export` wrote.
+        run: run folder, weights file, or builtin; with --runtime onnx what `visir export` wrote.
         gallery: a gallery of `visir index`: a folder, or the address of a database.
         host: address to listen on; an access token is required unless it is local.
         port: port to listen on; 0 takes a free one.
@@ -36,10 +36,9 @@ def serve(
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.nets.shipped import as_run
-
-    run = as_run(run)
     from visir.web import serve as server
 
+    run = as_run(run)
     server.serve(
         run,
         gallery,

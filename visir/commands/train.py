@@ -54,8 +54,8 @@ def train(
         seed: seed of all random draws.
         split: which of the data set's fixed splits; RegDB has 1 to 10.
         layout: folder structure; detected if omitted.
-        start: run folder or weights file whose weights the training starts from; imagenet uses
-            torchvision's file from its cache, or the file of visir[imagenet] for MobileNetV2.
+        start: run folder or weights file whose weights the training starts from; person and
+            builtin are visir's own; imagenet is torchvision's file, or that of visir[imagenet].
         resume: continue the run in --out, with the settings stored there.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         eval_every: score the test images after every so many epochs; 0 for never.

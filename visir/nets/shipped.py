@@ -1,29 +1,36 @@
-"""Weights that come with visir: a ready model, and starts for trainings. Each has a card.
+"""Weights that come with visir, with a card each.
 
 | name | what |
 |---|---|
-| `builtin` | a ready model for `visir search`, `index`, `serve` and `visir.load` |
-| `person` | a backbone for `--start`, one file for each network in `PERSON` |
+| `builtin` | a ready model, for every command that takes a run, and for `visir.load` |
+| `person` | a backbone for `visir train --start`, one file for each network in `PERSON` |
 
-All of them have seen rendered people only. `python benchmarks/shipped.py` makes them again.
+They were trained on synthetic people only. `python benchmarks/shipped.py` makes them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from visir.core.run import Run, atomic_write
+from visir.core.run import Run, atomic_write, sha256
 from visir.core.types import InputError
 
 BUILTIN = "builtin"
 VERSION = 1
-"""Of the shipped weights; a later one has its own run folder."""
+"""Of the ready model; every version has a run folder of its own."""
 PERSON = ("hybrid-micro", "resnet-micro")
-"""The networks that have a file to start from."""
+"""The networks that `person` can start."""
+FOLDER = Path(str(files("visir.nets").joinpath("shipped_weights")))
+SUMS = "sha256.txt"
+"""One line a file, as `sha256sum` writes them."""
+
+
+class ShippedWarning(UserWarning):
+    """Shipped weights are used on what they have not seen."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +38,19 @@ class Card:
     """What is known about shipped weights.
 
     Attributes:
-        version: of the weights, from 1.
         title: what it is, in a few words.
         network: a name of `visir.nets.build.NetworkName`.
-        size: (height, width) of its input, in pixels.
+        size: (height, width) of the images it was trained on, in pixels.
         data: what it was trained on.
         lights: what it has seen: "visible", "near infrared", "thermal".
         command: what makes it again.
-        seeds: of the pools, and of the training.
-        minutes: of training, on the named machine.
-        accuracy: what it reaches, by what it was scored on, mAP in percent.
+        seeds: of the pool and of the training.
+        minutes: how long the training took, and on what.
+        accuracy: mAP in percent by what it was scored on.
         limits: what it cannot do.
         licence: of the weights.
     """
 
-    version: int
     title: str
     network: str
     size: tuple[int, int]
@@ -53,96 +58,104 @@ class Card:
     lights: tuple[str, ...]
     command: str
     seeds: str
-    minutes: float
+    minutes: str
     accuracy: dict[str, float]
     limits: str
-    licence: str = "the licence of visir"
+    licence: str = "that of visir"
 
     def warning(self, size: tuple[int, int] | None = None) -> str:
         """One line: what the weights have not seen.
 
         Args:
-            size: (height, width) they are to be used at, in pixels; None for their own.
+            size: (height, width) they are used at, in pixels; their own if omitted.
         """
-        line = f"{self.title} has seen rendered people only, in {_listed(self.lights)}"
+        seen = _listed([f"{light} light" for light in self.lights])
+        line = f"{self.title} has seen synthetic people only, in {seen}"
         if size not in (None, self.size):
-            line += f", and images of {self.size[0]}x{self.size[1]} pixels, not {size[0]}x{size[1]}"
-        return f"{line}; expect less of it on real cameras, and check it on images of your own"
+            line += f", at {self.size[0]}x{self.size[1]} pixels, not at {size[0]}x{size[1]}"
+        return f"{line}; check it on labelled images of your own before you rely on it"
 
-    def __str__(self) -> str:
-        """A few lines of text."""
-        scores = ", ".join(f"{name} {value:.1f}" for name, value in self.accuracy.items())
-        return "\n".join(
-            [
-                f"{self.title}: {self.network}, {self.size[0]}x{self.size[1]} pixels",
-                f"trained on: {self.data}; it has seen {', '.join(self.lights)}",
-                f"made by: {self.command} ({self.seeds}; {self.minutes:.0f} minutes)",
-                f"mAP in percent on people it has not seen: {scores}",
-                f"limits: {self.limits}",
-                f"licence: {self.licence}",
-            ]
-        )
+    def as_table(self) -> str:
+        """A Markdown table."""
+        cells = asdict(self) | {
+            "size": f"{self.size[0]} x {self.size[1]} pixels",
+            "lights": _listed(self.lights),
+            "command": f"`{self.command}`",
+            "accuracy": ", ".join(f"{name} {value:.1f}" for name, value in self.accuracy.items()),
+        }
+        named = {"lights": "light", "minutes": "training took", "accuracy": "mAP, %"}
+        rows = [f"| {named.get(key, key)} | {cells[key]} |" for key in cells if key != "title"]
+        return "\n".join([f"| {self.title} | |", "|---|---|", *rows]) + "\n"
 
 
-class ShippedWarning(UserWarning):
-    """Weights are used on what they have not seen."""
-
-
-def _listed(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last} light" if first else f"{last} light"
+def card_of(about: dict[str, Any]) -> Card | None:
+    """The card in the description of a weights file; None for weights that visir does not ship."""
+    found = about.get("card")
+    if found is None:
+        return None
+    return Card(**{**found, "size": tuple(found["size"]), "lights": tuple(found["lights"])})
 
 
 def builtin_file() -> Path:
-    """The file of the ready model."""
-    return _file(f"{BUILTIN}.safetensors")
+    """The file of the ready model.
+
+    Raises:
+        InputError: the file is missing or damaged, or of another version of visir.
+    """
+    return _checked(f"{BUILTIN}.safetensors")
 
 
 def start_file(name: str, network: str) -> Path | None:
-    """The file of a shipped start; None if the name is not "person".
+    """The shipped file that a training starts from; None if nothing shipped has this name.
 
     Args:
         name: what `--start` was given.
-        network: the network to start.
+        network: the network that is trained.
 
     Raises:
-        InputError: there is no file for this network.
+        InputError: `person` does not start this network, or the file is missing or damaged.
     """
+    if name == BUILTIN:
+        return builtin_file()
     if name != "person":
         return None
     if network not in PERSON:
         raise InputError(
-            f"--start person: there is no file for the network {network}; set network to "
-            f"{' or '.join(PERSON)}, or name a file of your own"
+            f"--start person: there is no backbone for the network {network}; set network to "
+            f"{' or '.join(PERSON)}, or name a run folder or a file"
         )
-    return _file(f"person-{network}.safetensors")
-
-
-def _file(name: str) -> Path:
-    return Path(str(files("visir.nets").joinpath("shipped_weights", name)))
+    return _checked(f"person-{network}.safetensors")
 
 
 def as_run(run: Path) -> Path:
     """The run itself; for the ready model a run folder in `runs`, made when first used.
 
-    A run folder keeps what later commands write beside the weights, such as a calibration.
+    A run folder keeps what commands write beside the weights, such as a calibration.
 
     Raises:
-        InputError: the folder cannot be written.
+        InputError: the file of the ready model is missing or damaged.
+        OSError: the folder cannot be written.
     """
     run = Path(run)
     if run != Path(BUILTIN) or run.exists():
         return run
     folder = Run(Path("runs") / f"{BUILTIN}-{VERSION}")
     if not folder.weights.exists():
+        content = builtin_file().read_bytes()
         with atomic_write(folder.weights) as file:
-            file.write(builtin_file().read_bytes())
+            file.write(content)
     return folder.folder
 
 
-def card_of(about: dict[str, Any]) -> Card | None:
-    """The card in the description of a weights file; None if the file has none."""
-    found = about.get("card")
-    if found is None:
-        return None
-    return Card(**{**found, "size": tuple(found["size"]), "lights": tuple(found["lights"])})
+def _checked(name: str) -> Path:
+    """The path of a shipped file whose content is what was released."""
+    path = FOLDER / name
+    known = (FOLDER / SUMS).read_text("utf-8").splitlines()
+    if not path.is_file() or f"{sha256(path)}  {name}" not in known:
+        raise InputError(f"{path}: is missing, damaged, or of another version; install visir again")
+    return path
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

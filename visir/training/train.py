@@ -135,19 +135,20 @@ def _training_set(
     return training._replace(identities=identities)
 
 
-def _start(method: Method, path: Path, progress: bool) -> None:
+def _start(method: Method, named: Path, progress: bool) -> None:
     """Load the weights that a training starts from; say what shipped ones have not seen."""
-    named, network, card = str(path), str(method.model.described["size"]), None
-    if not path.exists():
-        if named == "imagenet":
-            path = imagenet_file(method.model)
-        elif shipped := start_file(named, network):
-            path, card = shipped, card_of(read_about(shipped))
+    shipped, path = None, named
+    if named == Path("imagenet") and not named.exists():
+        path = imagenet_file(method.model)
+    elif not named.exists():
+        shipped = start_file(str(named), str(method.model.described["size"]))
+        path = shipped or named
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
         tqdm.write(f"start: {named}: {loaded}", file=sys.stderr)
+        card = card_of(read_about(shipped)) if shipped else None
         if card is not None:
-            tqdm.write(f"warning: {card.warning(method.config.size)}", file=sys.stderr)
+            tqdm.write(f"start: {card.warning(method.config.size)}", file=sys.stderr)
 
 
 class _Loop:
