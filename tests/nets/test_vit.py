@@ -183,7 +183,7 @@ def test_a_network_of_one_token_starts_one_of_many(tmp_path):
     assert not torch.allclose(out[:, 0], out[:, 1])
 
 
-def test_images_of_another_size_get_resized_positions():
+def test_images_of_another_size_get_resized_positions(tmp_path):
     torch.manual_seed(0)
     net = Vit("micro", (32, 16), class_tokens=2).eval()
     images, visible = torch.randn(1, 3, 16, 16), torch.tensor([False])
@@ -194,3 +194,10 @@ def test_images_of_another_size_get_resized_positions():
     grid = F.interpolate(grid, (2, 2), mode="bilinear").flatten(2).transpose(1, 2)
     small.load_state_dict({**state, "pos_embed": torch.cat([state["pos_embed"][:, :2], grid], 1)})
     assert torch.allclose(small(images, visible).embedding, found.embedding, atol=1e-5)
+    about = {"net": {**net.described, "image_size": [32, 16]}}
+    save_weights(tmp_path / "w.safetensors", net, about)
+    started = Vit("micro", (16, 16), class_tokens=2).eval()
+    start_from(started, tmp_path / "w.safetensors")
+    assert torch.equal(started.pos_embed, small.pos_embed)
+    with pytest.raises(InputError, match="has no place in this network"):
+        start_from(Vit("small", (32, 16)), tmp_path / "w.safetensors")

@@ -221,12 +221,24 @@ class Vit(nn.Module):
             return torch.cat(found, dim=1)
         return torch.cat([of(tokens[:, i]) for i, of in enumerate(self.bottlenecks)], dim=1)
 
-    def complete(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def complete(
+        self, state: dict[str, Tensor], image_size: tuple[int, int] | None = None
+    ) -> dict[str, Tensor]:
         """Return a state with the tensors that it lacks for this network.
 
         A single class token is copied for all class tokens, each with this network's random
-        position added; a missing shallow branch is copied from the deep one.
+        position added; a missing shallow branch is copied from the deep one; positions are resized.
+
+        Args:
+            state: of a network of this size.
+            image_size: (height, width) in pixels of its images; this network's if None.
         """
+        rows, columns = (side // self.patch for side in image_size or (0, 0))
+        if image_size and (rows, columns) != self.grid and "pos_embed" in state:
+            positions = state["pos_embed"].float()
+            tokens = positions.shape[1] - rows * columns
+            moved = resize_positions(positions[:, tokens:], (rows, columns), self.grid)
+            state = {**state, "pos_embed": torch.cat([positions[:, :tokens], moved], dim=1)}
         if "cls_token" in state and state["cls_token"].shape[1] == 1 < self.class_tokens:
             state = self._spread(state)
         if self.shallow is None or any(name.startswith("shallow.") for name in state):

@@ -127,15 +127,17 @@ def start_from(net: Network, path: Path) -> Loaded:
 
     Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` supports. Tensors
     they lack, such as the bottlenecks of a network trained for another task, keep their initial
-    values.
+    values. A transformer's positions are resized to the size of its images.
 
     Raises:
         InputError: a tensor is missing, unexpected, or of another shape; the message names it.
     """
     if path.suffix == ".safetensors":
-        read_about(path)
+        about = read_about(path).get("net", {})
         whole = safetensors.torch.load_file(path)
-        state = net.complete(whole) if isinstance(net, Vit) else whole
+        same = about.get("size") == net.described["size"]  # otherwise `_fill` says what differs
+        size = about.get("image_size") if same else None
+        state = net.complete(whole, size) if isinstance(net, Vit) else whole
         return Loaded(len(whole), (), _fill(net, path, state))
     whole = read_checkpoint(path)
     with _naming(path):
