@@ -33,6 +33,7 @@ CALLS = [
             "train_ids": 9,
             "size": "144x72",
             "unpaired": 0.25,
+            "physics": (),
             "seed": 1,
             "workers": 2,
             "device": "cuda",

@@ -49,6 +49,7 @@ class BrightEmbedder:
     size = SIZE
     width = 64
     flip = True
+    caution = ""
 
     def embed(
         self, images: Sequence[Any], modality: Modality, progress: bool = False

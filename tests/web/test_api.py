@@ -91,6 +91,15 @@ def test_the_page_says_what_is_not_calibrated(serve, crop) -> None:
     assert "visir calibrate RUN" in page
 
 
+def test_every_page_says_what_the_model_has_not_seen(serve) -> None:
+    client = serve()
+    pages = ["/", "/cases", "/gallery", "/audit", "/nothing"]
+    assert not any("synthetic" in client.get(page).text for page in pages)
+    client.state.service.embedder.caution = "It has seen synthetic people only <in> one light"
+    for page in pages:
+        assert "synthetic people only &lt;in&gt; one light." in client.get(page).text, page
+
+
 def test_filters(serve, crop) -> None:
     client = serve()
 

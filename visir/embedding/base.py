@@ -31,6 +31,7 @@ class ImageEmbedder(ABC):
         width: D, the length of an embedding.
         dataset: name of the benchmark the network was trained on; None if unknown.
         split: split of that benchmark; None if it has only one.
+        caution: one line, what a network that comes with visir has not seen; empty for others.
     """
 
     fingerprint: str
@@ -39,6 +40,7 @@ class ImageEmbedder(ABC):
     width: int
     dataset: str | None
     split: str | None
+    caution: str = ""
 
     @property
     @abstractmethod

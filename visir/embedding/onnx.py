@@ -26,8 +26,8 @@ class ExportManifest:
 
     image_size: [height, width] in pixels; width: length of an embedding; flip: whether it is the
     mean over an image and its mirror image; precision: "fp32" or "int8"; fingerprint: SHA-256 of
-    the weights file that was exported; files: SHA-256 by name; parity and accuracy: as in
-    `visir.export.Exported`.
+    the weights file that was exported; caution: as in `ImageEmbedder`; files: SHA-256 by name;
+    parity and accuracy: as in `visir.export.Exported`.
     """
 
     format: int = FORMAT
@@ -41,6 +41,7 @@ class ExportManifest:
     precision: str
     opset: int
     fingerprint: str
+    caution: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class OnnxEmbedder(ImageEmbedder):
         self.dataset = about.dataset
         self.split = about.split
         self.fingerprint = about.fingerprint
+        self.caution = about.caution
         self._flip = about.flip
         self._sessions = {m: _session(Path(folder) / graph_name(m)) for m in Modality}
 

@@ -85,6 +85,8 @@ class Embedder(ImageEmbedder):
         self.precision: str = about.get("precision", "auto")
         self.dataset: str | None = about.get("dataset")
         self.split: str | None = about.get("split")
+        card = card_of(about)
+        self.caution = card.warning() if card else ""
 
     def embed_pixels(self, pixels: ByteArray, modality: Modality) -> FloatArray:
         """As `ImageEmbedder.embed_pixels`."""
@@ -112,7 +114,7 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     if not weights.is_file():
         raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
     net, about, _ = load_weights(weights)
-    card = card_of(about)
-    if card is not None:
-        warnings.warn(card.warning(), ShippedWarning, stacklevel=2)
-    return Embedder(net, about, device, sha256(weights))
+    embedder = Embedder(net, about, device, sha256(weights))
+    if embedder.caution:
+        warnings.warn(embedder.caution, ShippedWarning, stacklevel=1)
+    return embedder

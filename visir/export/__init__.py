@@ -153,6 +153,7 @@ def _about(embedder: Embedder) -> ExportManifest:
         precision="fp32",
         opset=OPSET,
         fingerprint=embedder.fingerprint,
+        caution=embedder.caution,
     )
 
 
