@@ -18,9 +18,9 @@ def small(monkeypatch):
     for name, value in {"TRAIN_IDS": 6, "TEST_IDS": 5, "IMAGES": 2, "SIZE": "32x16",
                         "EVERY": 1}.items():  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    for name, shorter in {"simclr": {}, "cmag": {"stage_epochs": (1, 1)}}.items():
-        presets = METHODS[name].presets
-        monkeypatch.setitem(presets, "tiny", replace(presets["smoke"], **shorter))
+    presets = METHODS["cmag"].presets
+    monkeypatch.setitem(presets, "tiny", replace(presets["smoke"], stage_epochs=(1, 1)))
+    monkeypatch.setattr(module, "SETTINGS", {"network": "hybrid-micro"})
 
 
 def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, capsys):
@@ -42,14 +42,14 @@ def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, ca
     assert report == out / "report.html" and "<html" in report.read_text("utf-8")
     assert (out / "search" / "search.png").stat().st_size > 0
     labels = [line["label"] for line in Run(out).read_metrics() if line["kind"] == "scores"]
-    assert labels == ["random start", "backbone", "stage 1", "stage 2"]
+    assert labels == ["random start", "ready model", "backbone", "stage 1", "stage 2"]
     text = capsys.readouterr().out + str(done)
-    for row in ("random start", "before (backbone)", "after training", "chance"):
+    for row in ("random start", "ready model", "before training", "after training", "chance"):
         assert sum(line.strip().startswith(row) for line in text.splitlines()) == 1
     assert str(report) in text
     scores = json.loads(Run(out).scores.read_text())["protocols"][module.PROTOCOL]
     assert f"{scores['mean']['mAP']:.1%}" in text
     commands = [line.strip() for line in text.split("Next, try:")[1].splitlines() if line.strip()]
     assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
-    assert f"--start '{out / 'backbone' / 'pretrained.pth'}'" in commands[1]
+    assert "--start person --set network=hybrid-micro" in commands[1]
     assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]

@@ -1,13 +1,14 @@
 """Pools: people of many worlds; the physics of sensors."""
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
 
 from visir.core.types import InputError, Modality
 from visir.data.registry import open_benchmark
-from visir.synth.cameras import World
+from visir.synth.cameras import World, camera
 from visir.synth.layouts import Spec, lay_out
 from visir.synth.people import person
 from visir.synth.pool import FIRST_SEED, PEOPLE_OF_A_WORLD, draw_world, world_seeds
@@ -31,6 +32,29 @@ def test_no_person_of_a_pool_wears_what_a_person_of_a_data_set_wears():
     pool = [person(world.seed, 1, 0.9) for world in lay_out(Spec("pool", ids=400)).worlds]
     assert len(pool) == 400 // PEOPLE_OF_A_WORLD
     assert not clothes & {one.materials.tobytes() for one in pool}
+
+
+def seen(seed_and_worlds, shots):
+    """What is drawn for people and for cameras: (clothes, bodies, colour casts), as bytes."""
+    people = {(seed_and_worlds[shot.world], shot.pid) for shot in shots}
+    drawn = [person(world.seed, pid, 0.9) for world, pid in people]
+    views = {(seed_and_worlds[shot.world], shot.cam, shot.modality) for shot in shots}
+    return (
+        {one.materials.tobytes() for one in drawn},
+        {repr(sorted(one.shape.items())) for one in drawn},
+        {camera(*view).cast.tobytes() for view in views},
+    )
+
+
+def test_nobody_and_no_camera_of_the_shipped_pool_is_in_a_benchmark():
+    whole = lay_out(Spec("pool", ids=8000, images=1, seed=1))
+    pool = seen(whole.worlds, [shot for shot in whole.shots if shot.pid % 25 == 0])
+    assert [len(of) for of in pool[:2]] == [320, 320] and len(pool[2]) > 320
+    for layout, seed in product(("sysu", "regdb", "llcm"), range(3)):
+        assert seed not in {world.seed for world in whole.worlds}
+        shots = lay_out(Spec(layout, ids=24, images=1, seed=seed)).shots
+        for ours, theirs in zip(pool, seen([World(seed=seed, layout=layout)], shots), strict=True):
+            assert theirs and not ours & theirs
 
 
 def test_every_world_has_physics_of_its_own():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,17 @@ if TYPE_CHECKING:
     from visir.training.train import OnEpoch
 
 TRAIN_IDS, TEST_IDS, IMAGES = 60, 48, 8
-SIZE = "128x64"  # rendered; the network uses half of it
+SIZE = "128x64"  # rendered; the network uses less
+METHOD = "cmag"
+SETTINGS = {"network": "hybrid-micro", "size": "96,48", "stage_epochs": "1,3", "iterations": "30"}
 PROTOCOL = "all-single-seeded"
-EVERY = 5  # epochs between scores on people who are not in the training
+EVERY = 1  # epochs between scores on people who are not in the training
+RANDOM, READY, BACKBONE = "random start", "ready model", "backbone"
+BEFORE = {
+    RANDOM: "random start",
+    READY: "ready model, not trained on them",
+    BACKBONE: "before training: the backbone",
+}
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,8 @@ class Demo:
 def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> Demo:
     """Show everything on synthetic people: data, training, scores, a search, a report.
 
-    Trains without labels and scores on other people, printing each step. The run is in the output
-    folder, its people in `people`, the backbone it starts from in `backbone`. If it was stopped,
+    Trains without labels, from the backbone that comes with visir, and scores on other people,
+    printing each step. The run is in the output folder, its people in `people`. If it was stopped,
     the same command continues.
 
     Args:
@@ -89,64 +99,86 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> Demo:
 
 
 def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
-    """A backbone from nothing, then CMAG from there."""
-    from visir.training.pretrain import pretrain
-    from visir.training.train import BEFORE_TRAINING, train
+    """CMAG from the backbone that comes with visir; other starts are only scored, once."""
+    from visir.training.train import train
 
-    run, backbone = Run(out), Run(out / "backbone")
-    before_all = BEFORE_TRAINING - 1  # before the backbone too
+    run = Run(out)
     run.folder.mkdir(parents=True, exist_ok=True)
-    start = pretrain(
-        people,
-        backbone.folder,
-        method="simclr",
-        seed=seed,
-        resume=backbone.config.exists(),
-        on_epoch=_log_scores(run, benchmark, first=before_all, label="random start", every=0),
-    )
+    known = {line["label"] for line in run.read_metrics() if line["kind"] == "scores"}
+    others: dict[str, Callable[[], Embedder]] = {RANDOM: partial(_random, seed), READY: _ready}
+    for epoch, (label, make) in enumerate(others.items(), start=-1 - len(others)):
+        if label not in known:
+            _log_scores(run, make(), benchmark, epoch, label)
     train(
-        "cmag",
+        METHOD,
         people,
         out,
+        settings=None if run.config.exists() else SETTINGS,
         seed=seed,
-        start=start,
+        start=Path("person"),
         resume=run.config.exists(),
-        on_epoch=_log_scores(run, benchmark, first=BEFORE_TRAINING, label="backbone", every=EVERY),
+        on_epoch=_every_few_epochs(run, benchmark),
     )
 
 
-def _log_scores(run: Run, benchmark: Benchmark, first: int, label: str, every: int) -> OnEpoch:
-    """Log scores before the first epoch, as epoch `first`, and after every `every` epochs."""
+def _random(seed: int) -> Embedder:
+    """The trained network before it has learned anything."""
+    import torch
+
+    from visir.core.config import apply
+    from visir.embedding.pytorch import Embedder
+    from visir.methods import METHODS
+    from visir.nets.build import build
+
+    config = apply(METHODS[METHOD].presets["tiny"], SETTINGS)
+    torch.manual_seed(seed)
+    net = build(config.network, config.size)
+    about = {"net": {"image_size": config.size}, "method": METHOD}
+    return Embedder(net, about)
+
+
+def _ready() -> Embedder:
+    import warnings
+
+    from visir.embedding.pytorch import load
+    from visir.nets.shipped import BUILTIN, ShippedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShippedWarning)  # these people are synthetic too
+        return load(BUILTIN)
+
+
+def _log_scores(run: Run, embedder: Embedder, benchmark: Benchmark, epoch: int, label: str) -> None:
     from visir.evaluation.evaluate import score_and_log
+
+    score_and_log(run, embedder, benchmark, epoch, label, [PROTOCOL])
+
+
+def _every_few_epochs(run: Run, benchmark: Benchmark) -> OnEpoch:
+    """Log scores before the first epoch and after every few."""
     from visir.methods.contract import Plan
 
     def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
-        if plan is not None and (not every or (epoch + 1) % every):
-            return
-        score_and_log(
-            run,
-            embedder,
-            benchmark=benchmark,
-            epoch=first if plan is None else epoch,
-            label=label if plan is None else plan.stage,
-            protocols=[PROTOCOL],
-        )
+        if plan is None:
+            _log_scores(run, embedder, benchmark, epoch, BACKBONE)
+        elif (epoch + 1) % EVERY == 0:
+            _log_scores(run, embedder, benchmark, epoch, plan.stage)
 
     return on_epoch
 
 
 def _before_and_after(run: Run, evaluation: Evaluation) -> str:
-    """The network at its random start, before and after training without labels."""
+    """The trained network, and the networks that were not trained on these people."""
     result = evaluation.results[PROTOCOL]
     after: Measures = result.mean
-    lines = [f"{result.protocol}, in percent", f"{'':<28}rank-1    mAP"]
+    lines = [f"{result.protocol}, in percent", f"{'':<38}rank-1    mAP"]
     scores = [line for line in run.read_metrics() if line["kind"] == "scores"]
     earlier = {line["label"]: line for line in scores if line["epoch"] < 0}  # a restart logs again
-    for label, line in earlier.items():
-        name = "before (backbone)" if label == "backbone" else label
-        lines.append(f"{name:<28}{line['rank1']:>6.1%}{line['mAP']:>7.1%}")
-    lines.append(f"{'after training':<28}{after.rank1:>6.1%}{after.mAP:>7.1%}")
-    lines.append(f"{'chance':<34}{after.chance_mAP:>7.1%}")
+    rows = {name: (earlier[label]["rank1"], earlier[label]["mAP"])
+            for label, name in BEFORE.items()}  # fmt: skip
+    rows = {**rows, "after training without labels": (after.rank1, after.mAP)}
+    lines += [f"{name:<38}{rank1:>6.1%}{mean:>7.1%}" for name, (rank1, mean) in rows.items()]
+    lines.append(f"{'chance':<44}{after.chance_mAP:>7.1%}")
     return "\n".join(lines)
 
 
@@ -160,19 +192,13 @@ def _search(out: Path, people: Path, benchmark: Benchmark) -> str:
 
 
 def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:
-    run, gallery, mine, start, other = (
-        shlex.quote(str(path))
-        for path in (
-            out,
-            people,
-            out / "mine",
-            out / "backbone" / "pretrained.pth",
-            f"{out}-{seed + 1}",
-        )
+    run, gallery, mine, other = (
+        shlex.quote(str(path)) for path in (out, people, out / "mine", f"{out}-{seed + 1}")
     )
+    network = f"network={SETTINGS['network']}"
     return (
         f"visir search {run} --gallery {gallery} YOUR_IMAGE.jpg --out {mine}",
-        f"visir train cmag --data YOUR_CROPS --start {start} --seed {seed}",
+        f"visir train {METHOD} --data YOUR_CROPS --start person --set {network} --seed {seed}",
         f"visir demo --out {other} --seed {seed + 1}",
     )
 
