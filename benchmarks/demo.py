@@ -19,12 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from visir.commands.demo import PROTOCOL, demo
+from visir.commands.demo import BACKBONE, METHOD, PROTOCOL, RANDOM, READY, SETTINGS, demo
 from visir.core.run import Run
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import load
 from visir.evaluation.evaluate import evaluate
-from visir.training.pretrain import pretrain
 from visir.training.train import train
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "demo.md"
@@ -52,7 +51,7 @@ def main() -> None:
 
 
 def stages(out: Path) -> dict[str, tuple[float, float]]:
-    """(rank-1, mAP) at the random start, of the backbone, after each stage; and chance."""
+    """(rank-1, mAP) of networks not trained on these people, after each stage; and chance."""
     lines = [line for line in Run(out).read_metrics() if line["kind"] == "scores"]
     found = {line["label"]: (line["rank1"], line["mAP"]) for line in lines}  # the last of each
     found["chance"] = (float("nan"), lines[0]["chance_mAP"])
@@ -68,8 +67,8 @@ def train_on_shuffled_names(out: Path, seed: int) -> tuple[float, float]:
         folder = crops / "crops" / record.modality.value / f"cam{record.cam}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(record.path, folder / f"{rng.getrandbits(64):016x}.jpg")
-    start = pretrain(crops / "crops", crops / "backbone", method="simclr", seed=seed)
-    run = train("cmag", crops / "crops", crops / "run", seed=seed, start=start)
+    run = train(METHOD, crops / "crops", crops / "run", settings=SETTINGS, seed=seed,
+                start=Path("person"))  # fmt: skip
     mean = evaluate(load(run.folder), benchmark, [PROTOCOL]).results[PROTOCOL].mean
     return mean.rank1, mean.mAP
 
@@ -80,10 +79,11 @@ def table(
     shuffled: tuple[float, float],
 ) -> str:
     chance = np.array([row["chance"][1] for row in rows])
-    before = np.array([row["backbone"][1] for row in rows])
+    before = np.array([row[BACKBONE][1] for row in rows])
     names = {
-        "random start": "random start",
-        "backbone": "before: the backbone",
+        RANDOM: "random start",
+        READY: "the ready model, not trained on them",
+        BACKBONE: "before: the backbone",
         "stage 1": "CMAG, last look in stage 1",
         "stage 2": "after: CMAG, last epoch",
     }

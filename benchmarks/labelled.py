@@ -6,6 +6,7 @@ RegDB's layout and with as many training images as RegDB has, started from AGW's
 demo's people. Results are those of the last epoch; the scored people are neither trained on nor
 used for any choice: the settings for thermal images were chosen on people outside the table.
 
+    visir bench run backbones --out runs/backbones
     python benchmarks/labelled.py            # about two hours on two cores; resumes if stopped
 """
 
@@ -24,7 +25,8 @@ import safetensors.torch
 import torch
 from demo import spread
 
-from visir.commands.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS, demo
+from visir.bench.store import read_result
+from visir.commands.demo import IMAGES, PROTOCOL, SIZE, TEST_IDS, TRAIN_IDS
 from visir.core.run import Run
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import load
@@ -67,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-labelled"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--demo", type=Path, default=Path("runs/benchmark-demo"))
+    parser.add_argument("--without", type=Path, default=Path("runs/backbones"))
     arguments = parser.parse_args()
     text, all_found = [], {}
     for layout, light in LIGHTS.items():
@@ -81,8 +83,8 @@ def main() -> None:
                 print(layout, seed, name, found[name][-1], flush=True)
         all_found[layout] = found
         text += [*rows(layout, found), ""]
-    without = without_labels(arguments.demo, arguments.seeds)
-    text += [beside_the_demo(without, all_found["sysu"]), "", explanation(len(without)), ""]
+    without = without_labels(arguments.without, arguments.seeds)
+    text += [beside_none(without, all_found["sysu"]), "", explanation(len(without)), ""]
     draw(all_found, without)
     print("\n".join(text))
     TABLE.write_text("\n".join(text), encoding="utf-8")
@@ -157,18 +159,13 @@ def rows(layout: str, found: dict[str, list[dict[str, float]]]) -> list[str]:
 
 
 def without_labels(folder: Path, seeds: list[int]) -> np.ndarray:
-    """The demo's mAP in percent, on the people of the same seeds."""
-    reached = []
-    for seed in seeds:
-        run = Run(folder / str(seed))
-        if not run.scores.exists():
-            demo(out=run.folder, seed=seed)
-        lines = [line for line in run.read_metrics() if line["kind"] == "scores"]
-        reached.append(100 * lines[-1]["mAP"])
-    return np.array(reached)
+    """The mAP in percent of CMAG from SimCLR on the same people, made by `visir bench`."""
+    scores = [read_result(folder / "arms" / "people" / "cmag-simclr" / str(seed) / "result.json")
+              ["scores"][PROTOCOL] for seed in seeds]  # fmt: skip
+    return np.array([100 * of["mean"]["mAP"] for of in scores])
 
 
-def beside_the_demo(without: np.ndarray, found: dict[str, list[dict[str, float]]]) -> str:
+def beside_none(without: np.ndarray, found: dict[str, list[dict[str, float]]]) -> str:
     """Labels against none, on the same people."""
     over = ", ".join(
         f"{label} {spread(100 * np.array([one['mAP'] for one in found[name]]) - without, 1)}"
@@ -176,7 +173,7 @@ def beside_the_demo(without: np.ndarray, found: dict[str, list[dict[str, float]]
         if name not in BASE
     )
     return (
-        f"The demo's CMAG, without labels on the same people: {spread(without, 1)} % mAP; with "
+        f"CMAG from SimCLR, without labels on the same people: {spread(without, 1)} % mAP; with "
         f"labels over that, seed by seed: {over} points."
     )
 

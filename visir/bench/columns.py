@@ -48,9 +48,9 @@ def _trials(number: Callable[[list[dict[str, Any]]], float]) -> Pick:
     return pick
 
 
-def _label(name: str, scale: float = 100.0) -> Pick:
+def _label(name: str, scale: float = 100.0, plan: str = "labels") -> Pick:
     def pick(result: Mapping[str, Any], _: str) -> float | None:
-        value = result["labels"].get(name)
+        value = result.get(plan, {}).get(name)
         return None if value is None else scale * float(value)
 
     return pick
@@ -92,6 +92,14 @@ COLUMNS: dict[str, Column] = {
     "image_pairs_precision": _measured("image pairs, precision, %", "image_pairs_precision"),
     "image_pairs_recall": _measured("image pairs, recall, %", "image_pairs_recall"),
     "purity": Column("purity, %, vis + ir", _both("purity"), digits=0),
+    "first_purity": Column(
+        "purity of the first clusters, %, vis + ir",
+        {
+            f"first_{side}": _label(f"purity_{side}", plan="first_labels")
+            for side in ("visible", "infrared")
+        },
+        digits=0,
+    ),
     "outliers": Column("outliers, %, vis + ir", _both("outliers"), digits=0),
     "clusters": Column("clusters, vis + ir", _both("clusters", 1), digits=0),
     "minutes": Column("minutes", {"minutes": _own("minutes")}),

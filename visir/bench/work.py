@@ -69,15 +69,19 @@ def _train(store: Store, key: str, spec: Mapping[str, Any], device: str) -> dict
     scores = _scores(run, start, data, spec, device)
     lines = run.read_metrics()
     epochs = [line for line in lines if line["kind"] == "epoch"]
-    plans = [line for line in lines if line["kind"] == "plan"]
-    last = plans[-1] if plans else {}
+    labels = [
+        {name: value for name, value in line.items() if name not in _ABOUT_LINE}
+        for line in lines
+        if line["kind"] == "plan"
+    ]
     shutil.rmtree(run.folder / "cache", ignore_errors=True)
     return {
         "minutes": sum(line["seconds"] for line in epochs) / 60,
         "epochs": len(epochs),
         "views_per_second": epochs[-1]["views_per_second"] if epochs else None,
         "scores": scores,
-        "labels": {name: value for name, value in last.items() if name not in _ABOUT_LINE},
+        "first_labels": labels[0] if labels else {},
+        "labels": labels[-1] if labels else {},
     }
 
 
