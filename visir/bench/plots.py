@@ -33,13 +33,16 @@ def draw(grid: Grid, results: Results, path: Path) -> None:
     shown = Shown.of(grid)
     data_sets = [data for data in grid.scored if any(of == data for of, _, _ in results)]
     height = max(2.6, 0.34 * len(shown.rows) + 1.2)
-    figure = Figure(figsize=(10, height * len(data_sets)), layout="constrained")
+    matched = any("pairs_correct" in result["labels"] for result in results.values())
+    width = 10 if matched else 6
+    figure = Figure(figsize=(width, height * len(data_sets)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(data_sets), 2, squeeze=False)
-    for data, (left, right) in zip(data_sets, axes, strict=True):
+    axes = figure.subplots(len(data_sets), 2 if matched else 1, squeeze=False)
+    for data, (left, *right) in zip(data_sets, axes, strict=True):
         _intervals(left, results, data, shown)
-        _pairs(right, results, data, shown)
         left.set_title(grid.table.titles.get(data, data), fontsize=10, loc="left")
+        if right:
+            _pairs(right[0], results, data, shown)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     with atomic_write(path) as file:

@@ -174,7 +174,8 @@ def signed(of: Interval, digits: int = 1) -> str:
 def _legend(grid: Grid, shown: Shown, results: Results) -> str:
     """What the numbers are, and who made them."""
     seeds = sorted({seed for _, _, seed in results})
-    said = [f"Mean ± sample standard deviation over {len(seeds)} seeds ({_listed(seeds)})."]
+    said = [f"Mean ± sample standard deviation over {len(seeds)} seeds ({_listed(seeds)})."
+            if len(seeds) > 1 else f"One seed ({seeds[0]})."]  # fmt: skip
     if "difference" in shown.columns:
         how = "paired over seeds" if shown.paired else "of independent samples (Welch)"
         label = shown.rows[str(shown.control)]
