@@ -85,7 +85,7 @@ def test_a_start_learns_from_a_pool_and_is_scored_as_it_is_and_trained_further(t
     assert trained["scores"] != bare["scores"] and trained["epochs"] > 0
     text = render(out, tmp_path / "table").text
     assert text.count("| the start as it is |") == 2
-    assert "RegDB visible to infrared" in text and "SYSU-MM01 all-search" in text
+    assert "RegDB visible-to-infrared" in text and "SYSU-MM01 all-search" in text
 
 
 LONG = {

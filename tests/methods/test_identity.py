@@ -118,6 +118,14 @@ def test_impossible_settings_are_refused(settings, said, patterns):
         trained(labelled(patterns), **settings)
 
 
+def test_people_of_one_modality_are_read_with_visible_images_only(patterns):
+    data = labelled(patterns)
+    lonely = data._replace(identities=np.where(data.infrared, 0, data.identities))
+    assert trained(lonely)[1]
+    with pytest.raises(InputError, match=r"modalities=both: 3 identities have .* of one modality"):
+        trained(lonely, modalities="both")
+
+
 def test_without_labels_it_says_so(patterns):
     with pytest.raises(InputError, match="learns from labels"):
         trained(patterns)

@@ -92,8 +92,12 @@ def open_training_set(
     )
 
 
-def shared_identities(records: Sequence[Record]) -> IntArray:
+def shared_identities(records: Sequence[Record], both: bool = True) -> IntArray:
     """(N,) labels from 0, in the order of the identity numbers.
+
+    Args:
+        records: the training images.
+        both: whether every identity must have images of both modalities.
 
     Raises:
         InputError: an image without an identity, fewer than two identities, or an identity with
@@ -108,7 +112,7 @@ def shared_identities(records: Sequence[Record]) -> IntArray:
     pids = np.array([record.pid for record in records], np.int64)
     infrared = np.array([record.modality is Modality.INFRARED for record in records], bool)
     alone = np.setxor1d(pids[infrared], pids[~infrared])
-    if len(alone):
+    if both and len(alone):
         kind = "infrared" if alone[0] in pids[infrared] else "visible"
         raise InputError(
             f"identity {alone[0]} has {kind} training images only ({len(alone)} identities have "

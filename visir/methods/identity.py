@@ -118,6 +118,12 @@ class Identity(Method):
             keys = keys * (int(self.data.cams.max()) + 1) + self.data.cams[used]
         if self.config.labels == "image":
             keys = np.arange(len(keys))
+        alone = np.setxor1d(*(identities[self.data.infrared == kind] for kind in (True, False)))
+        if self.config.modalities == "both" and len(alone):
+            raise InputError(
+                f"setting modalities=both: {len(alone)} identities have training images of one "
+                "modality only; set modalities=visible, or remove these identities"
+            )
         labels = np.full(len(identities), -1)
         labels[used] = np.unique(keys, return_inverse=True)[1]
         return labels

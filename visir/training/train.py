@@ -128,8 +128,9 @@ def _training_set(
     setting: RunSettings, benchmark: Benchmark, run: Run, progress: bool
 ) -> TrainingSet:
     """The images; identities only for methods that learn from labels."""
-    labelled = METHODS.find(setting.method).learns_from_labels
-    identities = shared_identities(benchmark.train) if labelled else None
+    method, identities = METHODS.find(setting.method), None
+    if method.learns_from_labels:
+        identities = shared_identities(benchmark.train, both=method.needs_both_modalities)
     size = setting.settings.size
     training = open_training_set(benchmark.train, size, run.folder / "cache", progress)
     return training._replace(identities=identities)
@@ -145,7 +146,7 @@ def _start(method: Method, named: Path, progress: bool) -> None:
         path = shipped or named
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
-        tqdm.write(f"start: {named}: {loaded}", file=sys.stderr)
+        tqdm.write(f"start: {named if shipped else path}: {loaded}", file=sys.stderr)
         card = card_of(read_about(shipped)) if shipped else None
         if card is not None:
             tqdm.write(f"start: {card.warning(method.config.size)}", file=sys.stderr)
