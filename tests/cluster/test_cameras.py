@@ -25,6 +25,18 @@ def test_what_a_camera_adds_is_removed():
     assert not torch.allclose(F.normalize(added, dim=1), expected, atol=1e-1)
 
 
+def test_the_deviation_of_every_dimension_is_taken_off_too():
+    torch.manual_seed(3)
+    features, cams = torch.randn(60, 5), np.arange(60) % 3
+    scaled = features * torch.tensor([1.0, 2, 3, 4, 5]) * (1 + torch.from_numpy(cams))[:, None]
+    found = centred(scaled + 7, cams, deviation=True)
+    for cam in range(3):
+        own = features[cams == cam].double()
+        plain = (own - own.mean(0)) / own.std(0, unbiased=False)
+        plain = plain / plain.norm(dim=1, keepdim=True)
+        assert torch.allclose(found[cams == cam].double(), plain, atol=1e-5)
+
+
 def test_the_only_image_of_a_camera_stays_as_it_is():
     features = unit(5, 4, 0)
     found = centred(features, np.array([0, 0, 0, 0, 1]))

@@ -19,15 +19,23 @@ from visir.cluster.labels import pseudo_labels
 from visir.core.types import InputError, IntArray
 
 
-def centred(features_ND: Tensor, cams: IntArray) -> Tensor:
+def centred(features_ND: Tensor, cams: IntArray, deviation: bool = False) -> Tensor:
     """Features minus the mean of their camera, normalised again.
 
     An image that equals its camera's mean, such as the only one of a camera, is left unchanged.
+
+    Args:
+        features_ND: (N, D) features.
+        cams: (N,) camera of each image.
+        deviation: also divide every dimension by its standard deviation in the camera.
     """
     centred_ND = features_ND.clone()
     for cam in np.unique(cams):
         rows = torch.from_numpy(np.flatnonzero(cams == cam)).to(features_ND.device)
         centred_ND[rows] -= features_ND[rows].mean(dim=0)
+        if deviation:
+            spread = centred_ND[rows].square().mean(dim=0).sqrt()
+            centred_ND[rows] /= spread.clamp_min(1e-6)
     rest = centred_ND.norm(dim=1, keepdim=True)
     return F.normalize(torch.where(rest > 1e-5, centred_ND, features_ND), dim=1)
 
