@@ -128,6 +128,12 @@ def test_a_run_folder_is_made_once_and_a_folder_of_that_name_wins(tmp_path, monk
     assert as_run(Path("runs/mine")) == Path("runs/mine")
 
 
+def test_there_is_no_report_of_a_training_that_was_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["report", BUILTIN]) == 2
+    assert "visir eval builtin --data DATA scores it" in capsys.readouterr().err
+
+
 def test_no_backbone_starts_another_network():
     with pytest.raises(InputError, match="set network to hybrid-micro or resnet-micro, or name"):
         start_file("person", "resnet50")

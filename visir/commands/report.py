@@ -18,6 +18,13 @@ def report(run: Path, /, *, device: str = "auto") -> Path:
     Raises:
         InputError: the run, its weights or its data are missing, or an image cannot be read.
     """
+    from visir.core.types import InputError
+    from visir.nets.shipped import BUILTIN
     from visir.report import write_report
 
+    if Path(run) == Path(BUILTIN) and not Path(run).exists():
+        raise InputError(
+            f"{run}: was not trained here, so there is nothing to report; visir eval {run} --data "
+            "DATA scores it"
+        )
     return write_report(run, device=device)

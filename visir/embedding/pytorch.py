@@ -112,7 +112,10 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     if path == Path(BUILTIN) and not path.exists():
         weights = builtin_file()
     if not weights.is_file():
-        raise InputError(f"{weights}: no such file; give a run folder that `visir train` finished")
+        raise InputError(
+            f"{weights}: no such file; give a run folder that `visir train` finished, or builtin "
+            "for the ready model"
+        )
     net, about, _ = load_weights(weights)
     embedder = Embedder(net, about, device, sha256(weights))
     if embedder.caution:
