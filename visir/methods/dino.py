@@ -36,6 +36,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.rng import key, uniforms
 from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Method, Plan
+from visir.methods.schedule import adamw, cosine
 from visir.nets.features import Features
 from visir.nets.foreign import grid_of
 from visir.nets.vit import Block, Vit
@@ -167,16 +168,7 @@ class Dino(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the student and its head; biases and norms do not decay."""
-        weights = [*self.model.parameters(), *self.head.parameters()]
-        decayed = [weight for weight in weights if weight.requires_grad and weight.ndim > 1]
-        others = [weight for weight in weights if weight.requires_grad and weight.ndim <= 1]
-        return torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.config.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.config.lr,
-        )
+        return adamw([self.model, self.head], self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Shuffled images of the modalities in the data."""
@@ -192,15 +184,8 @@ class Dino(Method):
                 jitter=self.config.jitter,
             ),
             steps=self.config.iterations,
-            lr=self._lr(epoch),
+            lr=cosine(self.config.lr, epoch, self.epochs, self.config.warmup),
         )
-
-    def _lr(self, epoch: int) -> float:
-        warmup, epochs = self.config.warmup, self.epochs
-        if epoch < warmup:
-            return self.config.lr * (epoch + 1) / (warmup + 1)
-        along = (epoch - warmup) / max(epochs - warmup, 1)
-        return self.config.lr * (1 + math.cos(math.pi * along)) / 2
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Cross-entropy of the student's outputs on all crops with the teacher's on large ones."""

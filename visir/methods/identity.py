@@ -22,7 +22,6 @@ with a cosine to zero.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -39,6 +38,7 @@ from visir.data.samplers import identity_batches
 from visir.data.transforms import Augmentation, View
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import batch_hard, supervised_contrastive
+from visir.methods.schedule import adamw, cosine
 from visir.nets.build import NetworkName, build
 from visir.nets.features import Features
 
@@ -130,13 +130,7 @@ class Identity(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW; norms, biases and positions do not decay."""
-        weights = [*self.model.parameters(), *self.classifier.parameters()]
-        trained = [weight for weight in weights if weight.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [weight for weight in trained if weight.ndim > 1]},
-            {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        return adamw([self.model, self.classifier], self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Batches of identities; the rate rises, then falls as a cosine."""
@@ -153,15 +147,8 @@ class Identity(Method):
             stage="identities",
             batches=(self._batch(*next(draws)) for _ in range(config.iterations)),
             steps=config.iterations,
-            lr=config.lr * self._share_of_rate(epoch),
+            lr=cosine(config.lr, epoch, self.epochs, config.warmup),
         )
-
-    def _share_of_rate(self, epoch: int) -> float:
-        warmup = self.config.warmup
-        if epoch < warmup:
-            return (epoch + 1) / (warmup + 1)
-        done = (epoch - warmup) / max(self.epochs - warmup, 1)
-        return (1 + math.cos(math.pi * done)) / 2
 
     def _batch(self, visible: IntArray, infrared: IntArray | None = None) -> list[Part]:
         config = self.config

@@ -18,7 +18,6 @@ batches.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +30,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import nt_xent
+from visir.methods.schedule import cosine
 from visir.nets.build import VitName
 from visir.nets.features import Features
 from visir.nets.vit import Vit
@@ -113,7 +113,7 @@ class SimCLR(Method):
                 for modality in Modality
                 if epoch == 0 and not len(self.data.rows(modality))
             ],
-            lr=self.config.lr * (1 + math.cos(math.pi * epoch / self.epochs)) / 2,
+            lr=cosine(self.config.lr, epoch, self.epochs),
         )
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:

@@ -22,7 +22,6 @@ Deviations are listed in docs/methods/tokenmatcher.md, with the settings that un
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -43,6 +42,7 @@ from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import diversity
+from visir.methods.schedule import cosine
 from visir.methods.tokenmatcher.camera_stage import CameraStage, schedule
 from visir.methods.tokenmatcher.settings import PRESETS, Config, require_sound
 from visir.nets.build import Features, build
@@ -178,7 +178,7 @@ class TokenMatcher(Method):
     def _lr(self, stage: int, epochs: int) -> float:
         """Cosine from the stage's first rate to its last one."""
         high, low = self.config.lr[stage], self.config.least_lr[stage]
-        return low + (high - low) * (1 + math.cos(math.pi * self.when.epoch / epochs)) / 2
+        return low + cosine(high - low, self.when.epoch, epochs)
 
     def _associate(
         self,

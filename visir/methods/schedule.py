@@ -1,0 +1,36 @@
+"""Learning rates and weight decay that several methods share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+
+def cosine(lr: float, epoch: int, epochs: int, warmup: int = 0) -> float:
+    """The rate of an epoch: it rises by equal steps, then falls as a cosine.
+
+    Args:
+        lr: the highest rate.
+        epoch: counted from 0.
+        epochs: after which the rate would be 0.
+        warmup: epochs during which it rises.
+    """
+    if epoch < warmup:
+        return lr * (epoch + 1) / (warmup + 1)
+    along = (epoch - warmup) / max(epochs - warmup, 1)
+    return lr * (1 + math.cos(math.pi * along)) / 2
+
+
+def adamw(modules: Iterable[nn.Module], lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over all weights that are trained; norms, biases and other vectors do not decay."""
+    trained = [w for module in modules for w in module.parameters() if w.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [w for w in trained if w.ndim > 1], "weight_decay": weight_decay},
+            {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=lr,
+    )
