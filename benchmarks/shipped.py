@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import safetensors.torch
 
+from visir.bench.grid import read_grid
 from visir.core.run import Run, sha256
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder
@@ -50,17 +51,13 @@ FILES = {
     "person-resnet-micro": Shipped("The backbone person, resnet-micro", "visible", "resnet-micro",
                                    ("visible",)),
 }  # fmt: skip
-PEOPLE = {"layout": "sysu", "ids": 108, "train_ids": 60, "images": 8}
+GRID = read_grid("ready")  # its data sets and seeds are scored
 SCORED = {
-    "near infrared": PEOPLE,
-    "near infrared that follows visible brightness by half": {
-        **PEOPLE, "physics": ("nir_follows=0.5",)},
-    "near infrared, LLCM's layout": {**PEOPLE, "layout": "llcm", "images": 2},
-    "thermal, RegDB's layout": {"layout": "regdb", "ids": 96, "train_ids": 48, "images": 10},
-}  # fmt: skip
-PROTOCOLS = {"sysu": "all-single-seeded", "llcm": "visible-to-infrared",
-             "regdb": "visible-to-infrared"}  # fmt: skip
-SEEDS = (0, 1, 2)
+    "near infrared": "default",
+    "near infrared that follows visible brightness by half": "follows",
+    "near infrared, LLCM's layout": "llcm",
+    "thermal, RegDB's layout": "thermal",
+}
 
 
 def main() -> None:
@@ -122,14 +119,14 @@ def _accuracy(path: Path, scored: Path) -> dict[str, float]:
     net, about, _ = load_weights(path)
     embedder = Embedder(net, about, "cpu", sha256(path))
     found = {}
-    for title, arguments in SCORED.items():
-        key = PROTOCOLS[str(arguments["layout"])]
+    for title, data in SCORED.items():
         values = []
-        for seed in SEEDS:
-            folder = scored / title.replace(" ", "-").replace("'", "") / str(seed)
-            synthesise(folder, **arguments, size="128x64", seed=seed)  # type: ignore[arg-type]
-            measures = evaluate(embedder, open_benchmark(folder), [key]).results[key].mean
-            values.append(100 * measures.mAP)
+        for seed in GRID.seeds:
+            folder = scored / data / str(seed)
+            synthesise(folder, **GRID.data[data], seed=seed)
+            benchmark = open_benchmark(folder)
+            key = next(key for key in GRID.protocols if key in benchmark.protocols)
+            values.append(100 * evaluate(embedder, benchmark, [key]).results[key].mean.mAP)
         found[title] = float(np.mean(values))
     return found
 
@@ -138,9 +135,9 @@ def table(cards: dict[str, Card]) -> str:
     """All cards, and what their numbers are."""
     sizes = [(FOLDER / f"{name}.safetensors").stat().st_size / 1e6 for name in cards]
     about = (
-        f"mAP: mean of {len(SEEDS)} seeds of people and cameras, SYSU-MM01 all-search single-shot, "
-        f"LLCM and RegDB visible-to-infrared, without any training on them. The files have "
-        f"{', '.join(f'{size:.1f}' for size in sizes)} MB."
+        f"mAP: mean of {len(GRID.seeds)} seeds of people and cameras, SYSU-MM01 all-search "
+        f"single-shot, LLCM and RegDB visible-to-infrared, without any training on them. The files "
+        f"have {', '.join(f'{size:.1f}' for size in sizes)} MB."
     )
     return "\n".join([*(card.as_table() for card in cards.values()), about]) + "\n"
 

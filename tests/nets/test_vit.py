@@ -7,7 +7,8 @@ from torch.nn import functional as F
 
 from visir.core.types import InputError
 from visir.nets.features import Features
-from visir.nets.vit import IBN, SIZES, Stem, Vit
+from visir.nets.stems import IBN, Stem
+from visir.nets.vit import SIZES, Vit
 from visir.nets.weights import load_weights, save_weights, start_from
 
 

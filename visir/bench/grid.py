@@ -16,10 +16,11 @@ from typing import Any, Literal
 from visir.bench.columns import COLUMNS, LABELS, column
 from visir.core.config import did_you_mean, from_mapping, load_yaml
 from visir.core.types import InputError
+from visir.nets.shipped import BUILTIN, STARTS
 
 PROFILES = files("visir.bench") / "profiles"
 NO_START = "none"
-NAMED_STARTS = ("imagenet", "person", "builtin")  # of `visir train --start`
+NAMED_STARTS = ("imagenet", *STARTS)  # of `visir train --start`
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -95,10 +96,14 @@ class Grid:
         own = {start.data for start in self.starts.values()}
         return [key for key in self.data if key not in own]
 
+    def kind_of(self, name: str) -> Literal["starts", "arms"]:
+        """Whether a training is a start or an arm."""
+        return "starts" if name in self.starts else "arms"
+
     def key_of(self, data: str, name: str, seed: int) -> str:
         """The folder of a start's or an arm's training below the results."""
         own = self.trainings[name].data or data
-        return f"{'starts' if name in self.starts else 'arms'}/{own}/{name}/{seed}"
+        return f"{self.kind_of(name)}/{own}/{name}/{seed}"
 
     def start_of(self, key: str) -> str | None:
         """The start of a training; None if it has random weights."""
@@ -308,8 +313,27 @@ def _check_data(grid: Grid) -> None:
                 f"{where}: data: only a start without a label can learn from other data than what "
                 f"is scored; add an arm with nothing but start: {key}"
             )
-        if not training.method and (key in grid.starts or grid.start_of(key) is None):
-            raise InputError(f"{where}: key 'method' is missing; only an arm with a start has none")
+        if not training.method:
+            _check_bare(grid, key, where)
+
+
+def _check_bare(grid: Grid, key: str, where: str) -> None:
+    """An arm without a method has a start that is a whole network, and nothing to train with."""
+    start = grid.start_of(key)
+    if key in grid.starts or start is None:
+        raise InputError(f"{where}: key 'method' is missing; only an arm with a start has none")
+    if start in NAMED_STARTS and start != BUILTIN:
+        raise InputError(
+            f"{where}: start: {start} can be trained from, not scored; add a method, or name "
+            f"{BUILTIN}, a run folder, a file, or a start or arm of the grid"
+        )
+    training = grid.trainings[key]
+    plain = Training(start=training.start, label=training.label, data=training.data)
+    if training != plain:
+        raise InputError(
+            f"{where}: preset, settings and command are for a training; name its method, or "
+            "remove them"
+        )
 
 
 def _check_starts(grid: Grid) -> None:

@@ -100,8 +100,7 @@ def _add_training(
         "seed": seed,
         "protocols": [] if training.data else usable.protocols[data],
     }
-    kind: Kind = "starts" if name in grid.starts else "arms"
-    found[key] = Job(kind, training.data or data, name, seed, needs, spec)
+    found[key] = Job(grid.kind_of(name), training.data or data, name, seed, needs, spec)
     return key
 
 

@@ -19,10 +19,10 @@ def report(run: Path, /, *, device: str = "auto") -> Path:
         InputError: the run, its weights or its data are missing, or an image cannot be read.
     """
     from visir.core.types import InputError
-    from visir.nets.shipped import BUILTIN
+    from visir.nets.shipped import is_builtin
     from visir.report import write_report
 
-    if Path(run) == Path(BUILTIN) and not Path(run).exists():
+    if is_builtin(run):
         raise InputError(
             f"{run}: was not trained here, so there is nothing to report; visir eval {run} --data "
             "DATA scores it"

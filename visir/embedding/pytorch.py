@@ -17,7 +17,7 @@ from visir.core.types import ByteArray, FloatArray, InputError, IntArray, Modali
 from visir.data.transforms import normalise
 from visir.embedding.base import ImageEmbedder
 from visir.nets.build import Network
-from visir.nets.shipped import BUILTIN, ShippedWarning, builtin_file, card_of
+from visir.nets.shipped import ShippedWarning, builtin_file, card_of, is_builtin
 from visir.nets.weights import load_weights
 
 
@@ -109,7 +109,7 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
     """
     path = Path(path)
     weights = Run(path).weights if path.is_dir() else path
-    if path == Path(BUILTIN) and not path.exists():
+    if is_builtin(path):
         weights = builtin_file()
     if not weights.is_file():
         raise InputError(

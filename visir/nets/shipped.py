@@ -22,6 +22,8 @@ from visir.core.types import InputError
 BUILTIN = "builtin"
 VERSION = 1
 """Of the ready model; every version has a run folder of its own."""
+STARTS = (BUILTIN, "person")
+"""The names that `visir train --start` knows."""
 PERSON = ("hybrid-micro", "resnet-micro")
 """The networks that `person` can start."""
 FOLDER = Path(str(files("visir.nets").joinpath("shipped_weights")))
@@ -96,6 +98,11 @@ def card_of(about: dict[str, Any]) -> Card | None:
     return Card(**{**found, "size": tuple(found["size"]), "lights": tuple(found["lights"])})
 
 
+def is_builtin(run: Path | str) -> bool:
+    """Whether this is the ready model, and not a file or folder of that name."""
+    return Path(run) == Path(BUILTIN) and not Path(run).exists()
+
+
 def builtin_file() -> Path:
     """The file of the ready model.
 
@@ -117,7 +124,7 @@ def start_file(name: str, network: str) -> Path | None:
     """
     if name == BUILTIN:
         return builtin_file()
-    if name != "person":
+    if name not in STARTS:
         return None
     if network not in PERSON:
         raise InputError(
@@ -136,9 +143,8 @@ def as_run(run: Path) -> Path:
         InputError: the file of the ready model is missing or damaged.
         OSError: the folder cannot be written.
     """
-    run = Path(run)
-    if run != Path(BUILTIN) or run.exists():
-        return run
+    if not is_builtin(run):
+        return Path(run)
     folder = Run(Path("runs") / f"{BUILTIN}-{VERSION}")
     if not folder.weights.exists():
         content = builtin_file().read_bytes()

@@ -20,8 +20,6 @@ from torch.nn import functional as F
 
 from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
-from visir.nets.stems import IBN as IBN
-from visir.nets.stems import Stem as Stem
 from visir.nets.stems import VitSize, make_stem
 
 SIZES = {
