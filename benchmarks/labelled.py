@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--without", type=Path, default=Path("runs/backbones"))
     arguments = parser.parse_args()
+    without = without_labels(arguments.without, arguments.seeds)
     text, all_found = [], {}
     for layout, light in LIGHTS.items():
         found: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
@@ -83,7 +84,6 @@ def main() -> None:
                 print(layout, seed, name, found[name][-1], flush=True)
         all_found[layout] = found
         text += [*rows(layout, found), ""]
-    without = without_labels(arguments.without, arguments.seeds)
     text += [beside_none(without, all_found["sysu"]), "", explanation(len(without)), ""]
     draw(all_found, without)
     print("\n".join(text))

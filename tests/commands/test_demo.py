@@ -15,8 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    for name, value in {"TRAIN_IDS": 6, "TEST_IDS": 5, "IMAGES": 2, "SIZE": "32x16",
-                        "EVERY": 1}.items():  # fmt: skip
+    for name, value in {"TRAIN_IDS": 6, "TEST_IDS": 5, "IMAGES": 2, "SIZE": "32x16"}.items():
         monkeypatch.setattr(module, name, value)
     presets = METHODS["cmag"].presets
     monkeypatch.setitem(presets, "tiny", replace(presets["smoke"], stage_epochs=(1, 1)))

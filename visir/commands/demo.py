@@ -23,7 +23,6 @@ SIZE = "128x64"  # rendered; the network uses less
 METHOD = "cmag"
 SETTINGS = {"network": "hybrid-micro", "size": "96,48", "stage_epochs": "1,3", "iterations": "30"}
 PROTOCOL = "all-single-seeded"
-EVERY = 1  # epochs between scores on people who are not in the training
 RANDOM, READY, BACKBONE = "random start", "ready model", "backbone"
 BEFORE = {
     RANDOM: "random start",
@@ -117,7 +116,7 @@ def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
         seed=seed,
         start=Path("person"),
         resume=run.config.exists(),
-        on_epoch=_every_few_epochs(run, benchmark),
+        on_epoch=_log_every_epoch(run, benchmark),
     )
 
 
@@ -154,15 +153,12 @@ def _log_scores(run: Run, embedder: Embedder, benchmark: Benchmark, epoch: int, 
     score_and_log(run, embedder, benchmark, epoch, label, [PROTOCOL])
 
 
-def _every_few_epochs(run: Run, benchmark: Benchmark) -> OnEpoch:
-    """Log scores before the first epoch and after every few."""
+def _log_every_epoch(run: Run, benchmark: Benchmark) -> OnEpoch:
+    """Log scores before the first epoch and after every one."""
     from visir.methods.contract import Plan
 
     def on_epoch(epoch: int, plan: Plan | None, embedder: Embedder) -> None:
-        if plan is None:
-            _log_scores(run, embedder, benchmark, epoch, BACKBONE)
-        elif (epoch + 1) % EVERY == 0:
-            _log_scores(run, embedder, benchmark, epoch, plan.stage)
+        _log_scores(run, embedder, benchmark, epoch, plan.stage if plan else BACKBONE)
 
     return on_epoch
 
