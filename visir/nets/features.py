@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -34,6 +35,6 @@ def by_stem(vis_stem: nn.Module, ir_stem: nn.Module, images: Tensor, infrared: T
     if not infrared.any():
         return vis_stem(images)  # type: ignore[no-any-return]
     vis, ir = vis_stem(images[~infrared]), ir_stem(images[infrared])
-    mixed: Tensor = vis.new_empty(len(images), *vis.shape[1:])
+    mixed = torch.cat([vis.detach(), ir.detach()])  # to be filled; keeps the order in memory
     mixed[~infrared], mixed[infrared] = vis, ir
     return mixed
