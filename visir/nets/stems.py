@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
-from torchvision.models.resnet import BasicBlock, ResNet
+
+from visir.nets.resnet import narrow_resnet
 
 
 class VitSize(NamedTuple):
@@ -105,17 +105,6 @@ def resnet_stem(width: int) -> nn.Sequential:
 
 def mobilenet_stem() -> nn.Sequential:
     """MobileNetV2 (Sandler et al., 2018) up to its fourteenth block: stride 16, 96 channels."""
+    from torchvision.models import mobilenet_v2  # loads PyTorch's compiler, in seconds
+
     return nn.Sequential(*mobilenet_v2().features[:14])
-
-
-def narrow_resnet(width: int) -> ResNet:
-    """A ResNet of one basic block a layer; ResNet-18 has a width of 64 and two blocks a layer."""
-    backbone = ResNet(BasicBlock, [1, 1, 1, 1])
-    backbone.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
-    backbone.bn1 = nn.BatchNorm2d(width)
-    backbone.inplanes = width
-    for number in range(4):
-        layer = backbone._make_layer(BasicBlock, width * 2**number, 1, 1 if number == 0 else 2)
-        setattr(backbone, f"layer{number + 1}", layer)
-    backbone.fc = nn.Linear(8 * width, 1000)
-    return backbone

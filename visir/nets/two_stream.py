@@ -17,12 +17,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2
-from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
-from visir.nets.stems import narrow_resnet
+from visir.nets.resnet import ResNet, narrow_resnet, resnet18, resnet50
 
 STEM = ("conv1", "bn1", "relu", "maxpool")
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -32,16 +30,10 @@ Width = Literal["off", "published", "intended"]
 _ATTENDED = {"layer2": 2, "layer3": 3}  # last blocks of a layer that a non-local block follows
 
 
-def _resnet50() -> ResNet:
-    return ResNet(Bottleneck, [3, 4, 6, 3])
-
-
-def _resnet18() -> ResNet:
-    return ResNet(BasicBlock, [2, 2, 2, 2])
-
-
 def _mobilenet() -> nn.Module:
     """MobileNetV2 (Sandler et al., 2018), its blocks grouped by stride like a ResNet's layers."""
+    from torchvision.models import mobilenet_v2  # loads PyTorch's compiler, in seconds
+
     features = mobilenet_v2().features
     conv, norm, relu = features[0]
     parts = {"conv1": conv, "bn1": norm, "relu": relu, "maxpool": nn.Identity()}
@@ -54,8 +46,8 @@ def _mobilenet() -> nn.Module:
 
 # resnet-micro and resnet-mini are visir's own, for CPUs.
 SIZES: dict[str, Callable[[], nn.Module]] = {
-    "resnet50": _resnet50,
-    "resnet18": _resnet18,
+    "resnet50": resnet50,
+    "resnet18": resnet18,
     "resnet-mini": partial(narrow_resnet, 32),
     "resnet-micro": partial(narrow_resnet, 16),
     "mobilenet-v2": _mobilenet,
