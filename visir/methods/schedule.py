@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import nn
@@ -34,3 +35,13 @@ def adamw(modules: Iterable[nn.Module], lr: float, weight_decay: float) -> torch
         ],
         lr=lr,
     )
+
+
+def sgd_or_adam(
+    module: nn.Module, name: Literal["sgd", "adam"], lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """SGD with momentum .9, or Adam, over all weights of a network."""
+    weights = module.parameters()
+    if name == "adam":
+        return torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay)
+    return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=weight_decay)

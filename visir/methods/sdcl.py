@@ -52,6 +52,7 @@ from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Method, Plan, StageStart
+from visir.methods.schedule import sgd_or_adam
 from visir.nets.build import Features, VitName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -71,6 +72,7 @@ class Config:
     iterations: int = 200  # batches per epoch before the switch [script]
     iterations_after: int = 100  # batches per epoch after it [script]
     clusters: int = 8  # of each modality per batch; two views of visible images [script]
+    infrared_clusters: CountFrom0 = 0  # per batch if not as many as visible ones; ours
     instances: int = 16  # images of each cluster in a batch [script]
     eps: PositiveShare = 0.6  # DBSCAN radius, Jaccard distance [paper]
     adapt: Adapt = "nothing"  # ours: what is changed if clustering fails
@@ -94,7 +96,8 @@ class Config:
     vote_threshold: float = 0.5  # minimum cosine of voting images, association=count; ours
     ranked: int = 20  # infrared images in each ranked list [script]
     smoothing: int = 5  # nearest visible images that vote on a label, itself included [script]
-    lr: Positive = 3.5e-4  # SGD with momentum .9 [paper]
+    optimizer: Literal["sgd", "adam"] = "sgd"  # [paper]
+    lr: Positive = 3.5e-4  # [paper]
     weight_decay: float = 5e-4  # [script]
     lr_step: int = 20  # epochs after which the rate falls to a tenth [script]
     pad: CountFrom0 = 10  # border before the random crop, pixels [script]
@@ -187,13 +190,9 @@ class Sdcl(Method):
         self.position = torch.from_numpy(_positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """SGD over all trainable weights."""
-        return torch.optim.SGD(
-            self.model.parameters(),
-            lr=self.config.lr,
-            momentum=0.9,
-            weight_decay=self.config.weight_decay,
-        )
+        """SGD with momentum .9, or Adam, over all trainable weights."""
+        config = self.config
+        return sgd_or_adam(self.model, config.optimizer, config.lr, config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Embed, cluster, build the memories; after the switch match clusters across modalities."""
@@ -212,7 +211,10 @@ class Sdcl(Method):
             batches=batches_by_cluster(
                 self.data,
                 join(self.data, labels),
-                clusters=dict.fromkeys(Modality, config.clusters),
+                clusters={
+                    VIS: config.clusters,
+                    IR: config.infrared_clusters or config.clusters,
+                },
                 instances=config.instances,
                 steps=steps,
                 seed=self.seed,

@@ -42,7 +42,7 @@ from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import diversity
-from visir.methods.schedule import cosine
+from visir.methods.schedule import cosine, sgd_or_adam
 from visir.methods.tokenmatcher.camera_stage import CameraStage, schedule
 from visir.methods.tokenmatcher.settings import PRESETS, Config, require_sound
 from visir.nets.build import Features, build
@@ -95,11 +95,9 @@ class TokenMatcher(Method):
         self.position = torch.from_numpy(_positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """SGD or Adam over all trainable weights."""
-        weights, lr, decay = self.model.parameters(), self.config.lr[0], self.config.weight_decay
-        if self.config.optimizer == "adam":
-            return torch.optim.Adam(weights, lr=lr, weight_decay=decay)
-        return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=decay)
+        """SGD with momentum .9, or Adam, over all trainable weights."""
+        config = self.config
+        return sgd_or_adam(self.model, config.optimizer, config.lr[0], config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Embed, cluster, build the memories; in stage 2 the neighbour lists and partners too."""
