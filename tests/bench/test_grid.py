@@ -8,7 +8,9 @@ from declared import ADCA, IDENTITY, POOL, SMALL, with_pool, write_grid
 
 from visir.bench.grid import profile_names, read_grid
 from visir.bench.jobs import jobs_of
+from visir.core.run import sha256
 from visir.core.types import InputError
+from visir.nets.shipped import FOLDER
 
 PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
 
@@ -76,6 +78,18 @@ def test_a_start_from_a_file_is_part_of_the_job(tmp_path):
     path.write_bytes(b"two")
     after = jobs_of(grid)[1].spec["start"]
     assert before["file"] == after["file"] and before["sha256"] != after["sha256"]
+
+
+def test_a_named_start_is_part_of_the_job_with_its_file(tmp_path):
+    settings = {"network": "hybrid-micro", "size": [32, 16]}
+    arms = {"named": {**ADCA, "start": "person", "settings": settings},
+            "bare": {"start": "person-hybrid-micro"}, "ready": {"start": "builtin"}}  # fmt: skip
+    grid = write_grid(tmp_path, arms=arms, starts={}, start="none", table={"columns": ["mAP"]})
+    jobs = {job.name: job.spec["start"] for job in jobs_of(read_grid(grid)) if job.name}
+    files = {"named": "person-hybrid-micro", "bare": "person-hybrid-micro", "ready": "builtin"}
+    for name, file in files.items():
+        assert jobs[name]["sha256"] == sha256(FOLDER / f"{file}.safetensors")
+    assert jobs["named"]["file"] == "person"
 
 
 def arm(**changes):

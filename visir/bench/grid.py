@@ -16,7 +16,7 @@ from typing import Any, Literal
 from visir.bench.columns import COLUMNS, LABELS, column
 from visir.core.config import did_you_mean, from_mapping, load_yaml
 from visir.core.types import InputError
-from visir.nets.shipped import BUILTIN, STARTS
+from visir.nets.shipped import STARTS
 
 PROFILES = files("visir.bench") / "profiles"
 NO_START = "none"
@@ -322,10 +322,11 @@ def _check_bare(grid: Grid, key: str, where: str) -> None:
     start = grid.start_of(key)
     if key in grid.starts or start is None:
         raise InputError(f"{where}: key 'method' is missing; only an arm with a start has none")
-    if start in NAMED_STARTS and start != BUILTIN:
+    if start in ("imagenet", "person"):
+        whole = [name for name in NAMED_STARTS if name not in ("imagenet", "person")]
         raise InputError(
             f"{where}: start: {start} can be trained from, not scored; add a method, or name "
-            f"{BUILTIN}, a run folder, a file, or a start or arm of the grid"
+            f"{', '.join(whole)}, a run folder, a file, or a start or arm of the grid"
         )
     training = grid.trainings[key]
     plain = Training(start=training.start, label=training.label, data=training.data)

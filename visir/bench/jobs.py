@@ -11,6 +11,7 @@ from visir.bench.grid import Grid, Training
 from visir.bench.usable import Usable, require_usable
 from visir.core.config import to_mapping
 from visir.core.run import Run, sha256
+from visir.nets.shipped import start_file
 
 Kind = Literal["data", "starts", "arms"]
 
@@ -88,7 +89,8 @@ def _add_training(
     start, training = grid.start_of(name), grid.trainings[name]
     people = _add_data(grid, training.data or data, seed, found)
     needs: tuple[str, ...] = (people,)
-    begin = _file(start)
+    network = getattr(usable.settings.get(name), "network", "")
+    begin = _file(start, network)
     if start in grid.trainings:
         before = _add_training(grid, data, str(start), seed, usable, found)
         needs, begin = (people, before), {"job": before}
@@ -114,10 +116,12 @@ def _declared(training: Training) -> dict[str, Any]:
     }
 
 
-def _file(start: str | None) -> dict[str, str] | None:
-    """A start that is no job: its path, and its content's hash if it is a file."""
+def _file(start: str | None, network: str) -> dict[str, str] | None:
+    """A start that is no job: its path or name, and its content's hash if it is a file."""
     if start is None:
         return None
     path = Path(start)
+    if not path.exists():
+        path = start_file(start, network) or path
     weights = Run(path).weights if path.is_dir() else path
     return {"file": start} | ({"sha256": sha256(weights)} if weights.is_file() else {})

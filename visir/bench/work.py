@@ -92,13 +92,16 @@ def _scores(
     from visir.data.registry import open_benchmark
     from visir.embedding.pytorch import load
     from visir.evaluation.evaluate import evaluate, evaluate_run
+    from visir.nets.shipped import start_file
 
     if not spec["protocols"]:
         return {}
     if spec["method"] or start is None:
         found = evaluate_run(run.folder, data, protocols=spec["protocols"], device=device)
     else:
-        found = evaluate(load(start, device), open_benchmark(data), spec["protocols"])
+        shipped = None if start.exists() else start_file(str(start), "")
+        embedder = load(shipped or start, device)
+        found = evaluate(embedder, open_benchmark(data), spec["protocols"])
     scores: dict[str, Any] = found.as_json()["protocols"]
     return scores
 

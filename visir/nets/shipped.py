@@ -22,10 +22,10 @@ from visir.core.types import InputError
 BUILTIN = "builtin"
 VERSION = 1
 """Of the ready model; every version has a run folder of its own."""
-STARTS = (BUILTIN, "person")
-"""The names that `visir train --start` knows."""
 PERSON = ("hybrid-micro", "resnet-micro")
 """The networks that `person` can start."""
+STARTS = (BUILTIN, "person", *(f"person-{network}" for network in PERSON))
+"""The names that `visir train --start` knows; `person` is the file for the network."""
 FOLDER = Path(str(files("visir.nets").joinpath("shipped_weights")))
 SUMS = "sha256.txt"
 """One line a file, as `sha256sum` writes them."""
@@ -122,10 +122,10 @@ def start_file(name: str, network: str) -> Path | None:
     Raises:
         InputError: `person` does not start this network, or the file is missing or damaged.
     """
-    if name == BUILTIN:
-        return builtin_file()
     if name not in STARTS:
         return None
+    if name != "person":
+        return _checked(f"{name}.safetensors")
     if network not in PERSON:
         raise InputError(
             f"--start person: there is no backbone for the network {network}; set network to "
