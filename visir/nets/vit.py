@@ -144,7 +144,7 @@ class Vit(nn.Module):
         self.embedding_dim = outputs * shape.dim
         self.apply(_initialise)
         for parameter in (self.cls_token, self.pos_embed):
-            nn.init.trunc_normal_(parameter, std=0.02)
+            nn.init.normal_(parameter, std=0.02)  # trunc_normal_ draws otherwise by torch version
         self.pos_embed.data[:, class_tokens:] = _positions(shape.dim, rows, columns)
         for bottleneck in self.bottlenecks:
             bottleneck.bias.requires_grad_(False)

@@ -28,6 +28,7 @@ from visir.sources.crop import Broken, Crop, ReadOptions, exif_time, timestamp
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MAX_BYTES = 2**28  # larger than any accepted image without compression
+_UNUSABLE = (InputError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _DAMAGED = (tarfile.TarError, zlib.error, EOFError, OSError)
 
 
