@@ -165,6 +165,19 @@ def test_a_plain_folder_of_crops_in_any_nesting(run, embedder, tmp_path):
     assert (hit.path, hit.pid, hit.correct) == (items[1].record.path, None, None)
 
 
+def test_a_table_says_camera_time_and_tags_of_hits(run, embedder, tmp_path):
+    root = tmp_path / "crops"
+    for name in ("RGB/a.png", "RGB/b.png", "thermal/yard/c.png"):
+        draw_person(root / name, 1, name.startswith("thermal"), 0)
+    (root / "labels.csv").write_text("path,camera,time,tags\nRGB/a.png,gate,1769878800,night\n")
+    query = root / "thermal" / "yard" / "c.png"
+    hits = {hit.path.name: hit for hit in find(run, root, [query]).lists[0].hits}
+    assert (hits["a.png"].camera, hits["a.png"].time) == ("gate", 1769878800)
+    assert (hits["b.png"].camera, hits["b.png"].time) == ("visible", None)
+    (hit,) = find(run, root, [query], tag=("night",)).lists[0].hits
+    assert hit.path.name == "a.png"
+
+
 def test_modality_of_an_unsorted_folder_is_given(run, embedder, tmp_path):
     root, query = tmp_path / "crops", tmp_path / "query.png"
     draw_person(root / "a.png", 1, False, 0)

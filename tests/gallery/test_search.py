@@ -10,6 +10,7 @@ from fake_run import PixelEmbedder, draw_person
 import visir.embedding.pytorch
 from visir import cli
 from visir.commands.compare import compare
+from visir.core.times import parse_time
 from visir.core.types import InputError, Modality
 from visir.embedding.bulk import embed_many
 from visir.embedding.explain import occlusion_map
@@ -19,7 +20,7 @@ from visir.gallery.query import SearchOptions
 from visir.gallery.results import SearchResult
 from visir.gallery.searching import search_files
 from visir.gallery.sqlite import SqliteStore
-from visir.gallery.store import EVERYTHING, Filter, parse_time
+from visir.gallery.store import EVERYTHING, Filter
 
 CURVE = Calibration(40, -0.5, -30, 0.5, 0.1, 0.8, "labels", 9, 99, "f" * 64)
 

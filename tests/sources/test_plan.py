@@ -1,6 +1,7 @@
 """Inputs of all kinds, divided into units of work."""
 
 import io
+import json
 import tarfile
 
 import pytest
@@ -51,6 +52,17 @@ def test_a_folder_is_read_as_a_gallery(folder):
     assert {crop.image.stem: crop.camera for crop in found}["b"] == "hall"
     assert {crop.camera for crop in found} == {"hall", "door", "yard"}
     assert {crop.tags for crop in found} == {("night",)}
+
+
+def test_a_table_in_the_folder_says_camera_time_and_tags(folder):
+    (folder / "labels.csv").write_text(
+        "path,camera,time,tags\nvisible/b.png,hall,2026-01-31T17:00Z,night;rain\n"
+    )
+    named = ReadOptions(camera="gate", tags=("site", "rain"))
+    units = [WorkUnit(*json.loads(json.dumps(u))) for u in work_units([folder], named, 2)]
+    by_name = {crop.image.stem: crop for unit in units for crop in read(unit, named)}
+    assert by_name["b"][2:6] == ("hall", Modality.VISIBLE, 1769878800, ("site", "rain", "night"))
+    assert by_name["c"][2:6] == ("yard", Modality.INFRARED, None, ("site", "rain"))
 
 
 def test_folders_and_shards_are_divided_compressed_ones_are_not(folder, tmp_path):

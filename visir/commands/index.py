@@ -234,9 +234,10 @@ def filter_of(
     older_than: float | None = None,
 ) -> Filter:
     """The part of a gallery that a command's options name."""
+    from visir.core.times import parse_time
     from visir.core.types import InputError
     from visir.data.locate import modality_named
-    from visir.gallery.store import Filter, parse_time
+    from visir.gallery.store import Filter
 
     if older_than is not None and older_than < 0:
         raise InputError(f"older_than: must be 0 or more days, got {older_than:g}")

@@ -1,34 +1,30 @@
 """A plain folder of crops: `<modality>/<camera>/...` or `<modality>/...`, labels optional.
 
-`labels.csv`, if there is one, has the header `path,pid` or `path,pid,split`:
+`labels.csv` (`visir.data.table`), if there is one, says more:
 
-- no file: every image is for training and unlabelled; there is nothing to score;
+- no column `pid`: every image is for training and unlabelled; there is nothing to score;
 - `path,pid`: every image is for training, the labelled ones are also the test;
-- `path,pid,split` (train or test): rows say so; images without a row are for training, unlabelled.
+- `path,pid,split`: rows say so; images without a split are for training, unlabelled without a pid;
+- `camera`: instead of the folder's name.
 """
 
 from __future__ import annotations
 
-import csv
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-from visir.core.types import Benchmark, InputError, Modality, Record
+import numpy as np
+
+from visir.core.types import Benchmark, InputError, Modality, Protocol, Record, Trial
 from visir.data.contract import DataSet
 from visir.data.images import image_tree
-from visir.data.protocols import two_directions
+from visir.data.protocols import require_shared_identity, two_directions
+from visir.data.table import LABELS, Table, read_table
 
-LABELS = "labels.csv"
 FOLDER_NAMES = {
     Modality.VISIBLE: ("visible", "vis", "rgb", "color", "colour"),
     Modality.INFRARED: ("infrared", "ir", "nir", "thermal"),
 }
-
-
-class _Label(NamedTuple):
-    pid: int
-    train: bool
-    test: bool
 
 
 def load(root: Path) -> Benchmark:
@@ -44,28 +40,62 @@ def load(root: Path) -> Benchmark:
     for modality, paths in images.items():
         if not paths:
             raise InputError(f"{root}: no image in the {modality.value} folder; put some there")
+    table = read_table(root, [path for paths in images.values() for path in paths])
     names = {
-        path: _camera_name(path.relative_to(root), modality)
+        path: table.of(path).camera or _camera_name(path.relative_to(root), modality)
         for modality, paths in images.items()
         for path in paths
     }
     numbers = {name: number for number, name in enumerate(sorted(set(names.values())), start=1)}
-    labels = _labels(root, set(names))
     records = [
-        Record(path, labels[path].pid if path in labels else None, numbers[names[path]], modality)
+        Record(path, table.of(path).pid, numbers[names[path]], modality)
         for modality, paths in images.items()
         for path in paths
     ]
     records.sort(key=lambda record: record.path)
-    test = tuple(r for r in records if r.path in labels and labels[r.path].test)
+    test = tuple(record for record in records if _is_test(table, record))
     return Benchmark(
         name=root.name,
         root=root,
-        train=tuple(r for r in records if r.path not in labels or labels[r.path].train),
+        train=tuple(r for r in records if table.of(r.path).split in (None, "train")),
         test=test,
-        protocols=two_directions(root / LABELS, test, root.name, "full gallery"),
+        protocols=_protocols(root, test, table),
         cameras={number: name for name, number in numbers.items()},
     )
+
+
+def _is_test(table: Table, record: Record) -> bool:
+    if "split" in table.columns:
+        return table.of(record.path).split not in (None, "train")
+    return record.pid is not None
+
+
+def _protocols(root: Path, test: tuple[Record, ...], table: Table) -> dict[str, Protocol]:
+    """Both directions; of rows with the split query or gallery only these, where there are both.
+
+    Raises:
+        InputError: no identity can be found, or no query is left in either direction.
+    """
+    whole = two_directions(root / LABELS, test, root.name, "full gallery")
+    splits = [table.of(record.path).split for record in test]
+    if not {"query", "gallery"}.intersection(splits):
+        return whole
+    query = np.array([split != "gallery" for split in splits], bool)
+    gallery = np.array([split != "query" for split in splits], bool)
+    found = {}
+    for key, protocol in whole.items():
+        ((rows, others),) = protocol.trials
+        trial = Trial(rows[query[rows]], others[gallery[others]])
+        if len(trial.query) and len(trial.gallery):
+            require_shared_identity(root / LABELS, test, *trial)
+            name = protocol.name.replace("full gallery", "query and gallery of labels.csv")
+            found[key] = replace(protocol, name=name, trials=(trial,))
+    if not found:
+        raise InputError(
+            f"{root / LABELS}: column split has no query whose gallery is of the other modality; "
+            "mark visible images as query and infrared ones as gallery, or the reverse"
+        )
+    return found
 
 
 def modality_folders(root: Path) -> dict[Modality, Path]:
@@ -107,51 +137,6 @@ def _choice(modality: Modality) -> str:
 
 def _camera_name(relative: Path, modality: Modality) -> str:
     return relative.parts[1] if len(relative.parts) > 2 else modality.value
-
-
-def _labels(root: Path, images: set[Path]) -> dict[Path, _Label]:
-    path = root / LABELS
-    if not path.exists():
-        return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = [row for row in csv.reader(file, strict=True) if row] or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error}); save it as UTF-8 CSV") from error
-    if sorted(header) not in (["path", "pid"], ["path", "pid", "split"]):
-        raise InputError(
-            f"{path}: the first line is {','.join(header)!r}; write path,pid or path,pid,split"
-        )
-    labels: dict[Path, _Label] = {}
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}: row {number}"
-        if len(row) != len(header):
-            raise InputError(f"{where} has {len(row)} fields, not {len(header)}; correct it")
-        name, label = _label(where, dict(zip(header, row, strict=True)))
-        image = root / name
-        if image not in images:
-            raise InputError(
-                f"{where} names {name!r}, which is not an image in the visible "
-                "or infrared folder; correct the path or remove the row"
-            )
-        if image in labels:
-            raise InputError(f"{where} names {name!r} again; keep one row")
-        labels[image] = label
-    if not labels:
-        raise InputError(f"{path}: no rows; add some, or remove the file for unlabelled images")
-    return labels
-
-
-def _label(where: str, row: dict[str, str]) -> tuple[str, _Label]:
-    pid, split = row["pid"].strip(), row.get("split", "train and test").strip()
-    if not (pid.isascii() and pid.isdigit() and len(pid) <= 18):  # more digits overflow int64
-        raise InputError(
-            f"{where} has pid {pid!r}; write a whole number of at most 18 digits, or take the row "
-            "out if the identity is unknown"
-        )
-    if "split" in row and split not in ("train", "test"):
-        raise InputError(f"{where} has split {split!r}; write train or test")
-    return row["path"].strip(), _Label(int(pid), "train" in split, "test" in split)
 
 
 def _has_modality_folder(root: Path) -> bool:

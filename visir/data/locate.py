@@ -13,6 +13,7 @@ from visir.core.types import InputError, Modality, Record
 from visir.data.folder import FOLDER_NAMES, modality_folders
 from visir.data.images import image_tree
 from visir.data.registry import detect, open_benchmark
+from visir.data.table import NO_TABLE, read_table
 
 MODALITY_OF_FOLDER = {name: kind for kind, names in FOLDER_NAMES.items() for name in names}
 # JPEG stores colour coarsely, so a grey picture comes back with channels a few levels apart.
@@ -20,15 +21,22 @@ GREY_TOLERANCE = 6.0
 
 
 class Item(NamedTuple):
-    """A gallery image. Identities of different ``subset``s differ, even with equal numbers."""
+    """A gallery image. Identities of different ``subset``s differ, even with equal numbers.
+
+    time (seconds since 1970) and tags: from the folder's `labels.csv`, if it says them.
+    """
 
     record: Record
     camera: str
     subset: str
+    time: float | None = None
+    tags: tuple[str, ...] = ()
 
 
 def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
-    """All images of a gallery folder with modality and camera, sorted by path.
+    """All images of a gallery folder, sorted by path, with modality and camera.
+
+    Time and tags are those of `labels.csv` in the folder (`visir.data.table`).
 
     Args:
         root: a data set in a known layout, or a folder of images in any nesting.
@@ -60,19 +68,24 @@ def _layout(root: Path) -> str | None:
 
 def _data_set(root: Path, layout: str) -> list[Item]:
     benchmark = open_benchmark(root, layout)
+    images = [record.path for record in (*benchmark.train, *benchmark.test)]
+    table = read_table(benchmark.root, images) if layout == "folder" else NO_TABLE
     found: dict[Path, Item] = {}
     for subset, records in (("train", benchmark.train), ("test", benchmark.test)):
         for record in records:
             camera = benchmark.cameras.get(record.cam, f"camera {record.cam}")
             people = "all" if layout == "folder" else subset
-            found.setdefault(record.path, Item(record, camera, people))
+            _, _, _, time, tags = table.of(record.path)
+            found.setdefault(record.path, Item(record, camera, people, time, tags))
     return [found[path] for path in sorted(found)]
 
 
 def _crops(root: Path, fallback: Modality | None) -> list[Item]:
     """Images of any nesting; the camera is the folder below the modality's, else the first."""
+    paths = image_tree(root)
+    table = read_table(root, paths)
     found = []
-    for path in image_tree(root):
+    for path in paths:
         said, camera = placed(path.relative_to(root).parent.parts)
         modality = said or fallback
         if modality is None:
@@ -81,10 +94,17 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
                 f"{root.name}/visible and {root.name}/infrared, or name the modality with "
                 "--modality (in a search with --gallery-modality)"
             )
-        found.append((path, modality, camera or modality.value))
-    numbers = {name: row for row, name in enumerate(sorted({camera for _, _, camera in found}))}
+        found.append((path, modality, table.of(path).camera or camera or modality.value))
+    names = sorted({camera for _, _, camera in found})
+    numbers = {name: row for row, name in enumerate(names)}
     return [
-        Item(Record(path, None, numbers[camera], modality), camera, "gallery")
+        Item(
+            Record(path, table.of(path).pid, numbers[camera], modality),
+            camera,
+            "gallery",
+            table.of(path).time,
+            table.of(path).tags,
+        )
         for path, modality, camera in found
     ]
 

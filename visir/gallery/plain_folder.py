@@ -200,31 +200,30 @@ class FolderStore(Store):
         return 0 < item <= len(self._items)
 
     def _stored(self, row: int) -> Stored:
-        record, camera, subset = self._items[row]
+        record, camera, subset, _, tags = self._items[row]
         return Stored(
             row + 1,
             str(record.path),
             camera=camera,
             modality=record.modality,
             time=self._time(row),
-            tags=(),
+            tags=tags,
             added=record.path.stat().st_mtime,
             pid=record.pid,
             group=subset,
         )
 
     def _time(self, row: int) -> float | None:
-        """When an image was taken, by its name or its EXIF data."""
+        """When an image was taken, by `labels.csv`, its name or its EXIF data."""
         if row not in self._times:
-            path = self._items[row].record.path
-            self._times[row] = timestamp(path.stem) or _exif(path)
+            said, path = self._items[row].time, self._items[row].record.path
+            self._times[row] = (timestamp(path.stem) or _exif(path)) if said is None else said
         return self._times[row]
 
     def _belonging(self, where: Filter) -> BoolArray:
-        """(N,) which images belong to a part. No image of a folder has a tag."""
-        if where.tags:
-            return np.zeros(len(self._items), np.bool_)
-        found = np.ones(len(self._items), np.bool_)
+        """(N,) which images belong to a part."""
+        wanted = {*where.tags}
+        found = np.array([wanted.issubset(item.tags) for item in self._items], np.bool_)
         if where.cameras:
             found &= np.isin(self._cameras, where.cameras)
         if where.modality is not None:

@@ -6,7 +6,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -274,20 +273,3 @@ def require_unit_rows(vectors_ND: FloatArray, count: int, width: int, name: str)
     if not (np.abs(np.linalg.norm(vectors_ND, axis=1) - 1) < 1e-3).all():
         raise InputError(f"{name}: a vector is not of length 1; divide each by its length")
     return vectors_ND
-
-
-def parse_time(text: str, field: str) -> float:
-    """Seconds since 1970 of a date or a time such as 2026-01-31T18:00; UTC without a zone.
-
-    Raises:
-        InputError: it is neither, or out of range.
-    """
-    try:
-        read = datetime.fromisoformat(text)
-        return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
-    except OverflowError:
-        raise InputError(f"{field}: {text!r} is out of range") from None
-    except ValueError:
-        raise InputError(
-            f"{field}: {text!r} is not a time; write it as 2026-01-31 or 2026-01-31T18:00+01:00"
-        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,8 @@ class Listed(NamedTuple):
     path: str
     modality: str
     camera: str
+    time: float | None = None
+    tags: Sequence[str] = ()
 
 
 def listed(root: Path, settings: ReadOptions) -> list[Listed]:
@@ -26,19 +28,23 @@ def listed(root: Path, settings: ReadOptions) -> list[Listed]:
         InputError: as `visir.data.locate.gallery_items`.
     """
     found = []
-    for record, camera, _ in gallery_items(root, settings.modality):
+    for record, camera, _, time, tags in gallery_items(root, settings.modality):
         modality = record.modality.value
         if camera == modality:  # no folder names the camera
             camera = settings.camera or camera
-        found.append(Listed(str(record.path), modality, camera))
+        found.append(Listed(str(record.path), modality, camera, time, tags))
     return found
 
 
 def crops(items: Iterable[Listed], settings: ReadOptions) -> Iterator[Crop]:
     """Turn listed images into crops whose files are not read yet."""
-    for path, modality, camera in items:
+    for path, modality, camera, time, tags in items:
         image = Path(path)
-        stamp = timestamp(image.stem)
         yield Crop(
-            path, image, camera=camera, modality=Modality(modality), time=stamp, tags=settings.tags
+            path,
+            image,
+            camera=camera,
+            modality=Modality(modality),
+            time=timestamp(image.stem) if time is None else time,
+            tags=tuple(dict.fromkeys((*settings.tags, *tags))),
         )

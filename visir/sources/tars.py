@@ -14,13 +14,13 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 
+from visir.core.times import parse_time
 from visir.core.types import InputError, Modality
 from visir.data.images import IMAGE_SUFFIXES, decode
 from visir.data.locate import placed
@@ -226,8 +226,7 @@ def _about(data: bytes, source: str) -> _About:
         content = json.loads(data)
         camera, modality, time, tags = (content.get(name) for name in _About._fields)
         if isinstance(time, str):
-            moment = datetime.fromisoformat(time)
-            time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            time = parse_time(time, "time")
         if isinstance(tags, str) or not isfinite(time or 0):
             raise ValueError("tags is not a list, or time is not a number")
         return _About(
@@ -236,7 +235,7 @@ def _about(data: bytes, source: str) -> _About:
             None if time is None else float(time),
             tuple(map(str, tags or ())),
         )
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except _UNUSABLE as error:
         raise InputError(
             f"{source}: its JSON cannot be used ({error}); write camera as text, modality as "
             "visible or infrared, time as seconds since 1970 or ISO 8601, tags as a list of texts"

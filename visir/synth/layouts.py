@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from visir.core.types import InputError, Modality
-from visir.data.folder import LABELS
 from visir.data.protocols import published_counts
+from visir.data.table import LABELS
 from visir.synth.cameras import SYSU_INFRARED, Shot, World
 from visir.synth.people import LAYOUT
 from visir.synth.pool import FIRST_SEED, shots_of
