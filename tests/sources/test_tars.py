@@ -84,9 +84,9 @@ def test_json_beside_an_image_goes_before_folders_and_settings(tmp_path):
     settings = ReadOptions(Modality.INFRARED, "hall", ("set",))
     a, b, c, d = read(write(tmp_path / "s.tar", entries), settings)
     moment = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
-    assert a[2:] == ("7", Modality.INFRARED, moment, ("set", "night"))
-    assert b[2:] == ("door", Modality.VISIBLE, None, ("set",))
-    assert c[2:] == ("hall", Modality.INFRARED, 12.5, ("set",))
+    assert a[2:6] == ("7", Modality.INFRARED, moment, ("set", "night"))
+    assert b[2:6] == ("door", Modality.VISIBLE, None, ("set",))
+    assert c[2:6] == ("hall", Modality.INFRARED, 12.5, ("set",))
     assert d.time == moment
 
 

@@ -78,7 +78,7 @@ def test_people_are_followed_and_cut_out(tmp_path):
     assert [crop.time for crop in found] == pytest.approx([moment + s for s in seconds], abs=0.01)
     assert seconds == sorted(seconds)
     assert len({crop.source for crop in found}) == 6
-    assert {crop[2:4] + crop[5:] for crop in found} == {
+    assert {crop[2:4] + crop[5:6] for crop in found} == {
         ("20260131_235959", Modality.VISIBLE, ("gate",))
     }
 

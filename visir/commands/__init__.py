@@ -8,6 +8,7 @@ COMMANDS = {
     "synth": "synth:synth",
     "check": "check:check",
     "prepare": "prepare:prepare",
+    "crop": "crop:crop",
     "train": "train:train",
     "pretrain": "pretrain:pretrain",
     "convert": "convert:convert",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.commands.terminal import on_terminal
+from visir.commands.terminal import BoxFormat, on_terminal
 
 if TYPE_CHECKING:
     from visir.embedding.bulk import Summary
@@ -28,6 +28,11 @@ def embed(
     every: float = 0.2,
     detector: Path | None = None,
     crops: int = 3,
+    boxes: Path | None = None,
+    format: BoxFormat = "auto",
+    label: tuple[str, ...] = (),
+    start: str | None = None,
+    fps: float | None = None,
     device: str = "auto",
 ) -> Summary:
     """Embed many images (folders, tar files, videos), on one or several machines.
@@ -45,6 +50,11 @@ def embed(
         every: seconds between the frames of a video that are used.
         detector: weights file of torchvision's COCO detector that finds people in videos.
         crops: maximum number of images of each person followed through a video.
+        boxes: file with boxes that another program made, for one folder of frames or one video.
+        format: of the boxes; auto detects it from the content.
+        label: classes of boxes that are people; person, pedestrian and the like if omitted.
+        start: time of the first frame, as 2026-01-31T18:00; UTC without a zone.
+        fps: frames in a second, of a folder of frames, to count their times from --start.
         device: where networks run: cpu, cuda, cuda:1; auto uses a GPU if there is one.
 
     Returns:
@@ -53,23 +63,12 @@ def embed(
     Raises:
         InputError: an input cannot be read, or `out` was begun with another model or inputs.
     """
-    from visir.data.locate import modality_named
     from visir.embedding.bulk import embed_run
     from visir.nets.shipped import as_run
-    from visir.sources.crop import ReadOptions
+    from visir.sources.crop import read_options
 
-    kind = modality_named(modality, "modality")
-    settings = ReadOptions(
-        modality=kind, camera=camera, tags=tag, every=every, detector=detector, crops=crops
-    )
+    how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps)
     return embed_run(
-        as_run(run),
-        inputs,
-        out,
-        settings,
-        workers=workers,
-        device=device,
-        shard_size=shard_size,
-        skip_broken=skip_broken,
-        progress=on_terminal(),
-    )
+        as_run(run), inputs, out, read_options(*how), workers=workers, device=device,
+        shard_size=shard_size, skip_broken=skip_broken, progress=on_terminal(),
+    )  # fmt: skip

@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from visir.commands.terminal import on_terminal
+from visir.commands.terminal import BoxFormat, on_terminal
 
 if TYPE_CHECKING:
     from visir.gallery.add import Added
     from visir.gallery.store import Filter, ModelId, Stats, Stored
+    from visir.sources.crop import ReadOptions
 
 ModalityName = Literal["visible", "infrared"]
 
@@ -46,6 +47,12 @@ def add(
     retention: float | None = None,
     skip_broken: bool = False,
     detector: Path | None = None,
+    crops: int = 3,
+    boxes: Path | None = None,
+    format: BoxFormat = "auto",
+    label: tuple[str, ...] = (),
+    start: str | None = None,
+    fps: float | None = None,
     device: str = "auto",
 ) -> Filled:
     """Add images to a gallery (created if it does not exist).
@@ -61,18 +68,39 @@ def add(
             unchanged if omitted.
         skip_broken: skip images that cannot be read, and count them.
         detector: weights file that finds people in videos: torchvision's, for COCO.
+        crops: maximum number of images of each person followed through a video.
+        boxes: file with boxes that another program made, for one folder of frames or one video.
+        format: of the boxes; auto detects it from the content.
+        label: classes of boxes that are people; person, pedestrian and the like if omitted.
+        start: time of the first frame, as 2026-01-31T18:00; UTC without a zone.
+        fps: frames in a second, of a folder of frames, to count their times from --start.
         device: where networks run: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
-    from visir.data.locate import modality_named
+    from visir.nets.shipped import as_run
+    from visir.sources.crop import DEFAULT_OPTIONS, read_options
+
+    every = DEFAULT_OPTIONS.every
+    settings = read_options(
+        modality, camera, tag, every, detector, crops, boxes, format, label, start, fps
+    )
+    return _filled(gallery, inputs, as_run(run), settings, retention, skip_broken, device)
+
+
+def _filled(
+    gallery: str,
+    inputs: Sequence[Path],
+    run: Path,
+    settings: ReadOptions,
+    retention: float | None,
+    skip_broken: bool,
+    device: str,
+) -> Filled:
+    """`add`, with the options read."""
     from visir.embedding.pytorch import load
     from visir.gallery.add import add as add_images
     from visir.gallery.open import open_gallery
     from visir.gallery.store import require_retention
-    from visir.nets.shipped import as_run
-    from visir.sources.crop import ReadOptions
 
-    run = as_run(run)
-    settings = ReadOptions(modality_named(modality, "modality"), camera, tag, detector=detector)
     embedder = load(run, device)
     if retention is not None:
         require_retention(retention)

@@ -71,7 +71,7 @@ def read_table(root: Path, images: Iterable[Path]) -> Table:
     path = root / LABELS
     if not path.exists():
         return NO_TABLE
-    header, rows = _read(path)
+    header, rows = read_rows(path)
     numbers = _identities(row.get("pid", "") for _, row in rows)
     names = {same_name(image.relative_to(root)): image for image in images}
     found: dict[Path, Known] = {}
@@ -91,8 +91,12 @@ def read_table(root: Path, images: Iterable[Path]) -> Table:
     return Table(found, frozenset(header).intersection(COLUMNS))
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """The columns, and for each row where it stands and its stripped fields."""
+def read_rows(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """The columns, and for each row where it stands and its stripped fields.
+
+    Raises:
+        InputError: the file cannot be read, or it is no table of images.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [row for row in csv.reader(file, strict=True) if row] or [[]]

@@ -6,13 +6,16 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from visir.core.times import parse_time
 from visir.core.types import ByteArray, InputError, Modality
+from visir.data.boxes import Format
 from visir.data.images import read_image
+from visir.data.locate import modality_named
 
 _EXIF_IFD, _TAKEN, _ZONE = 0x8769, 0x9003, 0x9011  # DateTimeOriginal, OffsetTimeOriginal
 _STAMP = re.compile(
@@ -25,7 +28,8 @@ class Crop(NamedTuple):
     """One image of one person.
 
     source: a unique name; image: (H, W, 3) uint8 RGB, or the file to read it from; time: seconds
-    since 1970, UTC; None if unknown.
+    since 1970, UTC; None if unknown; track: the same for crops of one track, and for no others of
+    its camera; None if unknown.
     """
 
     source: str
@@ -34,6 +38,7 @@ class Crop(NamedTuple):
     modality: Modality
     time: float | None = None
     tags: tuple[str, ...] = ()
+    track: str | None = None
 
 
 class Entry(NamedTuple):
@@ -67,8 +72,11 @@ class ReadOptions:
     """How inputs are read.
 
     modality: of images whose folder, shard or video does not say it; camera: the same; tags: added
-    to every crop; every: seconds between the frames of a video that are read; detector: COCO
-    weights of a torchvision detector; crops: maximum number of crops per person in a video.
+    to every crop; every: seconds between the frames of a video that a detector looks at; detector:
+    COCO weights of a torchvision detector; crops: maximum number of crops of each track, all if
+    None; boxes: a file of boxes made elsewhere, of the only input; format, label: as
+    `visir.data.boxes.read_boxes`; start: time of the first frame, seconds since 1970; fps: frames
+    in a second, of folders of frames.
     """
 
     modality: Modality | None = None
@@ -76,7 +84,12 @@ class ReadOptions:
     tags: tuple[str, ...] = ()
     every: float = 0.2
     detector: Path | None = None
-    crops: int = 3
+    crops: int | None = 3
+    boxes: Path | None = None
+    format: Format | Literal["auto"] = "auto"
+    label: tuple[str, ...] = ()
+    start: float | None = None
+    fps: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The options as JSON values."""
@@ -84,11 +97,56 @@ class ReadOptions:
             **asdict(self),
             "modality": None if self.modality is None else self.modality.value,
             "tags": [*self.tags],
+            "label": [*self.label],
             "detector": None if self.detector is None else str(self.detector),
+            "boxes": None if self.boxes is None else str(self.boxes),
         }
 
 
 DEFAULT_OPTIONS = ReadOptions()
+
+
+def read_options(
+    modality: str | None,
+    camera: str | None,
+    tag: tuple[str, ...],
+    every: float,
+    detector: Path | None,
+    crops: int | None,
+    boxes: Path | None,
+    format: Format | Literal["auto"],
+    label: tuple[str, ...],
+    start: str | None,
+    fps: float | None,
+) -> ReadOptions:
+    """The options as commands take them, with modality and start as words.
+
+    Raises:
+        InputError: there is no such modality, or start is not a time.
+    """
+    return ReadOptions(
+        modality_named(modality, "modality"),
+        camera,
+        tag,
+        every,
+        detector,
+        crops,
+        boxes,
+        format,
+        label,
+        None if start is None else parse_time(start, "start"),
+        fps,
+    )
+
+
+def require_count(settings: ReadOptions) -> None:
+    """Check the number of crops of a track.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if settings.crops is not None and settings.crops < 1:
+        raise InputError(f"crops: must be 1 or more per person, got {settings.crops}")
 
 
 def opened(crop: Crop) -> Crop | Broken:

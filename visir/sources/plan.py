@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visir.core.types import InputError
-from visir.sources import folders, tars, video
+from visir.sources import boxes, folders, tars, video
 from visir.sources.crop import Broken, Crop, ReadOptions
+from visir.sources.cuts import Cut
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 class WorkUnit(NamedTuple):
     """Some images of a folder or a shard, or a whole video; all values are JSON values.
 
-    input_type: "folder", "tar" or "video"; items: `folders.Listed` or `tars.Member`, none for a
-    video.
+    input_type: "folder", "tar", "video" or "boxes"; items: `folders.Listed`, `tars.Member` or
+    `cuts.Cut`, none for a video.
     """
 
     input_type: str
@@ -41,20 +42,21 @@ def work_units(
         InputError: an input is none of these, is inside another one, or cannot be used.
     """
     _require_apart(inputs)
+    if settings.boxes is not None:
+        yield from _of_boxes(inputs, settings, size, skip_broken)
+        return
     for path in inputs:
-        input_type = _input_type(path)
-        if input_type == "video":
+        kind = input_type(path)
+        if kind == "video":
             video.require(path, settings)
-            yield WorkUnit(input_type, str(path))
+            yield WorkUnit(kind, str(path))
             continue
         listed: Sequence[Sequence[Any]] = (
-            folders.listed(path, settings)
-            if input_type == "folder"
-            else tars.listed(path, skip_broken)
+            folders.listed(path, settings) if kind == "folder" else tars.listed(path, skip_broken)
         )
-        step = len(listed) if input_type == "tar" and tars.compressed(path) else size
+        step = len(listed) if kind == "tar" and tars.compressed(path) else size
         for start in range(0, len(listed), step):
-            yield WorkUnit(input_type, str(path), listed[start : start + step])
+            yield WorkUnit(kind, str(path), listed[start : start + step])
 
 
 def crops(
@@ -72,10 +74,36 @@ def crops(
         return folders.crops((folders.Listed(*item) for item in unit.items), settings)
     if unit.input_type == "tar":
         return tars.crops(path, (tars.Member(*item) for item in unit.items), settings)
+    if unit.input_type == "boxes":
+        return boxes.crops(path, [Cut(*item) for item in unit.items], settings)
     return video.crops(path, settings, detector())
 
 
-def _input_type(path: Path) -> str:
+def _of_boxes(
+    inputs: Sequence[Path], settings: ReadOptions, size: int, skip_broken: bool
+) -> Iterator[WorkUnit]:
+    """The work in the one input that a file of boxes belongs to; a video is one unit."""
+    if len(inputs) > 1:
+        raise InputError(
+            f"boxes: {settings.boxes} is of one folder of frames or one video, but "
+            f"{len(inputs)} inputs are given; give one, with its own file of boxes"
+        )
+    (path,) = inputs
+    if input_type(path) == "tar":
+        raise InputError(f"boxes: {path} is a tar file; unpack it, and give the folder of frames")
+    found = boxes.listed(path, settings, skip_broken)
+    boxes.warn_of(found)
+    step = size if path.is_dir() else max(1, len(found.cuts))
+    for start in range(0, len(found.cuts), step):
+        yield WorkUnit("boxes", str(path), found.cuts[start : start + step])
+
+
+def input_type(path: Path) -> str:
+    """What kind of input a path is: "folder", "tar" or "video".
+
+    Raises:
+        InputError: there is nothing, or it is none of these.
+    """
     name = path.name.lower()
     if path.is_dir():
         return "folder"

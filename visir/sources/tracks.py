@@ -74,8 +74,8 @@ def tracks(frames: Sequence[Sequence[Box]], gap: int = 5) -> list[Track]:
     return [tuple(track) for track in found]
 
 
-def picks(track: Track, size: tuple[int, int], count: int) -> list[Sight]:
-    """Choose the best sights of a track, spread over its time.
+def picks(track: Track, size: tuple[int, int], count: int | None) -> list[Sight]:
+    """Choose the best sights of a track, spread over its time; all of them without a count.
 
     The best sight of each of `count` equal time spans, by score times area, among those that do
     not touch the frame's border. If all touch it: the best of all.
@@ -85,6 +85,8 @@ def picks(track: Track, size: tuple[int, int], count: int) -> list[Sight]:
         size: (height, width) of the frames, in pixels.
         count: maximum number of sights.
     """
+    if count is None:
+        return [*track]
     first, last = track[0].frame, track[-1].frame
     best: dict[int, Sight] = {}
     for sight in track:

@@ -288,7 +288,7 @@ def _ready(found: Crop | Broken) -> _Ready | Broken:
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     picture.save(jpeg, format="JPEG")
-    source, _, camera, modality, time, tags = read
+    source, _, camera, modality, time, tags, _ = read
     return _Ready(
         read.image,
         Entry(source, camera, modality=modality, time=time, tags=tags, thumbnail=jpeg.getvalue()),

@@ -1,0 +1,136 @@
+"""A box of an annotation file, in the one form that all formats are read into."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from visir.core.types import InputError
+
+PEOPLE = (
+    "person", "people", "pedestrian", "human", "man", "woman", "child", "static person",
+    "person on vehicle", "walker",
+)  # fmt: skip
+"""Labels that are taken unless the user names others; compared without case."""
+
+TURNED = "turned boxes"
+"""Why a box was left out: it has a rotation."""
+
+
+class Mark(NamedTuple):
+    """One box.
+
+    frame: its number from 0, or the name of its image file; left, top, right, bottom: edges, from 0
+    at the left and the top edge of the frame, so that a box over a whole frame of W x H pixels has
+    the edges 0, 0, W, H; in pixels, or as shares of width and height (`Annotation.shares`); where:
+    its place in the file, for messages; label: its class, None if the file has none; track: the
+    same for all boxes of one person in one camera, None if unknown; score: a detector's, 0 to 1.
+    """
+
+    frame: int | str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    where: str
+    label: str | None = None
+    track: str | None = None
+    score: float = 1.0
+
+
+@dataclass
+class Annotation:
+    """What an annotation file says.
+
+    Attributes:
+        path: the file, or the folder of YOLO's files.
+        format: its name in `visir.data.boxes.FORMATS`.
+        marks: the boxes, in the order of the file.
+        shares: whether the edges are shares of the frame's width and height, not pixels.
+        first: the number that the format gives to the first frame.
+        sequence: whether the frames follow each other in time, so that people can be followed.
+        sizes: (width, height) of frames in pixels, as far as the file says it; key None: of all.
+        left_out: reason -> number of boxes that are not in `marks`.
+    """
+
+    path: Path
+    format: str
+    marks: list[Mark] = field(default_factory=list)
+    shares: bool = False
+    first: int = 0
+    sequence: bool = False
+    sizes: dict[int | str | None, tuple[int, int]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def number(where: str, name: str, value: object) -> float:
+    """A finite number.
+
+    Raises:
+        InputError: it is none; the message names the place and the field.
+    """
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not abs(found) < 1e9:  # also refuses NaN
+        raise InputError(f"{where}: {name} is {value!r}; write a number there")
+    return found
+
+
+def edges(where: str, values: Sequence[object], names: Sequence[str]) -> list[float]:
+    """Four numbers, named for messages."""
+    return [number(where, name, value) for name, value in zip(names, values, strict=True)]
+
+
+def only_labelled(annotation: Annotation, labels: Sequence[str]) -> Annotation:
+    """The annotation with the boxes of these labels; of people if none is given.
+
+    Boxes without a label are kept.
+
+    Raises:
+        InputError: there are boxes, and none has such a label.
+    """
+    wanted = {label.casefold() for label in labels or PEOPLE}
+    kept = []
+    for mark in annotation.marks:
+        if mark.label is None or mark.label.casefold() in wanted:
+            kept.append(mark)
+        else:
+            annotation.left_out[f"label {mark.label}"] += 1
+    if annotation.marks and not kept:
+        there = ", ".join(sorted({str(mark.label) for mark in annotation.marks}))
+        raise InputError(
+            f"{annotation.path}: its boxes have the labels {there}; name those of people with "
+            "--label"
+        )
+    annotation.marks = kept
+    return annotation
+
+
+def between(keys: Sequence[tuple[Mark, bool]]) -> list[Mark]:
+    """The boxes of a track in all frames, on straight lines between its key frames.
+
+    Args:
+        keys: boxes by rising frame, and whether the person stays in the frame after each.
+    """
+    found = []
+    for (mark, stays), (after, _) in pairwise(keys):
+        found.append(mark)
+        start, end = int(mark.frame), int(after.frame)
+        for frame in range(start + 1, end) if stays else ():
+            part = (frame - start) / (end - start)
+            left, top, right, bottom = (
+                a + part * (b - a) for a, b in zip(mark[1:5], after[1:5], strict=True)
+            )
+            found.append(Mark(frame, left, top, right, bottom, *mark[5:]))
+    return [*found, *(mark for mark, _ in keys[-1:])]
+
+
+def described(counts: Mapping[str, int]) -> str:
+    """`3 label car, 1 a group`."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
