@@ -186,7 +186,7 @@ def test_llcm_name_without_camera(llcm, name):
 
 def test_detect(sysu, regdb, llcm, crops, tmp_path):
     found = {detect(root) for root in (sysu, regdb, llcm, crops)}
-    assert found == set(DATASETS) - {"crops"}  # which has no mark
+    assert found == set(DATASETS) - {"crops", "market"}  # no mark; in its own tests
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match=r"no known data set.*cam1.*idx/train_vis.txt.*visible"):
@@ -202,7 +202,7 @@ def test_open_refuses_what_is_no_folder(sysu, tmp_path):
         open_benchmark(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a file; unpack it"):
         open_benchmark(sysu / "exp" / "test_id.txt")
-    with pytest.raises(InputError, match=r"layout 'sisu'.*sysu, regdb, llcm, folder"):
+    with pytest.raises(InputError, match=r"layout 'sisu'.*sysu, regdb, llcm, market, folder"):
         open_benchmark(sysu, layout="sisu")
     with pytest.raises(InputError, match=r"split 2: .* has one split only"):
         open_benchmark(sysu, split=2)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from visir.core.types import InputError, Modality, Record
+from visir.data import market
 from visir.data.folder import FOLDER_NAMES, modality_folders
 from visir.data.images import image_tree
 from visir.data.registry import detect, open_benchmark
@@ -87,6 +88,11 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
     found = []
     for path in paths:
         said, camera = placed(path.relative_to(root).parent.parts)
+        name = market.named(path)
+        if name is not None and name.pid is None:
+            continue
+        pid = table.of(path).pid if name is None else name.pid
+        camera = camera if name is None else f"c{name.cam}"
         modality = said or fallback
         if modality is None:
             raise InputError(
@@ -94,18 +100,18 @@ def _crops(root: Path, fallback: Modality | None) -> list[Item]:
                 f"{root.name}/visible and {root.name}/infrared, or name the modality with "
                 "--modality (in a search with --gallery-modality)"
             )
-        found.append((path, modality, table.of(path).camera or camera or modality.value))
-    names = sorted({camera for _, _, camera in found})
+        found.append((path, pid, modality, table.of(path).camera or camera or modality.value))
+    names = sorted({camera for *_, camera in found})
     numbers = {name: row for row, name in enumerate(names)}
     return [
         Item(
-            Record(path, table.of(path).pid, numbers[camera], modality),
+            Record(path, pid, numbers[camera], modality),
             camera,
             "gallery",
             table.of(path).time,
             table.of(path).tags,
         )
-        for path, modality, camera in found
+        for path, pid, modality, camera in found
     ]
 
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from visir.core.run import quiet, sweep
-from visir.core.types import InputError, Modality
+from visir.core.types import InputError
 from visir.data import regdb, sysu
 from visir.data.index_files import read_list
+from visir.data.market import GALLERY, QUERY, TOPS, TRAIN
 from visir.data.registry import resolve
 
-_TOPS = {Modality.INFRARED: "ir_modify", Modality.VISIBLE: "rgb_modify"}
 _QUERIES = 4
 """As many images of each test identity become queries, the first ones in order."""
 
@@ -57,7 +57,7 @@ def prepare(layout: str, data: Path, out: Path, *, progress: bool = True) -> Non
             )
         sources[target] = source
     out = out.expanduser()
-    for top in _TOPS.values():
+    for top in TOPS.values():
         sweep(out / top)
     for target, source in tqdm(sources.items(), "copying", unit="file", disable=quiet(progress)):
         _copy(source, out / target)
@@ -66,14 +66,14 @@ def prepare(layout: str, data: Path, out: Path, *, progress: bool = True) -> Non
 
 def _plan_sysu(raw: Path) -> Iterator[_Copy]:
     benchmark = sysu.load(raw)
-    for modality, top in _TOPS.items():
+    for modality, top in TOPS.items():
         train = [record for record in benchmark.train if record.modality is modality]
         test = [record for record in benchmark.test if record.modality is modality]
         query = _first_of_each([record.pid for record in test])
         parts = {
-            "bounding_box_train": train,
-            "query": [test[row] for row in query],
-            "bounding_box_test": [test[row] for row in sorted({*range(len(test))} - {*query})],
+            TRAIN: train,
+            QUERY: [test[row] for row in query],
+            GALLERY: [test[row] for row in sorted({*range(len(test))} - {*query})],
         }
         for part, records in parts.items():
             for path, pid, cam, _ in records:
@@ -81,15 +81,15 @@ def _plan_sysu(raw: Path) -> Iterator[_Copy]:
 
 
 def _plan_regdb(raw: Path) -> Iterator[_Copy]:
-    for (modality, top), split in product(_TOPS.items(), range(1, regdb.SPLITS + 1)):
+    for (modality, top), split in product(TOPS.items(), range(1, regdb.SPLITS + 1)):
         train, test = (
             read_list(raw, regdb.list_path(raw, part, modality, split))
             for part in ("train", "test")
         )
         parts = {
-            "bounding_box_train": train,
-            "query": [test[row] for row in _first_of_each([label for _, label in test])],
-            "bounding_box_test": test,
+            TRAIN: train,
+            QUERY: [test[row] for row in _first_of_each([label for _, label in test])],
+            GALLERY: test,
         }
         for part, images in parts.items():
             for path, label in images:

@@ -24,6 +24,7 @@ DATASETS: Registry[DataSet] = Registry(
         "sysu": "visir.data.sysu:DATASET",
         "regdb": "visir.data.regdb:DATASET",
         "llcm": "visir.data.llcm:DATASET",
+        "market": "visir.data.market:DATASET",
         "folder": "visir.data.folder:DATASET",
         "crops": "visir.data.crops:DATASET",
     },
