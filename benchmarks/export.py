@@ -189,7 +189,7 @@ def dependence(way: Way, benchmark: Benchmark, size: tuple[int, int]) -> float:
     """The minimum cosine between an image embedded alone and in a batch."""
     minimum = 1.0
     for modality in Modality:
-        paths = [of.path for of in benchmark.test if of.modality is modality][:ALONE]
+        paths = [of for of in benchmark.test if of.modality is modality][:ALONE]
         pixels = next(chunks_of_pixels(paths, size))
         among = way(pixels, modality)
         alone = np.concatenate([way(pixels[i : i + 1], modality) for i in range(len(pixels))])

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from visir.core.types import FloatArray, Modality, Record
+from visir.data.ranges import NONE
 from visir.embedding.base import chunks_of_pixels
 
 SIZE = (48, 24)
@@ -28,6 +29,7 @@ class PixelEmbedder:
     flip = True
     fingerprint = "f" * 64
     width = 216
+    ranges = NONE
 
     def __init__(self) -> None:
         self.embedded = 0
@@ -40,7 +42,7 @@ class PixelEmbedder:
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)
 
     def embed_records(self, records: Sequence[Record], progress: bool = False) -> FloatArray:
-        return np.concatenate([self.embed([r.path], r.modality) for r in records])
+        return np.concatenate([self.embed([r], r.modality) for r in records])
 
 
 def draw_person(path: Path, pid: int, infrared: bool, view: int) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from visir.core.types import InputError, Modality
 from visir.data.images import read_image
+from visir.data.ranges import NONE
 from visir.embedding import bulk
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import ReadOptions
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 class Pixels:
     """ImageEmbedder an image as its own coarse pixels, slowly if asked to; writes down how many."""
+
+    ranges = NONE
 
     def __init__(self, log, pause=0.0, fingerprint="a" * 64):
         self.log, self.pause, self.fingerprint = log, pause, fingerprint

@@ -10,6 +10,7 @@ import torch
 
 from visir.commands.embed import embed as command
 from visir.core.types import InputError, Modality
+from visir.data.ranges import NONE
 from visir.embedding import bulk
 from visir.embedding.pytorch import load
 from visir.nets.vit import Vit
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 class Grey:
     fingerprint = "a"
+    ranges = NONE
 
     def embed(self, images, modality, progress=False):
         return np.ones((len(images), 1), np.float32)

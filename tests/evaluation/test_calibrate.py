@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.data.ranges import NONE
 from visir.evaluation import calibrate as module
 from visir.evaluation.calibrate import Table, calibrate, measure
 from visir.evaluation.confidence import Calibration
@@ -76,6 +77,7 @@ def test_confidence_is_how_often_best_hits_are_right():
 
 class Fake:
     fingerprint = "f" * 64
+    ranges = NONE
 
     def __init__(self, features):
         self.features = features

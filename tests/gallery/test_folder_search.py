@@ -120,10 +120,10 @@ def test_the_gallery_is_embedded_once_until_a_file_or_the_weights_change(run, da
 
 
 def test_a_number_used_in_training_and_in_test_is_two_people(run, data, embedder, monkeypatch):
-    opened = folder.open_benchmark(data)
+    opened = folder.open_layout(data)
     twins = tuple(record._replace(pid=record.pid - 2) for record in opened.test)
     same = replace(opened, test=twins)
-    monkeypatch.setattr(folder, "open_benchmark", lambda root, layout: same)
+    monkeypatch.setattr(folder, "open_layout", lambda root, layout: same)
     query = data / "cam3" / "0003" / "0001.jpg"
     (ranked,) = find(run, data, [query], k=100).lists
     assert ranked.pid == 1

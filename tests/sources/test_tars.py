@@ -12,6 +12,8 @@ from PIL import Image
 from visir.core.types import InputError, Modality
 from visir.sources import tars
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, ReadOptions
+from visir.sources.plan import crops as crops_of
+from visir.sources.plan import work_units
 
 COLOURS = {"a": "red", "b": "lime", "c": "blue"}
 
@@ -253,3 +255,22 @@ def test_a_shard_that_went_away_is_an_error(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"s\.tar: cannot be opened"):
         list(tars.crops(path, members, DEFAULT_OPTIONS))
+
+
+def test_raw_thermal_members_have_the_range_of_their_camera(tmp_path):
+    """Also where the JSON names the camera; the ranges are part of the unit of work."""
+    entries = []
+    for number, low in enumerate((7000, 7000, 29000, 29000)):
+        file = io.BytesIO()
+        values = np.linspace(low, low + 2000, 48 * 24).reshape(48, 24).astype(np.uint16)
+        Image.fromarray(values).save(file, format="TIFF")
+        camera = json.dumps({"camera": "yard" if low == 7000 else "roof"}).encode()
+        entries += [entry(f"ir/{number}.tiff", file.getvalue()), entry(f"ir/{number}.json", camera)]
+    path = write(tmp_path / "s.tar", entries)
+    (unit,) = work_units([path], DEFAULT_OPTIONS, 10)
+    assert unit.ranges["infrared/yard"] == pytest.approx([7010, 8990], abs=2)
+    assert unit.ranges["infrared/roof"] == pytest.approx([29010, 30990], abs=2)
+    found = list(crops_of(unit, DEFAULT_OPTIONS, lambda: pytest.fail("no detector is needed")))
+    assert [crop.camera for crop in found] == ["yard", "yard", "roof", "roof"]
+    assert np.abs(found[0].image.astype(int) - found[2].image).max() <= 1
+    assert len(np.unique(found[0].image)) > 200

@@ -8,10 +8,12 @@ import torch
 from scipy import ndimage
 from torchvision.models import detection
 
-from visir.core.types import InputError, Modality
+from visir.core.types import InputError, Modality, Span
 from visir.sources import video
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, ReadOptions
 from visir.sources.detector import load_detector
+from visir.sources.plan import crops as crops_of
+from visir.sources.plan import work_units
 from visir.sources.tracks import Box
 
 pytestmark = pytest.mark.slow
@@ -133,6 +135,7 @@ def test_rotated_videos_are_set_upright(tmp_path, monkeypatch):
 
         def __init__(self, frame):
             self.time, self.to_ndarray, self.rotation = frame.time, frame.to_ndarray, -90
+            self.format = frame.format
 
     class Container:
         def __init__(self, inside):
@@ -229,3 +232,31 @@ def test_code_in_a_weights_file_is_not_run(tmp_path, capsys):
     with pytest.raises(InputError, match=r"evil\.pth: not a file of PyTorch weights"):
         load_detector(tmp_path / "evil.pth")
     assert capsys.readouterr().out == ""
+
+
+def test_raw_grey_video_has_the_range_of_its_camera(tmp_path):
+    """FFV1 with 16 bits: counts from 7000 to 9000, a person of 8900 before a wall of 7100."""
+    path = tmp_path / "infrared" / "yard" / "v.mkv"
+    path.parent.mkdir(parents=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width = SIZE
+        stream.pix_fmt = "gray16le"
+        for step in range(10):
+            counts = np.full(SIZE, 7100, np.uint16)
+            counts[10:60, 8 * step : 8 * step + 24] = 8900
+            frame = av.VideoFrame.from_ndarray(counts, format="gray16le")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    options = ReadOptions(detector=tmp_path)
+    (unit,) = work_units([path], options, 10)
+    assert dict(unit.ranges) == {"infrared/yard": [7100, 8900]}
+    found = list(crops_of(unit, options, lambda: bright))
+    assert found
+    assert {(crop.camera, crop.modality) for crop in found} == {("yard", Modality.INFRARED)}
+    assert all((crop.image[5:-5, 5:-5] == 255).all() for crop in found)
+    (tmp_path / "infrared/yard/ranges.json").write_text('{"infrared/yard": [7100, 10700]}')
+    (unit,) = work_units([path], options, 10)
+    (frame, *_) = video.frames(path, 0.1, Span(*unit.ranges["infrared/yard"]))
+    assert frame.pixels[20, 10].tolist() == [128, 128, 128]
+    assert frame.pixels[100, 100].tolist() == [0, 0, 0]

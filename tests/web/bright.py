@@ -17,8 +17,9 @@ import uvicorn
 from fake_run import SIZE, draw_person
 from PIL import Image
 
-from visir.core.types import FloatArray, Modality
+from visir.core.types import FloatArray, Modality, Record
 from visir.data.images import read_resized, resized
+from visir.data.ranges import NONE
 from visir.evaluation.confidence import Calibration
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import model_of
@@ -50,6 +51,7 @@ class BrightEmbedder:
     width = 64
     flip = True
     caution = ""
+    ranges = NONE
 
     def embed(
         self, images: Sequence[Any], modality: Modality, progress: bool = False
@@ -67,6 +69,8 @@ CALIBRATION = Calibration(
 
 
 def _pixels(image: Any) -> np.ndarray:
+    if isinstance(image, Record):
+        return read_resized(image.path, SIZE)
     if isinstance(image, Path):
         return read_resized(image, SIZE)
     return resized(image if isinstance(image, Image.Image) else Image.fromarray(image), SIZE)

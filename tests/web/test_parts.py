@@ -14,7 +14,7 @@ import pytest
 from fake_run import draw_person
 from PIL import Image
 
-from visir.core.types import InputError, Modality
+from visir.core.types import InputError, Modality, Span
 from visir.gallery.sqlite import SqliteStore
 from visir.web import audit
 from visir.web.audit import Audit
@@ -171,7 +171,9 @@ def test_grey_is_judged_infrared_and_sixteen_bits_are_scaled(tmp_path: Path) -> 
     assert read_upload(file("PNG", "L"), (48, 24), "x").modality is Modality.INFRARED
     deep = io.BytesIO()
     Image.fromarray(np.full((40, 20), 65535, np.uint16)).save(deep, "PNG")
-    assert (read_upload(deep.getvalue(), (48, 24), "x").pixels == 255).all()
+    for high, level in ((65535, 255), (131070, 128)):
+        found = read_upload(deep.getvalue(), (48, 24), "x", Span(0, high))
+        assert (found.pixels == level).all()
     draw_person(tmp_path / "a.png", 3, False, 1)
     upload = read_upload((tmp_path / "a.png").read_bytes(), (48, 24), "x")
     assert upload.pixels.shape == (48, 24, 3)

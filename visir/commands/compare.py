@@ -33,8 +33,10 @@ def compare(
         out: picture (.png) to write, which shows the parts that make the two similar.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
+    from visir.core.types import Modality
     from visir.data.images import read_image
-    from visir.data.locate import modality_by_colour, modality_named
+    from visir.data.locate import modality_by_colour, modality_named, placed
+    from visir.data.ranges import likely
     from visir.embedding.pytorch import load
     from visir.evaluation.confidence import Calibration
     from visir.gallery.compare import Side
@@ -49,8 +51,11 @@ def compare(
         (Path(first), first_modality, "first_modality"),
         (Path(second), second_modality, "second_modality"),
     ):
-        picture = read_image(path)
-        modality = modality_named(name, field) or modality_by_colour(picture)
+        named = modality_named(name, field)
+        _, camera = placed(path.absolute().parent.parts[-2:])
+        span = likely(embedder.ranges, named or Modality.INFRARED, camera)
+        picture = read_image(path, named, span)
+        modality = named or modality_by_colour(picture)
         vector = embedder.embed([picture], modality)[0]
         sides.append(Side(Query(vector, modality, name is None, path), picture))
     calibration = Calibration.of(run, embedder.fingerprint)

@@ -36,13 +36,24 @@ class Modality(Enum):
         return Modality.INFRARED if self is Modality.VISIBLE else Modality.VISIBLE
 
 
+class Span(NamedTuple):
+    """The values of an image of more than 8 bits that become black and white."""
+
+    low: float
+    high: float
+
+
 class Record(NamedTuple):
-    """One image: its file, its identity (None if unlabelled), its camera and modality."""
+    """One image: its file, its identity (None if unlabelled), its camera and modality.
+
+    span: of its camera, if that writes more than 8 bits a pixel.
+    """
 
     path: Path
     pid: int | None
     cam: int
     modality: Modality
+    span: Span | None = None
 
 
 class Trial(NamedTuple):
@@ -83,7 +94,8 @@ class Benchmark:
 
     ``split`` names its fixed split (RegDB's trial); None if there is only one. ``validation`` holds
     labelled images for choosing a model (SYSU-MM01's official 99 identities, which are also in
-    ``train``); empty for other data sets.
+    ``train``); empty for other data sets. ``ranges``: of the cameras with more than 8 bits a pixel,
+    named as in `visir.data.ranges`.
     """
 
     name: str
@@ -94,6 +106,7 @@ class Benchmark:
     cameras: Mapping[int, str] = field(default_factory=dict)
     split: str | None = None
     validation: tuple[Record, ...] = ()
+    ranges: Mapping[str, Span] = field(default_factory=dict)
 
 
 class Batch(NamedTuple):

@@ -81,7 +81,8 @@ def open_training_set(
     """
     stamp = hashlib.sha256(repr(size).encode())
     for record in records:
-        stamp.update(f"{record.path}|{record.path.stat().st_mtime_ns}\n".encode())
+        facts = (record.path, record.path.stat().st_mtime_ns, *(record.span or ()))
+        stamp.update(("|".join(map(str, facts)) + "\n").encode())
     path = cache / f"pixels-{stamp.hexdigest()[:16]}.npy"
     if not path.exists():
         _decode(records, size, path, progress)
@@ -133,7 +134,8 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
     pixels = _room_for((len(records), *size, 3), partial)
 
     def fill(row: int) -> None:
-        pixels[row] = read_resized(records[row].path, size)
+        record = records[row]
+        pixels[row] = read_resized(record.path, size, record.modality, record.span)
 
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:

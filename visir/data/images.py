@@ -4,37 +4,104 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from visir.core.types import ByteArray, InputError
+from visir.core.types import ByteArray, InputError, Modality, Span
+from visir.data import pixels, tiff
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+    {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".ppm", ".pgm"})
+"""Endings of formats that can hold more than 8 bits a channel."""
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe"})
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 _MAX_PIXELS = 40_000_000
-_SIXTEEN_BIT = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N"})
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: turned by 90 degrees
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(
+    path: Path, modality: Modality | None = None, span: Span | None = None
+) -> Image.Image:
     """Read one image as upright 8-bit RGB.
 
-    The EXIF orientation is applied, 16-bit grey is scaled by 1/257 (not clipped), palettes and
-    grey become RGB, transparent parts become black.
+    The EXIF orientation is applied, palettes and grey become RGB, transparent parts become black.
+    Grey of more than 8 bits, integers or floating point, becomes 8-bit grey by its camera's span.
+
+    Args:
+        path: the file.
+        modality: of its camera; of a file with several pages it decides which one is read.
+        span: of its camera; without one an image of more than 8 bits is stretched by its own
+            values, with a `visir.data.pixels.RangeWarning`.
 
     Raises:
         InputError: no such file, an empty or damaged file, not an image of a known format
             (JPEG, PNG, BMP, WebP, TIFF, PPM), or more than 40 million pixels.
     """
+    with _opened(path) as file:
+        return decode(file, path, modality, span)
+
+
+def read_values(path: Path, modality: Modality | None = None) -> npt.NDArray[Any] | None:
+    """The values of one image of more than 8 bits a pixel, not turned; None for all other images.
+
+    Pixels of an image with no more than 8 bits are not decoded.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    with _opened(path) as file:
+        return _explained(partial(_read, file, path, modality, _values), path)
+
+
+def read_size(path: Path, modality: Modality | None = None) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` reads it; its pixels are not decoded.
+
+    Raises:
+        InputError: as `read_image`, but for damaged pixels.
+    """
+    with _opened(path) as file:
+        return _explained(partial(_size, file, path, modality), path)
+
+
+def decode(
+    file: BinaryIO,
+    name: Path | str,
+    modality: Modality | None = None,
+    span: Span | None = None,
+) -> Image.Image:
+    """Read one image from an opened file, as `read_image` does; `name` is what messages call it.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    return _explained(partial(_read, file, name, modality, partial(_rgb, name, span)), name)
+
+
+def decode_values(
+    file: BinaryIO, name: Path | str, modality: Modality | None = None
+) -> npt.NDArray[Any] | None:
+    """As `read_values`, from an opened file."""
+    return _explained(partial(_read, file, name, modality, _values), name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty (0 bytes); replace or remove it")
         with path.open("rb") as file:
-            return decode(file, path)
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; check the path") from None
     except OSError as error:
@@ -43,17 +110,10 @@ def read_image(path: Path) -> Image.Image:
         ) from error
 
 
-def decode(file: BinaryIO, name: Path | str) -> Image.Image:
-    """Read one image from an opened file, as `read_image` does; `name` is what messages call it.
-
-    Raises:
-        InputError: as `read_image`.
-    """
+def _explained(read: Callable[[], T], name: Path | str) -> T:
+    """What `read` returns; whatever it raises as one sentence about the file."""
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise Image.DecompressionBombError
-            return upright_rgb(image, name)
+        return read()
     except UnidentifiedImageError:
         raise InputError(
             f"{name}: not an image that can be read ({', '.join(_FORMATS)}); replace or remove it"
@@ -71,8 +131,85 @@ def decode(file: BinaryIO, name: Path | str) -> Image.Image:
         ) from error
 
 
-def read_resized(path: Path, size: tuple[int, int]) -> ByteArray:
+def _read(
+    file: BinaryIO,
+    name: Path | str,
+    modality: Modality | None,
+    use: Callable[[Image.Image | tiff.Page, npt.NDArray[Any] | None], T],
+) -> T:
+    """Open a file, and use its image and its values if they have more than 8 bits."""
+    found = tiff.pages(file)
+    if found:
+        number = tiff.chosen(found, modality)
+        page = found[number]
+        _require_small(page.size)
+        if page.deep:
+            return use(page, tiff.values(file, page))
+        if number:
+            file = tiff.starting_with(file, page)
+    with Image.open(file, formats=_FORMATS) as image:
+        _require_small(image.size)
+        values = pixels.radiometric_values(file, image, modality, name)
+        return use(image, pixels.deep_values(image) if values is None else values)
+
+
+def _size(file: BinaryIO, path: Path, modality: Modality | None) -> tuple[int, int]:
+    found = tiff.pages(file)
+    if found:
+        page = found[tiff.chosen(found, modality)]
+        (width, height), turned = page.size, page.orientation
+        return (width, height) if turned in _LYING else (height, width)
+    with Image.open(file, formats=_FORMATS) as image:
+        values = pixels.radiometric_values(file, image, modality, path)
+        if values is not None:
+            height, width = values.shape
+            return height, width
+        lying = image.getexif().get(_ORIENTATION) in _LYING
+        return image.size if lying else (image.height, image.width)
+
+
+def _values(
+    _image: Image.Image | tiff.Page, values: npt.NDArray[Any] | None
+) -> npt.NDArray[Any] | None:
+    return values
+
+
+def _require_small(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > _MAX_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _rgb(
+    name: Path | str,
+    span: Span | None,
+    image: Image.Image | tiff.Page,
+    values: npt.NDArray[Any] | None,
+) -> Image.Image:
+    if values is None:
+        assert isinstance(image, Image.Image)
+        return _to_rgb(ImageOps.exif_transpose(image))
+    grey = pixels.grey8_alone(values, name) if span is None else pixels.grey8(values, span)
+    picture = Image.fromarray(grey)
+    if isinstance(image, tiff.Page):
+        picture.getexif()[_ORIENTATION] = image.orientation
+    elif picture.size == image.size:  # a raster inside a JPEG is turned by nobody
+        picture.info.update(image.info)
+    return ImageOps.exif_transpose(picture).convert("RGB")
+
+
+def read_resized(
+    path: Path,
+    size: tuple[int, int],
+    modality: Modality | None = None,
+    span: Span | None = None,
+) -> ByteArray:
     """Read one image and resize it (Lanczos) to `size` = (height, width).
+
+    Args:
+        path: the file.
+        size: (height, width) in pixels.
+        modality: as for `read_image`.
+        span: as for `read_image`.
 
     Returns:
         (height, width, 3) uint8.
@@ -80,7 +217,7 @@ def read_resized(path: Path, size: tuple[int, int]) -> ByteArray:
     Raises:
         InputError: as `read_image`.
     """
-    return resized(read_image(path), size)
+    return resized(read_image(path, modality, span), size)
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> ByteArray:
@@ -90,12 +227,11 @@ def resized(image: Image.Image, size: tuple[int, int]) -> ByteArray:
 
 
 def upright_rgb(image: Image.Image, name: Path | str) -> Image.Image:
-    """An opened image turned as its camera was held, in 8-bit RGB; 16-bit grey is scaled.
+    """An opened image turned as its camera was held, in 8-bit RGB.
 
-    Raises:
-        InputError: pixels of a kind that has no 8-bit meaning; `name` is what the message calls it.
+    One of more than 8 bits is stretched by its own values; `name` is what the warning calls it.
     """
-    return _to_rgb(ImageOps.exif_transpose(image), name)
+    return _rgb(name, None, image, pixels.deep_values(image))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -132,20 +268,9 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
-def _to_rgb(image: Image.Image, name: Path | str) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        return _from_sixteen_bit(image, name).convert("RGB")
-    if image.mode == "F":
-        raise InputError(f"{name}: floating-point pixels; save it as 8-bit or 16-bit grey")
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         black = Image.new("RGBA", layers.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, layers).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_sixteen_bit(image: Image.Image, name: Path | str) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise InputError(f"{name}: 32-bit pixels; save it as 8-bit or 16-bit grey")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))

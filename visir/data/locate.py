@@ -13,7 +13,8 @@ from visir.core.types import InputError, Modality, Record
 from visir.data import market
 from visir.data.folder import FOLDER_NAMES, modality_folders
 from visir.data.images import image_tree
-from visir.data.registry import detect, open_benchmark
+from visir.data.ranges import RangeBook, with_spans
+from visir.data.registry import detect, open_layout
 from visir.data.table import NO_TABLE, read_table
 
 MODALITY_OF_FOLDER = {name: kind for kind, names in FOLDER_NAMES.items() for name in names}
@@ -34,7 +35,12 @@ class Item(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
-def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
+def gallery_items(
+    root: Path,
+    modality: Modality | None = None,
+    book: RangeBook | None = None,
+    camera: str | None = None,
+) -> list[Item]:
     """All images of a gallery folder, sorted by path, with modality and camera.
 
     Time and tags are those of `labels.csv` in the folder (`visir.data.table`).
@@ -42,6 +48,8 @@ def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
     Args:
         root: a data set in a known layout, or a folder of images in any nesting.
         modality: of images whose folder names do not say it (visible, rgb, infrared, ...).
+        book: takes the ranges of cameras with more than 8 bits a pixel; a new one if None.
+        camera: of images whose folders do not name it; their modality if None.
 
     Raises:
         InputError: there is no image, or the modality of one is not known.
@@ -53,7 +61,24 @@ def gallery_items(root: Path, modality: Modality | None = None) -> list[Item]:
     items = _crops(root, modality) if layout is None else _data_set(root, layout)
     if not items:
         raise InputError(f"{root}: holds no image; give a folder with images in it")
-    return items
+    named = [item._replace(camera=_camera(item, camera)) for item in items]
+    return _with_spans(root, named, book or RangeBook())
+
+
+def _camera(item: Item, unnamed: str | None) -> str:
+    return unnamed or item.camera if item.camera == item.record.modality.value else item.camera
+
+
+def _with_spans(root: Path, items: Sequence[Item], book: RangeBook) -> list[Item]:
+    """Items with the ranges of their cameras; `ranges.json` in the folder comes first."""
+    book.says(root)
+    numbers = {name: row for row, name in enumerate(sorted({item.camera for item in items}))}
+    records = [item.record._replace(cam=numbers[item.camera]) for item in items]
+    found = with_spans(records, {row: name for name, row in numbers.items()}, book)
+    return [
+        item._replace(record=item.record._replace(span=record.span))
+        for item, record in zip(items, found, strict=True)
+    ]
 
 
 def _layout(root: Path) -> str | None:
@@ -68,7 +93,7 @@ def _layout(root: Path) -> str | None:
 
 
 def _data_set(root: Path, layout: str) -> list[Item]:
-    benchmark = open_benchmark(root, layout)
+    benchmark = open_layout(root, layout)
     images = [record.path for record in (*benchmark.train, *benchmark.test)]
     table = read_table(benchmark.root, images) if layout == "folder" else NO_TABLE
     found: dict[Path, Item] = {}

@@ -76,7 +76,7 @@ def _plan_sysu(raw: Path) -> Iterator[_Copy]:
             GALLERY: [test[row] for row in sorted({*range(len(test))} - {*query})],
         }
         for part, records in parts.items():
-            for path, pid, cam, _ in records:
+            for path, pid, cam, *_ in records:
                 yield _Copy(path, Path(top, part, f"{pid:04d}_c{cam}_{path.name}"))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from visir.core.registry import Registry
 from visir.core.types import Benchmark, InputError
 from visir.data.contract import DataSet, require_data_set
+from visir.data.ranges import NONE, Ranges, benchmark_with_spans
 
 SYNTHETIC = "visir-synth.json"
 """The file `visir synth` leaves in the root of what it made."""
@@ -33,25 +34,40 @@ DATASETS: Registry[DataSet] = Registry(
 """Layout name -> data set. Layouts are detected in this order."""
 
 
-def open_benchmark(root: Path, layout: str | None = None, split: int = 1) -> Benchmark:
+def open_benchmark(
+    root: Path, layout: str | None = None, split: int = 1, known: Ranges = NONE
+) -> Benchmark:
     """Read the data set in `root`.
 
     Args:
         root: its folder.
         layout: a name of `DATASETS` or an address; detected if None.
         split: which of the fixed splits, from 1 (RegDB has ten).
+        known: ranges of cameras that a network was trained with, see `visir.data.ranges`.
 
     Raises:
         InputError: the folder cannot be read as that layout; the message says what to fix.
     """
     root = resolve(root)
-    benchmark = DATASETS.find(layout_of(root, layout)).open(root, split)
+    benchmark = benchmark_with_spans(open_layout(root, layout, split), known)
     if (root / SYNTHETIC).is_file():
         return replace(benchmark, name=f"synthetic {benchmark.name}")
     return benchmark
 
 
-def open_own(root: Path, layout: str | None, dataset: str | None, split: str | None) -> Benchmark:
+def open_layout(root: Path, layout: str | None = None, split: int = 1) -> Benchmark:
+    """As `open_benchmark`, without the ranges of cameras and the word synthetic."""
+    root = resolve(root)
+    return DATASETS.find(layout_of(root, layout)).open(root, split)
+
+
+def open_own(
+    root: Path,
+    layout: str | None,
+    dataset: str | None,
+    split: str | None,
+    known: Ranges = NONE,
+) -> Benchmark:
     """Read a data set, at the split a network was trained on if it was trained on this data set.
 
     Args:
@@ -59,10 +75,11 @@ def open_own(root: Path, layout: str | None, dataset: str | None, split: str | N
         layout: as for `open_benchmark`.
         dataset: name of the data set the network was trained on; None if unknown.
         split: of that data set; None if it has only one.
+        known: as for `open_benchmark`.
     """
-    benchmark = open_benchmark(root, layout)
+    benchmark = open_benchmark(root, layout, known=known)
     if dataset == benchmark.name and split not in (None, benchmark.split):
-        return open_benchmark(root, layout, int(split))
+        return open_benchmark(root, layout, int(split), known)
     return benchmark
 
 

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from visir.core.run import quiet
 from visir.core.types import ByteArray, FloatArray, Modality, Record
 from visir.data.images import read_resized, resized, upright_rgb
+from visir.data.ranges import NONE, Ranges
 
-Image = Path | str | PIL.Image.Image | ByteArray
+Image = Path | str | PIL.Image.Image | ByteArray | Record
 _CHUNK = 256  # images in memory at once
 
 
@@ -32,6 +33,7 @@ class ImageEmbedder(ABC):
         dataset: name of the benchmark the network was trained on; None if unknown.
         split: split of that benchmark; None if it has only one.
         caution: one line, what a network that comes with visir has not seen; empty for others.
+        ranges: of the cameras it was trained on, see `visir.data.ranges`.
     """
 
     fingerprint: str
@@ -41,6 +43,7 @@ class ImageEmbedder(ABC):
     dataset: str | None
     split: str | None
     caution: str = ""
+    ranges: Ranges = NONE
 
     @property
     @abstractmethod
@@ -65,7 +68,8 @@ class ImageEmbedder(ABC):
         """Embed images of one modality.
 
         Args:
-            images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
+            images: files, PIL images or (H, W, 3) uint8 arrays, of any size; or records, whose
+                files are read with the range of their camera.
             modality: the type of camera that took them.
             progress: show a progress bar.
 
@@ -75,7 +79,7 @@ class ImageEmbedder(ABC):
         Raises:
             InputError: an image cannot be read; the message names it.
         """
-        chunks = chunks_of_pixels(images, self.size, progress)
+        chunks = chunks_of_pixels(images, self.size, progress, modality)
         found = [self.embed_pixels(pixels, modality) for pixels in chunks]
         return np.concatenate(found) if found else np.empty((0, self.width), np.float32)
 
@@ -85,14 +89,18 @@ class ImageEmbedder(ABC):
 
 
 def chunks_of_pixels(
-    images: Sequence[Image], size: tuple[int, int], progress: bool = False
+    images: Sequence[Image],
+    size: tuple[int, int],
+    progress: bool = False,
+    modality: Modality | None = None,
 ) -> Iterator[ByteArray]:
     """Read images in their order, at most 256 at a time.
 
     Args:
-        images: files, PIL images or (H, W, 3) uint8 arrays, of any size.
+        images: files, PIL images or (H, W, 3) uint8 arrays, of any size; or records.
         size: (height, width) they are resized to, in pixels.
         progress: show a progress bar; it advances when the caller asks for the next chunk.
+        modality: of files that are no records.
 
     Yields:
         (N, height, width, 3) uint8.
@@ -105,28 +113,30 @@ def chunks_of_pixels(
         tqdm(total=len(images), desc="embedding", unit="img", disable=quiet(progress)) as bar,
     ):
         for chunk in (images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)):
-            yield np.stack(list(pool.map(partial(_pixels, size=size), chunk)))
+            yield np.stack(list(pool.map(partial(_pixels, size=size, modality=modality), chunk)))
             bar.update(len(chunk))
 
 
 def embed_by_modality(
-    embed: Callable[[Sequence[Path], Modality], FloatArray], records: Sequence[Record]
+    embed: Callable[[Sequence[Record], Modality], FloatArray], records: Sequence[Record]
 ) -> FloatArray:
     """Embed records of both modalities, in their order: (N, D) float32.
 
     Args:
-        embed: returns the (n, D) embeddings of n files of one modality.
+        embed: returns the (n, D) embeddings of n records of one modality.
         records: what to embed.
     """
     rows = {m: [i for i, record in enumerate(records) if record.modality is m] for m in Modality}
-    found = np.concatenate([embed([records[i].path for i in rows[m]], m) for m in Modality])
+    found = np.concatenate([embed([records[i] for i in rows[m]], m) for m in Modality])
     features = np.empty_like(found)
     features[[i for m in Modality for i in rows[m]]] = found
     return features
 
 
-def _pixels(image: Image, size: tuple[int, int]) -> ByteArray:
+def _pixels(image: Image, size: tuple[int, int], modality: Modality | None) -> ByteArray:
+    if isinstance(image, Record):
+        return read_resized(image.path, size, image.modality, image.span)
     if isinstance(image, (str, Path)):
-        return read_resized(Path(image), size)
+        return read_resized(Path(image), size, modality)
     picture = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
     return resized(upright_rgb(picture, "an image given"), size)

@@ -12,6 +12,7 @@ import numpy as np
 
 from visir.core.run import sha256
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
+from visir.data.ranges import from_json
 from visir.embedding.base import ImageEmbedder
 
 MANIFEST = "export.json"
@@ -26,8 +27,8 @@ class ExportManifest:
 
     image_size: [height, width] in pixels; width: length of an embedding; flip: whether it is the
     mean over an image and its mirror image; precision: "fp32" or "int8"; fingerprint: SHA-256 of
-    the weights file that was exported; caution: as in `ImageEmbedder`; files: SHA-256 by name;
-    parity and accuracy: as in `visir.export.Exported`.
+    the weights file that was exported; caution, ranges: as in `ImageEmbedder`; files: SHA-256 by
+    name; parity and accuracy: as in `visir.export.Exported`.
     """
 
     format: int = FORMAT
@@ -42,6 +43,7 @@ class ExportManifest:
     opset: int
     fingerprint: str
     caution: str = ""
+    ranges: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class OnnxEmbedder(ImageEmbedder):
         self.split = about.split
         self.fingerprint = about.fingerprint
         self.caution = about.caution
+        self.ranges = from_json(about.ranges, Path(folder) / MANIFEST)
         self._flip = about.flip
         self._sessions = {m: _session(Path(folder) / graph_name(m)) for m in Modality}
 

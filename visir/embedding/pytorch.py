@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from visir.core.device import autocast, resolve_device
 from visir.core.run import Run, sha256
 from visir.core.types import ByteArray, FloatArray, InputError, IntArray, Modality
+from visir.data.ranges import from_json
 from visir.data.transforms import normalise
 from visir.embedding.base import ImageEmbedder
 from visir.nets.build import Network
@@ -85,6 +86,7 @@ class Embedder(ImageEmbedder):
         self.precision: str = about.get("precision", "auto")
         self.dataset: str | None = about.get("dataset")
         self.split: str | None = about.get("split")
+        self.ranges = from_json(about.get("ranges", {}), "weights")
         card = card_of(about)
         self.caution = card.warning() if card else ""
 

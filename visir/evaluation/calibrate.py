@@ -93,7 +93,7 @@ def calibrate(
     if not 0 < false_alarms < 1:
         raise InputError(f"false_alarms: must be between 0 and 1, got {false_alarms}")
     embedder = load(run, device)
-    records = getattr(open_benchmark(data, layout, split), part)
+    records = getattr(open_benchmark(data, layout, split, embedder.ranges), part)
     known = labels and all(record.pid is not None for record in records)
     records = _drawn(records)
     tables = compared(embedder, records, known, progress)

@@ -189,9 +189,9 @@ def evaluate_run(
                 f"{folder.config}: data {data} does not exist; give the data set with --data"
             )
     if split is None:
-        benchmark = open_own(data, layout, embedder.dataset, embedder.split)
+        benchmark = open_own(data, layout, embedder.dataset, embedder.split, embedder.ranges)
     else:
-        benchmark = open_benchmark(data, layout, split)
+        benchmark = open_benchmark(data, layout, split, embedder.ranges)
     evaluation = evaluate(embedder, benchmark, protocols, progress, rerank)
     ours = run.is_dir() or run == folder.weights
     write_json(folder.scores if ours else Path(f"{run}.scores.json"), evaluation.as_json())

@@ -22,6 +22,7 @@ import numpy as np
 from visir import __version__
 from visir.core.run import atomic_write, sha256, write_json
 from visir.core.types import Benchmark, FloatArray, InputError, Modality, Record
+from visir.data.ranges import as_json
 from visir.data.registry import open_benchmark, open_own
 from visir.embedding.onnx import MANIFEST, ExportManifest, OnnxEmbedder, graph_name
 from visir.embedding.pytorch import Embedder, load
@@ -154,6 +155,7 @@ def _about(embedder: Embedder) -> ExportManifest:
         opset=OPSET,
         fingerprint=embedder.fingerprint,
         caution=embedder.caution,
+        ranges=as_json(embedder.ranges),
     )
 
 
@@ -198,7 +200,7 @@ def _people(
 ) -> Iterator[Benchmark]:
     """The data set at the split the network was trained on, or 32 synthetic people."""
     if data is not None:
-        yield open_own(data, layout, embedder.dataset, embedder.split)
+        yield open_own(data, layout, embedder.dataset, embedder.split, embedder.ranges)
         return
     with TemporaryDirectory() as folder:
         size = "{}x{}".format(*embedder.size)
@@ -206,16 +208,16 @@ def _people(
         yield open_benchmark(Path(folder))
 
 
-def _some(records: Sequence[Record], modality: Modality, maximum: int) -> list[Path]:
+def _some(records: Sequence[Record], modality: Modality, maximum: int) -> list[Record]:
     """At most `maximum` images of a modality, spread evenly over the records."""
-    paths = [record.path for record in records if record.modality is modality]
-    if len(paths) < 2:
+    found = [record for record in records if record.modality is modality]
+    if len(found) < 2:
         raise InputError(
             f"data: fewer than two {modality.value} images to compare; give a data set with both "
             "modalities, or omit the data"
         )
-    rows = np.linspace(0, len(paths) - 1, min(maximum, len(paths))).astype(int)
-    return [paths[row] for row in rows]
+    rows = np.linspace(0, len(found) - 1, min(maximum, len(found))).astype(int)
+    return [found[row] for row in rows]
 
 
 def _write(
@@ -249,17 +251,17 @@ def _write(
 def _compare(
     expected: Mapping[Modality, FloatArray],
     exported: OnnxEmbedder,
-    images: Mapping[Modality, Sequence[Path]],
+    images: Mapping[Modality, Sequence[Record]],
     progress: bool,
 ) -> dict[Modality, Parity]:
     """Compare the embeddings of each modality with the expected ones."""
     parity = {}
-    for modality, paths in images.items():
-        found = exported.embed(paths, modality, progress)
-        alone = np.concatenate([exported.embed([path], modality) for path in paths[:_ALONE]])
+    for modality, records in images.items():
+        found = exported.embed(records, modality, progress)
+        alone = np.concatenate([exported.embed([one], modality) for one in records[:_ALONE]])
         cosines = _cosines(found, expected[modality])
         parity[modality] = Parity(
-            images=len(paths),
+            images=len(records),
             minimum=float(cosines.min()),
             mean=float(cosines.mean()),
             alone=float(_cosines(found[: len(alone)], alone).min()),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from visir.core.types import Modality
+from visir.core.types import Modality, Record
 from visir.data.transforms import normalise
 from visir.embedding.base import chunks_of_pixels
 from visir.embedding.onnx import EMBEDDINGS, PIXELS
@@ -97,7 +97,7 @@ def graph_of(
     return model
 
 
-def quantised(graph: Path, images: Sequence[Path], size: tuple[int, int]) -> ModelProto:
+def quantised(graph: Path, images: Sequence[Record], size: tuple[int, int]) -> ModelProto:
     """Quantise the products of a graph to 8 bits, with ranges measured on images.
 
     Ranges are fixed, not measured for every batch, so an embedding does not depend on the other

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visir.core.types import FloatArray, InputError
+from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
-from visir.embedding.bulk import embedded, is_output, read_manifest, read_shards
+from visir.embedding.bulk import embedded, is_output, ranges_of, read_manifest, read_shards
 from visir.gallery.store import Store, model_of, require_same_model
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, Entry, ReadOptions
 
@@ -64,7 +65,9 @@ def add(
     added, there, skipped = 0, 0, list[Broken]()
     made = [path for path in inputs if is_output(Path(path))]
     rest = [Path(path).absolute() for path in inputs if path not in made]
-    for entries, vectors_ND in _read(made, model.fingerprint):
+    book = RangeBook(kept=store.ranges(), known=embedder.ranges)
+    for entries, vectors_ND in _read(made, model.fingerprint, book):
+        _keep_ranges(store, book)
         ids = store.add(model, entries, vectors_ND)
         added += sum(item is not None for item in ids)
         there += sum(item is None for item in ids)
@@ -77,22 +80,35 @@ def add(
 
     if rest:
         for entries, vectors_ND, broken in embedded(
-            embedder, rest, settings, known=known, skip_broken=skip_broken, device=device,
-            progress=progress,
+            embedder, rest, settings, book=book, known=known, skip_broken=skip_broken,
+            device=device, progress=progress,
         ):  # fmt: skip
             skipped += broken
+            _keep_ranges(store, book)
             if entries:
                 added += sum(item is not None for item in store.add(model, entries, vectors_ND))
     store.settle()
     return Added(added, there, tuple(skipped))
 
 
-def _read(made: Sequence[Path], fingerprint: str) -> Iterator[tuple[list[Entry], FloatArray]]:
+def _keep_ranges(store: Store, book: RangeBook) -> None:
+    """Store ranges before the first images that were read with them."""
+    if book.used != store.ranges():
+        store.keep_ranges(book.used)
+
+
+def _read(
+    made: Sequence[Path], fingerprint: str, book: RangeBook
+) -> Iterator[tuple[list[Entry], FloatArray]]:
     for path in made:
-        other = read_manifest(Path(path)).model
+        manifest = read_manifest(Path(path))
+        other = manifest.model
         if other != fingerprint:
             raise InputError(
                 f"{path}: was embedded by another model ({other[:12]}, this one is "
                 f"{fingerprint[:12]}); embed the images with this one"
             )
+        book.said, book.source = ranges_of(manifest), path
+        for name in book.said:
+            book.settle(name, ())
         yield from read_shards(Path(path))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from visir.core.types import Record
 from visir.data.images import decode, read_image
 
 # Told apart by colour-blind eyes too: bluish green, vermilion (Okabe and Ito), grey.
@@ -19,9 +19,12 @@ TILE = (PICTURE[0] + 2 * FRAME, PICTURE[1] + 2 * FRAME)
 
 
 class Tile(NamedTuple):
-    """A picture, a file or its bytes, with a frame of one colour and short lines of text below."""
+    """A picture with a frame of one colour and short lines of text below.
 
-    picture: Path | bytes
+    picture: a record of its file, or the file's bytes.
+    """
+
+    picture: Record | bytes
     frame: str
     captions: tuple[str, ...]
 
@@ -56,7 +59,9 @@ def _draw_tile(
     left, top = corner
     stored = tile.picture
     picture = (
-        decode(BytesIO(stored), "a thumbnail") if isinstance(stored, bytes) else read_image(stored)
+        decode(BytesIO(stored), "a thumbnail")
+        if isinstance(stored, bytes)
+        else read_image(stored.path, stored.modality, stored.span)
     )
     picture = picture.resize(PICTURE, Image.Resampling.LANCZOS)
     draw.rectangle((left, top, left + TILE[0] - 1, top + TILE[1] - 1), fill=tile.frame)

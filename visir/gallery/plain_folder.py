@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import math
 import threading
 import zipfile
@@ -26,6 +27,7 @@ from visir.core.run import Run, atomic_write
 from visir.core.types import BoolArray, FloatArray, InputError, Modality
 from visir.data.images import read_image
 from visir.data.locate import Item, gallery_items
+from visir.data.ranges import RangeBook, Ranges, as_json
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk.work import THUMBNAIL
 from visir.gallery.store import (
@@ -71,7 +73,8 @@ class FolderStore(Store):
     ) -> None:
         self.folder, self.name = Path(folder), str(folder)
         self.embedder, self.progress = embedder, progress
-        self._items = gallery_items(self.folder, modality)
+        self._book = RangeBook(known=embedder.ranges)
+        self._items = gallery_items(self.folder, modality, self._book)
         self._cache = _cache_file(Path(run), self.folder)
         self._row_of = {str(item.record.path): row for row, item in enumerate(self._items)}
         self._row_of |= {
@@ -81,8 +84,8 @@ class FolderStore(Store):
         self._lock = threading.RLock()
 
     def setting(self, key: str) -> str | None:
-        """As `Store.setting`: a folder has none."""
-        return None
+        """As `Store.setting`: only the ranges of the folder's cameras."""
+        return json.dumps(as_json(self._book.used)) if key == "ranges" else None
 
     def model(self) -> ModelId:
         """As `Store.model`."""
@@ -97,6 +100,14 @@ class FolderStore(Store):
         self._refuse()
 
     def remove(self, ids: Sequence[int]) -> NoReturn:
+        """Refused.
+
+        Raises:
+            InputError: always.
+        """
+        self._refuse()
+
+    def keep_ranges(self, ranges: Ranges) -> NoReturn:
         """Refused.
 
         Raises:
@@ -138,7 +149,8 @@ class FolderStore(Store):
         """As `Store.thumbnail`: made from the file."""
         if not self._has(item):
             return None
-        picture = read_image(self._items[item - 1].record.path)
+        record = self._items[item - 1].record
+        picture = read_image(record.path, record.modality, record.span)
         picture.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.LANCZOS)
         jpeg = io.BytesIO()
         picture.save(jpeg, format="JPEG")
@@ -281,9 +293,10 @@ def _cache_file(run: Path, folder: Path) -> Path:
 
 def _fingerprint(embedder: ImageEmbedder, items: Sequence[Item]) -> str:
     digest = hashlib.sha256(embedder.fingerprint.encode())
-    for path, _, _, modality in (item.record for item in items):
+    for path, _, _, modality, span in (item.record for item in items):
         facts = path.stat()
-        line = f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}\0{modality.value}\n"
+        told = (path.resolve(), facts.st_size, facts.st_mtime_ns, modality.value, *(span or ()))
+        line = "\0".join(map(str, told)) + "\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 

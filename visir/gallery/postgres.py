@@ -17,6 +17,7 @@ from typing import Any, LiteralString
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, Modality
+from visir.data.ranges import Ranges, as_json
 from visir.gallery.store import (
     EVERYTHING,
     FORMAT,
@@ -214,6 +215,11 @@ class PostgresStore(Store):
                 f"SELECT count(*) FROM visir_items WHERE {part}", values
             ).fetchone()
         return int(row[0]) if row else 0
+
+    def keep_ranges(self, ranges: Ranges) -> None:
+        """As `Store.keep_ranges`."""
+        with self.lock:
+            self._set("ranges", json.dumps(as_json(ranges)))
 
     def keep_for(self, days: float | None) -> None:
         """As `Store.keep_for`."""

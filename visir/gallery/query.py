@@ -9,9 +9,10 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from visir.core.types import FloatArray, InputError, Modality
+from visir.core.types import FloatArray, InputError, Modality, Record, Span
 from visir.data.images import read_image
-from visir.data.locate import modality_by_colour
+from visir.data.locate import modality_by_colour, placed
+from visir.data.ranges import likely
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.rerank import RERANKERS
 from visir.gallery.store import (
@@ -60,7 +61,8 @@ class Query(NamedTuple):
     """An image of the person searched for, embedded.
 
     vector: (D,) of length 1; inferred: the modality was judged by the image's colours; path: its
-    file; item: what the gallery knows of it, None if it is not in the gallery.
+    file; item: what the gallery knows of it, None if it is not in the gallery; span: of its camera,
+    if that writes more than 8 bits a pixel.
     """
 
     vector: FloatArray
@@ -68,6 +70,7 @@ class Query(NamedTuple):
     inferred: bool = False
     path: Path | None = None
     item: Stored | None = None
+    span: Span | None = None
 
 
 def queries_of_files(
@@ -91,7 +94,8 @@ def queries_of_files(
     queries = [_unembedded(store, path, modality) for path in paths]
     for side in {query.modality for query in queries}:
         rows = [row for row, query in enumerate(queries) if query.modality is side]
-        vectors = embedder.embed([paths[row] for row in rows], side)
+        records = [Record(paths[row], None, 0, side, queries[row].span) for row in rows]
+        vectors = embedder.embed(records, side)
         for row, vector in zip(rows, vectors, strict=True):
             queries[row] = queries[row]._replace(vector=vector)
     return queries
@@ -122,11 +126,20 @@ def find_file(store: Store, path: Path) -> Stored | None:
 
 def _unembedded(store: Store, path: Path, modality: Modality | None) -> Query:
     """A query without its vector; the image is read now, so that errors come first."""
-    colours = modality_by_colour(read_image(path))
     item = find_file(store, path)
-    judged = colours if item is None else item.modality
+    side = modality or (None if item is None else item.modality)
+    # An image of more than 8 bits is grey, whatever its range.
+    span = _span(store, path, side or Modality.INFRARED, item)
+    picture = read_image(path, side, span)
+    judged = modality_by_colour(picture) if item is None else item.modality
     inferred = modality is None and item is None
-    return Query(np.empty(0, np.float32), modality or judged, inferred, path, item)
+    return Query(np.empty(0, np.float32), modality or judged, inferred, path, item, span)
+
+
+def _span(store: Store, path: Path, side: Modality, item: Stored | None) -> Span | None:
+    """The range of a query image: of its camera in the gallery, or by its folder's name."""
+    _, folder = placed(path.absolute().parent.parts[-2:])
+    return likely(store.ranges(), side, folder if item is None else item.camera)
 
 
 def _require_one_of(field: str, value: str, known: Sequence[str]) -> None:

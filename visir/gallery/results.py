@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visir.core.run import atomic_write, write_json
+from visir.core.types import Record
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
 from visir.gallery.searching import Hit, RankedList
 
@@ -116,10 +117,13 @@ def _block(ranked: RankedList) -> str:
 def _tiles(ranked: RankedList) -> list[Tile]:
     frames = {True: HIT, False: MISS, None: UNKNOWN}
     how = "by its colours" if ranked.inferred else ranked.camera
-    query = Tile(ranked.query, QUERY, ("query", ranked.modality.value, how, *_who(ranked.pid)))
+    asked = Record(ranked.query, None, 0, ranked.modality, ranked.queries[0].span)
+    query = Tile(asked, QUERY, ("query", ranked.modality.value, how, *_who(ranked.pid)))
     hits = [
         Tile(
-            hit.thumbnail if hit.thumbnail and not hit.path.is_file() else hit.path,
+            hit.thumbnail
+            if hit.thumbnail and not hit.path.is_file()
+            else Record(hit.path, None, 0, hit.modality, hit.span),
             frames[hit.correct],
             (_rank_and_score(hit), hit.modality.value, hit.camera, *_who(hit.pid)),
         )

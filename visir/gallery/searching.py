@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visir.core.types import FloatArray, InputError, Modality
+from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.data.ranges import name_of
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.evaluation.rerank import RERANKERS
@@ -38,7 +39,7 @@ class Hit(NamedTuple):
     cosine: the mean over the query images; confidence: how likely it shows the same person, 0 to 1,
     None without a calibration; correct: whether it does, None if an identity is unknown; marked: it
     was given as a match; id: None if it does not last (`Store.permanent`); thumbnail: a small JPEG,
-    only if it was asked for.
+    only if it was asked for; span: of its camera, if that writes more than 8 bits a pixel.
     """
 
     rank: int
@@ -49,6 +50,7 @@ class Hit(NamedTuple):
     marked: bool = False
     id: int | None = None
     thumbnail: bytes | None = None
+    span: Span | None = None
 
     @property
     def score(self) -> float:
@@ -177,7 +179,7 @@ def search(
              None if confidences is None else float(confidences[row]), feedback)
         for rank, row in enumerate(rows[: options.k], start=1)
     ]  # fmt: skip
-    return RankedList(tuple(queries), tuple(hits), searched, no_match)
+    return RankedList(tuple(queries), _with_spans(store, hits), searched, no_match)
 
 
 def search_files(
@@ -235,6 +237,12 @@ def require_candidates(store: Store, lists: Sequence[RankedList], options: Searc
                 f"{store.name}: holds {kind} images only and the query is {kind}; add images of "
                 "the other modality, or search the same modality too (--same-modality)"
             )
+
+
+def _with_spans(store: Store, hits: Sequence[Hit]) -> tuple[Hit, ...]:
+    ranges = store.ranges()
+    spans = [ranges.get(name_of(hit.modality, hit.camera)) for hit in hits]
+    return tuple(hit._replace(span=span) for hit, span in zip(hits, spans, strict=True))
 
 
 def _with_thumbnails(store: Store, ranked: RankedList) -> RankedList:

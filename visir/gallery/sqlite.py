@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
+from visir.data.ranges import Ranges, as_json
 from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
 from visir.gallery.sqlite_tables import SCHEMA, SELECT, condition, stored
 from visir.gallery.store import (
@@ -202,6 +203,11 @@ class SqliteStore(Store):
             scores = self.vectors(ids).astype(np.float64) @ query_D.astype(np.float64)
         order = np.lexsort((ids, -scores))[:k]
         return Nearest(ids[order], scores[order].astype(np.float32))
+
+    def keep_ranges(self, ranges: Ranges) -> None:
+        """As `Store.keep_ranges`."""
+        with self.lock, self._changing():
+            self._set("ranges", json.dumps(as_json(ranges)))
 
     def keep_for(self, days: float | None) -> None:
         """As `Store.keep_for`."""

@@ -11,7 +11,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from visir.core.types import FloatArray, InputError, IntArray, Modality
+from visir.core.types import FloatArray, InputError, IntArray, Modality, Span
+from visir.data.ranges import Ranges, from_json
 from visir.embedding.base import ImageEmbedder
 from visir.sources.crop import Entry
 
@@ -181,6 +182,14 @@ class Store(ABC):
     @abstractmethod
     def count(self, where: Filter = EVERYTHING) -> int:
         """How many images this part has."""
+
+    def ranges(self) -> dict[str, Span]:
+        """Of its cameras with more than 8 bits a pixel, see `visir.data.ranges`."""
+        return from_json(json.loads(self.setting("ranges") or "{}"), self.name)
+
+    @abstractmethod
+    def keep_ranges(self, ranges: Ranges) -> None:
+        """Set the ranges of its cameras."""
 
     @abstractmethod
     def keep_for(self, days: float | None) -> None:

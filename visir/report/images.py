@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
-from pathlib import Path
 
+from visir.core.types import Record
 from visir.data.images import read_resized
 
 HEIGHT = 112  # pixels
@@ -19,11 +19,11 @@ class Pictures:
     def __init__(self, aspect: float) -> None:
         """Start without pictures; `aspect` is the width of a picture divided by its height."""
         self.size = (HEIGHT, max(1, round(HEIGHT * aspect)))
-        self._numbers: dict[Path, int] = {}
+        self._numbers: dict[Record, int] = {}
 
-    def tag(self, path: Path, alt: str, frame: str = "") -> str:
+    def tag(self, record: Record, alt: str, frame: str = "") -> str:
         """HTML that shows the picture; `frame` is a class of the page: hit, miss, query."""
-        number = self._numbers.setdefault(path, len(self._numbers))
+        number = self._numbers.setdefault(record, len(self._numbers))
         classes = f"pic p{number} {frame}".strip()
         return f'<span class="{classes}" role="img" aria-label="{escape(alt)}"></span>'
 
@@ -36,14 +36,15 @@ class Pictures:
         height, width = self.size
         rules = [f":root{{--pic-width:{width}px;--pic-height:{height}px}}"]
         rules += [
-            f".p{number}{{background-image:url(data:image/jpeg;base64,{self._encoded(path)})}}"
-            for path, number in self._numbers.items()
+            f".p{number}{{background-image:url(data:image/jpeg;base64,{self._encoded(record)})}}"
+            for record, number in self._numbers.items()
         ]
         return "\n".join(rules)
 
-    def _encoded(self, path: Path) -> str:
+    def _encoded(self, record: Record) -> str:
         from PIL import Image
 
         buffer = io.BytesIO()
-        Image.fromarray(read_resized(path, self.size)).save(buffer, "JPEG", quality=QUALITY)
+        pixels = read_resized(record.path, self.size, record.modality, record.span)
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
         return base64.b64encode(buffer.getvalue()).decode()

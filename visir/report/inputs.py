@@ -119,8 +119,9 @@ def gather(run: Run, device: str) -> ReportInputs:
             f"{run.config}: data names {root}, which is not a folder here; run the command in the "
             "folder where the training was started, or correct the field"
         )
-    benchmark = open_benchmark(root, config.get("layout"), int(config.get("split") or 1))
     embedder = pytorch.load(run.folder, device=device)
+    split = int(config.get("split") or 1)
+    benchmark = open_benchmark(root, config.get("layout"), split, embedder.ranges)
     train = benchmark.train
     records = benchmark.test or tuple(train[n] for n in evenly(len(train), UNTESTED))
     features = embedder.embed_records(records)

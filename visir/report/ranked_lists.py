@@ -147,7 +147,7 @@ def _grid(inputs: ReportInputs, pictures: Pictures, rows: Sequence[Row]) -> str:
     body = ""
     for name, cells in rows:
         row = [
-            f"<td>{pictures.tag(cells[cam].path, f'{name} {inputs.camera(cells[cam])}')}</td>"
+            f"<td>{pictures.tag(cells[cam], f'{name} {inputs.camera(cells[cam])}')}</td>"
             if cam in cells
             else '<td class="none">–</td>'
             for cam in order
@@ -193,7 +193,7 @@ def _hit(inputs: ReportInputs, pictures: Pictures, ranked: Ranked, place: int) -
 
 
 def _tile(pictures: Pictures, record: Record, frame: str, first: str, second: str) -> str:
-    picture = pictures.tag(record.path, f"{frame} {second}".strip(), frame)
+    picture = pictures.tag(record, f"{frame} {second}".strip(), frame)
     return f'<div class="tile">{picture}<b>{first}</b><br>{escape(second)}</div>'
 
 

@@ -8,11 +8,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from visir.core.types import InputError
+from visir.core.types import InputError, Modality
 from visir.data.boxes import Annotation, Mark, described, read_boxes
+from visir.data.ranges import NONE, RangeBook, Ranges, settle_files
 from visir.sources import video
 from visir.sources.crop import Broken, Crop, ReadOptions, require_count
-from visir.sources.cuts import ROUNDING, Cut, from_images, pixels_of
+from visir.sources.cuts import (
+    ROUNDING,
+    Cut,
+    from_images,
+    modality_of,
+    pixels_of,
+    range_name,
+)
 from visir.sources.frames import Still, Stills
 from visir.sources.tracks import Box, Sight, picks, tracks
 
@@ -95,11 +103,29 @@ def warn_of(found: Listed) -> None:
         warnings.warn("boxes: " + "; ".join(found.notes()), BoxesWarning, stacklevel=2)
 
 
-def crops(path: Path, cuts: Sequence[Cut], settings: ReadOptions) -> Iterator[Crop | Broken]:
-    """Cut out what `listed` has found."""
+def settle(path: Path, cuts: Sequence[Cut], settings: ReadOptions, book: RangeBook) -> None:
+    """Fix the ranges of cameras whose frames have more than 8 bits a pixel."""
+    if path.is_file():
+        book.says(path.parent)
+        video.settle(path, settings, book)
+        return
+    book.says(path)
+    cameras: dict[str, tuple[Modality, list[Path]]] = {}
+    for cut in cuts:
+        if not cut.fault:
+            frames = cameras.setdefault(range_name(cut), (modality_of(cut), []))[1]
+            if not frames or frames[-1] != Path(cut.file):
+                frames.append(Path(cut.file))
+    settle_files(book, cameras)
+
+
+def crops(
+    path: Path, cuts: Sequence[Cut], settings: ReadOptions, ranges: Ranges = NONE
+) -> Iterator[Crop | Broken]:
+    """Cut out what `listed` has found; `ranges` are of the cameras."""
     if path.is_dir():
-        return from_images(cuts, settings.tags)
-    return video.cut(path, cuts, settings.tags)
+        return from_images(cuts, settings.tags, ranges)
+    return video.cut(path, cuts, settings.tags, ranges)
 
 
 def _in_folder(

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from visir.core.times import parse_time
-from visir.core.types import ByteArray, InputError, Modality
+from visir.core.types import ByteArray, InputError, Modality, Span
 from visir.data.boxes import Format
 from visir.data.images import read_image
 from visir.data.locate import modality_named
@@ -29,7 +29,7 @@ class Crop(NamedTuple):
 
     source: a unique name; image: (H, W, 3) uint8 RGB, or the file to read it from; time: seconds
     since 1970, UTC; None if unknown; track: the same for crops of one track, and for no others of
-    its camera; None if unknown.
+    its camera; None if unknown; span: of its camera, for a file of more than 8 bits a pixel.
     """
 
     source: str
@@ -39,6 +39,7 @@ class Crop(NamedTuple):
     time: float | None = None
     tags: tuple[str, ...] = ()
     track: str | None = None
+    span: Span | None = None
 
 
 class Entry(NamedTuple):
@@ -154,7 +155,7 @@ def opened(crop: Crop) -> Crop | Broken:
     if not isinstance(crop.image, Path):
         return crop
     try:
-        picture = read_image(crop.image)
+        picture = read_image(crop.image, crop.modality, crop.span)
     except InputError as error:
         return Broken(crop.source, str(error))
     time = exif_time(picture) if crop.time is None else crop.time

@@ -14,6 +14,7 @@ from PIL import Image
 from visir.core.types import ByteArray, InputError, Modality
 from visir.data.images import read_image
 from visir.data.locate import modality_by_colour
+from visir.data.ranges import NONE, Ranges, name_of
 from visir.sources.crop import Broken, Crop, exif_time
 from visir.sources.tracks import Box
 
@@ -52,8 +53,29 @@ def pixels_of(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return max(0, left), max(0, top), min(width, right), min(height, bottom)
 
 
-def from_images(cuts: Iterable[Cut], tags: tuple[str, ...]) -> Iterator[Crop | Broken]:
-    """Cut out of image files; each is read once if its cuts follow each other."""
+def modality_of(cut: Cut) -> Modality:
+    """The modality by which a frame is read: infrared if only its colours say it.
+
+    It matters for frames of more than 8 bits and of several pages, and the deep ones are grey.
+    """
+    return Modality.INFRARED if cut.modality is None else Modality(cut.modality)
+
+
+def range_name(cut: Cut) -> str:
+    """What its camera is called in `visir.data.ranges`."""
+    return name_of(modality_of(cut), cut.camera)
+
+
+def from_images(
+    cuts: Iterable[Cut], tags: tuple[str, ...], ranges: Ranges = NONE
+) -> Iterator[Crop | Broken]:
+    """Cut out of image files; each is read once if its cuts follow each other.
+
+    Args:
+        cuts: what to cut out.
+        tags: of every crop.
+        ranges: of cameras with more than 8 bits a pixel.
+    """
     for file, of_file in groupby(cuts, key=lambda cut: cut.file):
         group = [*of_file]
         yield from (Broken(cut.source, cut.fault) for cut in group if cut.fault)
@@ -61,7 +83,8 @@ def from_images(cuts: Iterable[Cut], tags: tuple[str, ...]) -> Iterator[Crop | B
         if not whole:
             continue
         try:
-            picture = read_image(Path(file))
+            said = None if whole[0].modality is None else Modality(whole[0].modality)
+            picture = read_image(Path(file), said, ranges.get(range_name(whole[0])))
         except InputError as error:
             yield from (Broken(cut.source, str(error)) for cut in whole)
             continue

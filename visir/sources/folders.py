@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from visir.core.types import Modality
 from visir.data.locate import gallery_items
+from visir.data.ranges import RangeBook, Ranges, name_of
 from visir.sources.crop import Crop, ReadOptions, timestamp
 
 
@@ -21,23 +22,21 @@ class Listed(NamedTuple):
     tags: Sequence[str] = ()
 
 
-def listed(root: Path, settings: ReadOptions) -> list[Listed]:
-    """List the images below a folder, sorted by path.
+def listed(root: Path, settings: ReadOptions, book: RangeBook) -> list[Listed]:
+    """List the images below a folder, sorted by path; `book` takes the ranges of their cameras.
 
     Raises:
         InputError: as `visir.data.locate.gallery_items`.
     """
-    found = []
-    for record, camera, _, time, tags in gallery_items(root, settings.modality):
-        modality = record.modality.value
-        if camera == modality:  # no folder names the camera
-            camera = settings.camera or camera
-        found.append(Listed(str(record.path), modality, camera, time, tags))
-    return found
+    found = gallery_items(root, settings.modality, book, settings.camera)
+    return [
+        Listed(str(record.path), record.modality.value, camera, time, tags)
+        for record, camera, _, time, tags in found
+    ]
 
 
-def crops(items: Iterable[Listed], settings: ReadOptions) -> Iterator[Crop]:
-    """Turn listed images into crops whose files are not read yet."""
+def crops(items: Iterable[Listed], settings: ReadOptions, ranges: Ranges) -> Iterator[Crop]:
+    """Turn listed images into crops whose files are not read yet; `ranges` are of their cameras."""
     for path, modality, camera, time, tags in items:
         image = Path(path)
         yield Crop(
@@ -47,4 +46,5 @@ def crops(items: Iterable[Listed], settings: ReadOptions) -> Iterator[Crop]:
             modality=Modality(modality),
             time=timestamp(image.stem) if time is None else time,
             tags=tuple(dict.fromkeys((*settings.tags, *tags))),
+            span=ranges.get(name_of(Modality(modality), camera)),
         )

@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from PIL import Image
-
 from visir.core.types import InputError, Modality
-from visir.data.images import image_tree
+from visir.data.images import image_tree, read_size
 from visir.data.locate import placed
 from visir.data.table import same_name
 from visir.sources.crop import ReadOptions, timestamp
 
 _NUMBER = re.compile(r"\d+")
 _MAX_NUMBER = 10**8  # a larger one in a file name is a time, not a frame's number
-_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF: turned by 90 degrees
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
 
 
@@ -37,12 +34,9 @@ class Still(NamedTuple):
     def size(self) -> tuple[int, int] | None:
         """(height, width) as it is read, upright; None if it is no image."""
         try:
-            with Image.open(self.path) as picture:
-                width, height = picture.size
-                lying = picture.getexif().get(_ORIENTATION) in _LYING
-        except Exception:  # whoever reads the pixels is told what is wrong with the file
+            return read_size(self.path, self.modality)
+        except InputError:  # whoever reads the pixels is told what is wrong with the file
             return None
-        return (width, height) if lying else (height, width)
 
 
 class Stills:

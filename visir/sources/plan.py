@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visir.core.types import InputError
+from visir.data.ranges import RangeBook, as_json, from_json
 from visir.sources import boxes, folders, tars, video
 from visir.sources.crop import Broken, Crop, ReadOptions
 from visir.sources.cuts import Cut
@@ -19,16 +20,22 @@ class WorkUnit(NamedTuple):
     """Some images of a folder or a shard, or a whole video; all values are JSON values.
 
     input_type: "folder", "tar", "video" or "boxes"; items: `folders.Listed`, `tars.Member` or
-    `cuts.Cut`, none for a video.
+    `cuts.Cut`, none for a video; ranges: of cameras with more than 8 bits a pixel, see
+    `visir.data.ranges`.
     """
 
     input_type: str
     path: str
     items: Sequence[Sequence[Any]] = ()
+    ranges: Mapping[str, Sequence[float]] = {}
 
 
 def work_units(
-    inputs: Sequence[Path], settings: ReadOptions, size: int, skip_broken: bool = False
+    inputs: Sequence[Path],
+    settings: ReadOptions,
+    size: int,
+    skip_broken: bool = False,
+    book: RangeBook | None = None,
 ) -> Iterator[WorkUnit]:
     """List the images of all inputs and divide them.
 
@@ -37,26 +44,35 @@ def work_units(
         settings: how they are read.
         size: maximum number of images in a unit; a compressed shard or a video is always one unit.
         skip_broken: list unreadable members of shards too, so that they can be counted as skipped.
+        book: takes the ranges of cameras with more than 8 bits a pixel; a new one if None.
 
     Raises:
         InputError: an input is none of these, is inside another one, or cannot be used.
     """
+    book = book or RangeBook()
     _require_apart(inputs)
     if settings.boxes is not None:
-        yield from _of_boxes(inputs, settings, size, skip_broken)
+        yield from _of_boxes(inputs, settings, size, skip_broken, book)
         return
     for path in inputs:
         kind = input_type(path)
         if kind == "video":
             video.require(path, settings)
-            yield WorkUnit(kind, str(path))
+            book.says(path.parent)
+            video.settle(path, settings, book)
+            yield WorkUnit(kind, str(path), (), as_json(book.used))
             continue
-        listed: Sequence[Sequence[Any]] = (
-            folders.listed(path, settings) if kind == "folder" else tars.listed(path, skip_broken)
-        )
+        listed: Sequence[Sequence[Any]]
+        if kind == "folder":
+            listed = folders.listed(path, settings, book)
+        else:
+            found = tars.listed(path, skip_broken)
+            book.says(path.parent)
+            tars.settle(path, found, settings, book)
+            listed = found
         step = len(listed) if kind == "tar" and tars.compressed(path) else size
         for start in range(0, len(listed), step):
-            yield WorkUnit(kind, str(path), listed[start : start + step])
+            yield WorkUnit(kind, str(path), listed[start : start + step], as_json(book.used))
 
 
 def crops(
@@ -69,18 +85,18 @@ def crops(
         settings: how to read it.
         detector: loads the person detector; called for videos only.
     """
-    path = Path(unit.path)
+    path, ranges = Path(unit.path), from_json(unit.ranges, unit.path)
     if unit.input_type == "folder":
-        return folders.crops((folders.Listed(*item) for item in unit.items), settings)
+        return folders.crops((folders.Listed(*item) for item in unit.items), settings, ranges)
     if unit.input_type == "tar":
-        return tars.crops(path, (tars.Member(*item) for item in unit.items), settings)
+        return tars.crops(path, (tars.Member(*item) for item in unit.items), settings, ranges)
     if unit.input_type == "boxes":
-        return boxes.crops(path, [Cut(*item) for item in unit.items], settings)
-    return video.crops(path, settings, detector())
+        return boxes.crops(path, [Cut(*item) for item in unit.items], settings, ranges)
+    return video.crops(path, settings, detector(), ranges)
 
 
 def _of_boxes(
-    inputs: Sequence[Path], settings: ReadOptions, size: int, skip_broken: bool
+    inputs: Sequence[Path], settings: ReadOptions, size: int, skip_broken: bool, book: RangeBook
 ) -> Iterator[WorkUnit]:
     """The work in the one input that a file of boxes belongs to; a video is one unit."""
     if len(inputs) > 1:
@@ -93,9 +109,10 @@ def _of_boxes(
         raise InputError(f"boxes: {path} is a tar file; unpack it, and give the folder of frames")
     found = boxes.listed(path, settings, skip_broken)
     boxes.warn_of(found)
+    boxes.settle(path, found.cuts, settings, book)
     step = size if path.is_dir() else max(1, len(found.cuts))
     for start in range(0, len(found.cuts), step):
-        yield WorkUnit("boxes", str(path), found.cuts[start : start + step])
+        yield WorkUnit("boxes", str(path), found.cuts[start : start + step], as_json(book.used))
 
 
 def input_type(path: Path) -> str:

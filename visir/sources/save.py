@@ -16,6 +16,7 @@ from tqdm import tqdm
 from visir.core.run import quiet, sweep, write_text
 from visir.core.times import iso_time
 from visir.core.types import ByteArray, InputError
+from visir.data.ranges import RangeBook, as_json
 from visir.data.table import LABELS, read_rows, same_name
 from visir.sources import boxes
 from visir.sources.crop import Broken, Crop, ReadOptions
@@ -103,7 +104,9 @@ def _work(
     if settings.boxes is None:
         return list(work_units([frames], settings, 1, skip_broken)), (), None
     found = boxes.listed(frames, settings, skip_broken)
-    unit = WorkUnit("boxes", str(frames), found.cuts)
+    book = RangeBook()
+    boxes.settle(frames, found.cuts, settings, book)
+    unit = WorkUnit("boxes", str(frames), found.cuts, as_json(book.used))
     return [unit], tuple(found.notes()), len(found.cuts)
 
 

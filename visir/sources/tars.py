@@ -12,18 +12,20 @@ import io
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from visir.core.times import parse_time
 from visir.core.types import InputError, Modality
-from visir.data.images import IMAGE_SUFFIXES, decode
+from visir.data.images import DEEP_SUFFIXES, IMAGE_SUFFIXES, decode, decode_values
 from visir.data.locate import placed
+from visir.data.ranges import NONE, RangeBook, Ranges, name_of, sampled
 from visir.sources.crop import Broken, Crop, ReadOptions, exif_time, timestamp
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -44,6 +46,10 @@ class Member(NamedTuple):
     about_start: int = 0
     about_size: int = 0
     fault: str = ""
+
+
+class _ModalityError(InputError):
+    """Not a fault of one member, so it is never skipped."""
 
 
 class _About(NamedTuple):
@@ -95,8 +101,32 @@ def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
     return members
 
 
-def crops(shard: Path, members: Iterable[Member], settings: ReadOptions) -> Iterator[Crop | Broken]:
-    """Read these members as crops.
+def settle(shard: Path, members: Sequence[Member], settings: ReadOptions, book: RangeBook) -> None:
+    """Fix the ranges of cameras with more than 8 bits a pixel, by a sample of every folder."""
+    folders: dict[PurePosixPath, list[Member]] = {}
+    for member in members:
+        name = PurePosixPath(member.name)
+        if name.suffix.lower() in DEEP_SUFFIXES and not member.fault:
+            folders.setdefault(name.parent, []).append(member)
+    values: dict[str, list[npt.NDArray[Any]]] = {}
+    with _opened(shard) as file:
+        for group in folders.values():
+            for member in sampled(group):
+                try:
+                    found = _read(file, f"{shard}::{member.name}", member, settings)
+                    deep = decode_values(io.BytesIO(found.data), member.name, found.modality)
+                except InputError:  # whoever needs the image is told what is wrong with it
+                    continue
+                if deep is not None:
+                    values.setdefault(name_of(found.modality, found.camera), []).append(deep)
+    for camera, pooled in sorted(values.items()):
+        book.settle(camera, pooled)
+
+
+def crops(
+    shard: Path, members: Iterable[Member], settings: ReadOptions, ranges: Ranges = NONE
+) -> Iterator[Crop | Broken]:
+    """Read these members as crops; `ranges` are of their cameras.
 
     Raises:
         InputError: the shard cannot be opened, or the modality of a member is unknown.
@@ -106,7 +136,7 @@ def crops(shard: Path, members: Iterable[Member], settings: ReadOptions) -> Iter
             if member.fault:
                 yield _refused(shard, member)
             else:
-                yield _crop(file, f"{shard}::{member.name}", member, settings)
+                yield _crop(file, f"{shard}::{member.name}", member, settings, ranges)
 
 
 def _refused(shard: Path, member: Member) -> Broken:
@@ -114,25 +144,43 @@ def _refused(shard: Path, member: Member) -> Broken:
     return Broken(source, f"{source}: {member.fault}")
 
 
-def _crop(file: BinaryIO, source: str, member: Member, settings: ReadOptions) -> Crop | Broken:
+class _Found(NamedTuple):
+    """The bytes of a member, and what is known of it."""
+
+    data: bytes
+    about: _About
+    modality: Modality
+    camera: str
+
+
+def _read(file: BinaryIO, source: str, member: Member, settings: ReadOptions) -> _Found:
     places = [(member.start, member.size), (member.about_start, member.about_size)]
-    try:
-        # In the order of the shard: a compressed one starts anew to go back.
-        data = {start: _bytes(file, source, start, size) for start, size in sorted(places) if size}
-        picture = decode(io.BytesIO(data[member.start]), source)
-        about = _about(data[member.about_start], source) if member.about_size else _About()
-    except InputError as error:
-        return Broken(source, str(error))
-    name = PurePosixPath(member.name)
-    said, folder = placed(name.parent.parts)
+    # In the order of the shard: a compressed one starts anew to go back.
+    data = {start: _bytes(file, source, start, size) for start, size in sorted(places) if size}
+    about = _about(data[member.about_start], source) if member.about_size else _About()
+    said, folder = placed(PurePosixPath(member.name).parent.parts)
     modality = about.modality or said or settings.modality
     if modality is None:
-        raise InputError(
+        raise _ModalityError(
             f"{source}: neither a folder in its name nor its JSON says its modality; give it with "
             "--modality"
         )
     camera = about.camera or folder or settings.camera or modality.value
-    times = (about.time, timestamp(name.stem), exif_time(picture))
+    return _Found(data[member.start], about, modality, camera)
+
+
+def _crop(
+    file: BinaryIO, source: str, member: Member, settings: ReadOptions, ranges: Ranges
+) -> Crop | Broken:
+    try:
+        data, about, modality, camera = _read(file, source, member, settings)
+        span = ranges.get(name_of(modality, camera))
+        picture = decode(io.BytesIO(data), source, modality, span)
+    except _ModalityError:
+        raise
+    except InputError as error:
+        return Broken(source, str(error))
+    times = (about.time, timestamp(PurePosixPath(member.name).stem), exif_time(picture))
     time = next((time for time in times if time is not None), None)
     tags = tuple(dict.fromkeys((*settings.tags, *about.tags)))
     return Crop(source, np.asarray(picture), camera=camera, modality=modality, time=time, tags=tags)

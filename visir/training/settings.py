@@ -16,7 +16,11 @@ from visir.methods import METHODS
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What config.yaml holds: everything that determines a run."""
+    """What config.yaml holds: everything that determines a run.
+
+    ranges: of cameras with more than 8 bits a pixel, see `visir.data.ranges`; None if there are
+    none.
+    """
 
     method: str
     preset: str
@@ -26,6 +30,7 @@ class RunSettings:
     split: int
     start: str | None
     settings: Any
+    ranges: Any = None
 
 
 class DataPlace(NamedTuple):

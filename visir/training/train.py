@@ -26,6 +26,7 @@ from visir.core.run import Run, atomic_write, quiet, sweep, write_text
 from visir.core.types import Batch, Benchmark, InputError, Modality
 from visir.data.check import missing_in_training
 from visir.data.dataset import TrainingSet, open_training_set, shared_identities
+from visir.data.ranges import as_json, from_json
 from visir.data.registry import open_benchmark
 from visir.data.rng import key
 from visir.embedding.pytorch import Embedder
@@ -119,6 +120,7 @@ def _prepared(
 
 def _keep(run: Run, setting: RunSettings, benchmark: Benchmark, progress: bool) -> None:
     """Write what determines the run; say so if real people are trained on with a small preset."""
+    setting = replace(setting, ranges=as_json(benchmark.ranges) or None)
     write_text(run.config, dump_yaml(to_mapping(setting)))
     if progress and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
         tqdm.write(TINY, file=sys.stderr)
@@ -178,6 +180,7 @@ class _Loop:
             "dataset": benchmark.name,
             "split": benchmark.split,
             "precision": self.config.precision,
+            "ranges": as_json(benchmark.ranges),
         }
 
     def go(self, resume: bool) -> None:
@@ -325,7 +328,8 @@ def _open(setting: RunSettings) -> Benchmark:
     """The data set, if it can be trained on; prints a warning if images are missing."""
     data, layout = Path(setting.data), setting.layout
     both = METHODS.find(setting.method).needs_both_modalities
-    benchmark = open_benchmark(data, layout, setting.split)
+    known = from_json(setting.ranges or {}, "config.yaml: ranges")
+    benchmark = open_benchmark(data, layout, setting.split, known)
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
         if count < 2 and both:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from visir import __version__
 from visir.core.types import FloatArray, InputError, Modality
+from visir.data.ranges import likely
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
@@ -141,9 +142,10 @@ class SearchService:
         Raises:
             InputError: one cannot be read.
         """
+        span = likely(self.store.ranges(), Modality.INFRARED, None)
         with self._seats:
             return [
-                read_upload(data, self.embedder.size, f"image {number}")
+                read_upload(data, self.embedder.size, f"image {number}", span)
                 for number, data in enumerate(files, start=1)
             ]
 

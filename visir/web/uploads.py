@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from visir.core.types import ByteArray, InputError, Modality
+from visir.core.types import ByteArray, InputError, Modality, Span
 from visir.data.images import decode, resized
 from visir.data.locate import modality_by_colour
 from visir.web.rendering import shrunk
@@ -35,27 +35,28 @@ class Upload(NamedTuple):
     modality: Modality
 
 
-def read_upload(data: bytes, size: tuple[int, int], name: str) -> Upload:
+def read_upload(data: bytes, size: tuple[int, int], name: str, span: Span | None = None) -> Upload:
     """Read an image from the bytes of its file.
 
     Args:
         data: the whole file.
         size: (height, width) of what the network sees, in pixels.
         name: what messages call it.
+        span: of an image with more than 8 bits a pixel; None stretches it by its own values.
 
     Raises:
         InputError: not an image of a known format, damaged, too large, or more than an image.
     """
-    picture = _decoded(data, name)
+    picture = _decoded(data, name, span)
     small = shrunk(picture)
     digest = hashlib.sha256(data).hexdigest()
     return Upload(digest, resized(picture, size), small, modality_by_colour(small))
 
 
-def _decoded(data: bytes, name: str) -> Image.Image:
+def _decoded(data: bytes, name: str, span: Span | None) -> Image.Image:
     if not data:
         raise InputError(f"{name}: is empty (0 bytes); send another")
-    picture = decode(io.BytesIO(data), name)
+    picture = decode(io.BytesIO(data), name, span=span)
     _require_nothing_else(data, name)
     return picture
 

@@ -7,7 +7,13 @@ double work: two workers with the same unit write the same shard, so each image 
 exactly once, whichever processes are killed.
 """
 
-from visir.embedding.bulk.output import Summary, is_output, read_manifest, read_shards
+from visir.embedding.bulk.output import (
+    Summary,
+    is_output,
+    ranges_of,
+    read_manifest,
+    read_shards,
+)
 from visir.embedding.bulk.work import embed_many, embed_run, embedded
 
 __all__ = [
@@ -16,6 +22,7 @@ __all__ = [
     "embed_run",
     "embedded",
     "is_output",
+    "ranges_of",
     "read_manifest",
     "read_shards",
 ]

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visir.core.run import atomic_write, write_text
-from visir.core.types import FloatArray, InputError, Modality
+from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.data.ranges import from_json
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import Broken, Entry
 from visir.sources.plan import WorkUnit
@@ -110,6 +111,14 @@ def read_manifest(out: Path) -> Manifest:
         raise InputError(
             f"{path}: not a manifest of `visir embed` ({error}); give another folder"
         ) from error
+
+
+def ranges_of(manifest: Manifest) -> dict[str, Span]:
+    """The ranges that its images of more than 8 bits a pixel were read with, by camera."""
+    stored: dict[str, Sequence[float]] = {}
+    for unit in manifest.parts:
+        stored.update(unit.ranges)
+    return from_json(stored, MANIFEST)
 
 
 def shard_path(out: Path, number: int) -> Path:

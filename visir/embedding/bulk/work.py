@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from visir.core.run import quiet, sweep
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
+from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk.claims import claim
 from visir.embedding.bulk.output import (
@@ -89,7 +90,8 @@ def embed_many(
     if not embedder.fingerprint:
         raise InputError("model: it has no fingerprint; load it from its weights file")
     out, inputs = Path(out), sorted(map(Path, inputs))
-    divide = partial(work_units, inputs, settings, shard_size, skip_broken)
+    book = RangeBook(known=embedder.ranges)
+    divide = partial(work_units, inputs, settings, shard_size, skip_broken, book)
     asked = Manifest(embedder.fingerprint, [*map(str, inputs)], settings.as_json(), shard_size)
     manifest = agreed(out, asked, divide, patience)
     detector = cache(partial(_detector, settings, device))
@@ -112,6 +114,7 @@ def embedded(
     inputs: Sequence[Path],
     settings: ReadOptions = DEFAULT_OPTIONS,
     *,
+    book: RangeBook,
     known: Callable[[Sequence[str]], Container[str]],
     skip_broken: bool = False,
     device: str = "cpu",
@@ -123,6 +126,7 @@ def embedded(
         embedder: the model.
         inputs: as for `embed_many`.
         settings: as for `embed_many`.
+        book: takes the ranges of cameras with more than 8 bits a pixel.
         known: returns those of some sources that are skipped.
         skip_broken: as for `embed_many`.
         device: as for `embed_many`.
@@ -135,7 +139,7 @@ def embedded(
         InputError: as for `embed_many`.
     """
     detector = cache(partial(_detector, settings, device))
-    units = work_units(sorted(map(Path, inputs)), settings, _UNIT_SIZE, skip_broken)
+    units = work_units(sorted(map(Path, inputs)), settings, _UNIT_SIZE, skip_broken, book)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for unit in tqdm(units, desc="embedding", unit="part", disable=quiet(progress)):
             stream = crops(unit, settings, detector)
@@ -288,11 +292,15 @@ def _ready(found: Crop | Broken) -> _Ready | Broken:
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     jpeg = io.BytesIO()
     picture.save(jpeg, format="JPEG")
-    source, _, camera, modality, time, tags, _ = read
-    return _Ready(
-        read.image,
-        Entry(source, camera, modality=modality, time=time, tags=tags, thumbnail=jpeg.getvalue()),
+    entry = Entry(
+        read.source,
+        read.camera,
+        modality=read.modality,
+        time=read.time,
+        tags=read.tags,
+        thumbnail=jpeg.getvalue(),
     )
+    return _Ready(read.image, entry)
 
 
 def _detector(settings: ReadOptions, device: str) -> Detector:
