@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 
 
-def write_image(path: Path, seed: int = 0, size: tuple[int, int] = (24, 48)) -> Path:
+def write_image(
+    path: Path, seed: int = 0, size: tuple[int, int] = (24, 48), grey: bool = False
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
+    Image.fromarray(noise[:, :, 0] if grey else noise).save(path)
     return path
 
 
@@ -32,7 +34,7 @@ def sysu(tmp_path: Path) -> Path:
                 continue
             for number in range(1, 4):
                 path = root / f"cam{cam}" / f"{pid:04d}" / f"{number:04d}.jpg"
-                write_image(path, seed=cam * 1000 + pid * 10 + number)
+                write_image(path, seed=cam * 1000 + pid * 10 + number, grey=cam in (3, 6))
     return root
 
 
@@ -89,5 +91,5 @@ def crops(tmp_path: Path) -> Path:
     for seed, name in enumerate(
         ("RGB/door/a1.png", "RGB/door/b1.png", "RGB/hall/a2.png", "ir/door/a3.png", "ir/b2.png")
     ):
-        write_image(root / name, seed)
+        write_image(root / name, seed, grey=name.startswith("ir"))
     return root

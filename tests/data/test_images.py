@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from visir.core.types import InputError
-from visir.data.images import image_files, image_tree, parse_size, read_image, read_resized
+from visir.data.images import parse_size, read_image, read_resized
+from visir.data.tree import image_files, image_tree
 
 
 def test_exif_rotation_is_applied(tmp_path):

@@ -9,7 +9,8 @@ from PIL import Image
 
 from visir.core.types import InputError, Modality, Span
 from visir.data import pixels
-from visir.data.images import image_files, read_image, read_values
+from visir.data.images import read_image, read_values
+from visir.data.tree import image_files
 
 
 def test_the_range_leaves_out_the_extremes():

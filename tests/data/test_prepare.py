@@ -90,10 +90,10 @@ def test_full_disk_leaves_whole_files_and_the_next_run_ends_it(sysu, tmp_path, m
 
 
 def test_the_system_refusing_to_write_on(sysu, tmp_path):
-    """A real failing write: the kernel stops every file at 1,000 bytes."""
+    """A real failing write: the kernel stops every file at 500 bytes."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
     try:
         with pytest.raises(InputError, match=r"copying .* failed"):
             prepare("sysu", sysu, tmp_path / "out", progress=False)

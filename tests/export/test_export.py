@@ -17,8 +17,8 @@ import visir.export
 from visir import cli
 from visir.commands.export import export as command
 from visir.core.types import InputError, Modality
-from visir.data.images import image_tree
 from visir.data.registry import open_benchmark
+from visir.data.tree import image_tree
 from visir.embedding import onnx as runtime
 from visir.embedding import pytorch as embed
 from visir.evaluation.evaluate import evaluate

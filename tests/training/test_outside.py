@@ -47,7 +47,7 @@ class Mine(Adca):
 DATA = '''
 from visir.core.types import Benchmark, Modality, Record
 from visir.data.contract import DataSet
-from visir.data.images import image_tree
+from visir.data.tree import image_tree
 from visir.data.protocols import two_directions
 
 

@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from visir.data.check import CheckReport
 
 
-def check(data: Path, /, *, layout: str | None = None) -> CheckReport:
+def check(data: Path, /, *, layout: str | None = None, list: Path | None = None) -> CheckReport:
     """Count the images of a data set and list missing and broken files.
 
     Every image is decoded. Counts are compared with the published ones, or with those that
-    `visir synth` wrote down. The exit code is 1 if there are problems.
+    `visir synth` wrote down. The exit code is 1 if there are problems. Pictures that are worth a
+    look (dark, flat, blurred, nearly the same, of odd shape and others) are counted; they are no
+    problems.
 
     Args:
         data: folder of the data set (also --data).
         layout: folder structure; detected if omitted.
+        list: folder to write the names of such pictures to, a text file for each kind;
+            --exclude-list of other commands takes these files.
 
     Returns:
         The layout, the text to display, and one sentence for each problem.
@@ -29,4 +33,7 @@ def check(data: Path, /, *, layout: str | None = None) -> CheckReport:
     """
     import visir.data.check
 
-    return visir.data.check.check(data, layout, progress=on_terminal())
+    report = visir.data.check.check(data, layout, progress=on_terminal())
+    if list is not None:
+        report.write_lists(list)
+    return report

@@ -24,6 +24,7 @@ def embed(
     tag: tuple[str, ...] = (),
     shard_size: int = 512,
     skip_broken: bool = False,
+    exclude_list: Path | None = None,
     workers: int = 1,
     every: float = 0.2,
     detector: Path | None = None,
@@ -46,6 +47,7 @@ def embed(
         tag: words that every image gets.
         shard_size: maximum number of images in one output file.
         skip_broken: skip and count images that cannot be read.
+        exclude_list: names of images to leave out, a file of `visir check --list`.
         workers: number of processes on this machine.
         every: seconds between the frames of a video that are used.
         detector: weights file of torchvision's COCO detector that finds people in videos.
@@ -68,7 +70,6 @@ def embed(
     from visir.sources.crop import read_options
 
     how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps)
-    return embed_run(
-        as_run(run), inputs, out, read_options(*how), workers=workers, device=device,
-        shard_size=shard_size, skip_broken=skip_broken, progress=on_terminal(),
-    )  # fmt: skip
+    settings = read_options(*how, exclude_list)
+    return embed_run(as_run(run), inputs, out, settings, workers=workers, device=device,
+        shard_size=shard_size, skip_broken=skip_broken, progress=on_terminal())  # fmt: skip

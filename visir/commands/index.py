@@ -46,6 +46,7 @@ def add(
     tag: tuple[str, ...] = (),
     retention: float | None = None,
     skip_broken: bool = False,
+    exclude_list: Path | None = None,
     detector: Path | None = None,
     crops: int = 3,
     boxes: Path | None = None,
@@ -67,6 +68,7 @@ def add(
         retention: days after which images are deleted, now, at every add and by `visir serve`;
             unchanged if omitted.
         skip_broken: skip images that cannot be read, and count them.
+        exclude_list: names of images to leave out, a file of `visir check --list`.
         detector: weights file that finds people in videos: torchvision's, for COCO.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
@@ -81,8 +83,9 @@ def add(
 
     every = DEFAULT_OPTIONS.every
     settings = read_options(
-        modality, camera, tag, every, detector, crops, boxes, format, label, start, fps
-    )
+        modality, camera, tag, every, detector, crops, boxes, format, label, start, fps,
+        exclude_list,
+    )  # fmt: skip
     return _filled(gallery, inputs, as_run(run), settings, retention, skip_broken, device)
 
 

@@ -38,6 +38,7 @@ def train(
     split: int = 1,
     layout: str | None = None,
     start: Path | None = None,
+    exclude_list: Path | None = None,
     resume: bool = False,
     device: str = "auto",
     eval_every: int = 0,
@@ -56,6 +57,7 @@ def train(
         layout: folder structure; detected if omitted.
         start: run folder or weights file whose weights the training starts from; person and
             builtin are visir's own; imagenet is torchvision's file, or that of visir[imagenet].
+        exclude_list: names of training images to leave out, a file of `visir check --list`.
         resume: continue the run in --out, with the settings stored there.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         eval_every: score the test images after every so many epochs; 0 for never.
@@ -72,19 +74,10 @@ def train(
     name = method.rpartition(":")[2].lower()
     out = out or Path("runs") / f"{name}-{data.resolve().name}-{seed}"
     run = visir.training.train.train(
-        method,
-        data,
-        out,
-        preset=preset,
-        settings=parse_pairs(set),
-        seed=seed,
-        split=split,
-        layout=layout,
-        start=start,
-        device=device,
-        resume=resume,
+        method, data, out, preset=preset, settings=parse_pairs(set), seed=seed, split=split,
+        layout=layout, start=start, exclude=exclude_list, device=device, resume=resume,
         on_epoch=_score_every(eval_every, out, data, layout, split) if eval_every > 0 else None,
-    )
+    )  # fmt: skip
     return Trained(run, _next_steps(run))
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tqdm import tqdm
 
 from visir.core.run import quiet
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.contract import SHOWN, DataSet, Facts
-from visir.data.images import image_tree, read_image
+from visir.data.locate import placed
+from visir.data.pictures import Look, look
+from visir.data.pixels import RangeWarning
+from visir.data.ranges import RANGES, benchmark_with_spans
 from visir.data.registry import DATASETS, SYNTHETIC, layout_of, resolve
+from visir.data.remarks import as_lines, find_remarks, write_remarks
+from visir.data.tree import image_tree
 
 TINY = 16
 """A side shorter than this many pixels is reported."""
@@ -24,11 +29,16 @@ TINY = 16
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The layout, the summary to print, and one sentence for each problem."""
+    """The layout, the summary to print, and one sentence for each problem.
+
+    remarks: files that are worth a look, by the keys of `visir.data.remarks.KINDS`; their paths
+    are below the data set's folder if they lie in it. They are no problems.
+    """
 
     layout: str
     text: str
     problems: list[str]
+    remarks: Mapping[str, list[str]] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -37,6 +47,16 @@ class CheckReport:
 
     def __str__(self) -> str:
         return self.text
+
+    def write_lists(self, folder: Path) -> None:
+        """Write the remarks into a folder: a file for each kind, with one path a line.
+
+        Lists of former calls are removed.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        write_remarks(folder, self.remarks)
 
 
 def check(root: Path, layout: str | None = None, progress: bool = True) -> CheckReport:
@@ -61,14 +81,17 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
     benchmarks, problems = _open(root, data_set)
     images = _images(root, data_set, benchmarks)
     problems += _count_problems(root, data_set, benchmarks, images)
-    problems += _file_problems(
-        root, [path for paths in images.values() for path in paths], progress
-    )
+    paths = [path for paths in images.values() for path in paths]
+    looks = _looks(root, paths, benchmarks, progress)
+    problems += _file_problems(root, paths, looks)
+    remarks = find_remarks(root, [_short_name(root, path) for path in paths], looks)
     lines = [f"{root}", f"layout {layout}" + (", synthetic" if _marker(root) else ""), ""]
     lines += [f"{name}: {len(paths):,} images" for name, paths in images.items()]
     lines += _table(benchmarks[0]) if benchmarks else []
-    lines += ["", *_verdict(problems)]
-    return CheckReport(layout, "\n".join(lines), problems)
+    lines += _ranges(benchmarks[0]) if benchmarks else []
+    lines += as_lines(remarks)
+    lines += ["", *_verdict(problems, remarks)]
+    return CheckReport(layout, "\n".join(lines), problems, remarks)
 
 
 def missing_in_training(benchmark: Benchmark, layout: str | None = None) -> list[str]:
@@ -91,7 +114,7 @@ def _open(root: Path, data_set: DataSet) -> tuple[list[Benchmark], list[str]]:
     benchmarks, problems = [], []
     for split in range(1, (data_set.splits or 1) + 1):
         try:
-            benchmarks.append(data_set.open(root, split))
+            benchmarks.append(benchmark_with_spans(data_set.open(root, split)))
         except InputError as error:
             problems.append(str(error))
     return benchmarks, problems
@@ -181,10 +204,38 @@ def _compare_part(
     yield from _compare(f"{where} identities", len(_pids(records)), identities)
 
 
-def _file_problems(root: Path, paths: Sequence[Path], progress: bool) -> Iterator[str]:
-    with ThreadPoolExecutor() as pool:
-        work = pool.map(_read, paths)
-        found = list(tqdm(work, "reading", len(paths), unit="image", disable=quiet(progress)))
+def _looks(
+    root: Path, paths: Sequence[Path], benchmarks: Sequence[Benchmark], progress: bool
+) -> list[Look]:
+    """Decode and look at every image, as its camera's images are read."""
+    known = {
+        record.path: (record.modality, record.span)
+        for one in benchmarks
+        for part in (one.train, one.test)
+        for record in part
+    }
+
+    def one(path: Path) -> Look:
+        return look(path, *known.get(path, (_by_folder(root, path), None)))
+
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RangeWarning)  # images that no record names
+        work = pool.map(one, paths)
+        return list(tqdm(work, "reading", len(paths), unit="image", disable=quiet(progress)))
+
+
+def _by_folder(root: Path, path: Path) -> Modality | None:
+    return placed(path.relative_to(root).parent.parts)[0] if path.is_relative_to(root) else None
+
+
+def _ranges(benchmark: Benchmark) -> list[str]:
+    if not benchmark.ranges:
+        return []
+    told = json.dumps({name: [*map(round, span)] for name, span in benchmark.ranges.items()})
+    return ["", f"black and white of images of more than 8 bits, as for {RANGES}: {told}"]
+
+
+def _file_problems(root: Path, paths: Sequence[Path], found: Sequence[Look]) -> Iterator[str]:
     yield from _capped([one.problem for one in found if one.problem], "unreadable images")
     readable = [
         (_short_name(root, path), one)
@@ -206,23 +257,6 @@ def _file_problems(root: Path, paths: Sequence[Path], progress: bool) -> Iterato
 
 def _short_name(root: Path, path: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
-class _Image(NamedTuple):
-    """A decoded image: its sides in pixels and the hash of its bytes; or what is wrong with it."""
-
-    width: int
-    height: int
-    digest: str
-    problem: str
-
-
-def _read(path: Path) -> _Image:
-    try:
-        image = read_image(path)
-    except InputError as error:
-        return _Image(0, 0, "", str(error))
-    return _Image(*image.size, hashlib.sha256(path.read_bytes()).hexdigest(), "")
 
 
 def _capped(problems: list[str], kind: str) -> list[str]:
@@ -260,7 +294,9 @@ def _where(benchmark: Benchmark) -> str:
     return f"split {benchmark.split}: " if benchmark.split else ""
 
 
-def _verdict(problems: Sequence[str]) -> list[str]:
+def _verdict(problems: Sequence[str], remarks: Mapping[str, list[str]]) -> list[str]:
+    if not problems and remarks:
+        return ["Nothing is missing or broken; look at the files named above."]
     if not problems:
         return ["No problems found."]
     count = f"{len(problems)} problems:" if len(problems) > 1 else "1 problem:"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.contract import DataSet
-from visir.data.images import image_tree
 from visir.data.table import read_table
+from visir.data.tree import image_tree
 
 
 def load(root: Path) -> Benchmark:

@@ -17,9 +17,9 @@ import numpy as np
 
 from visir.core.types import Benchmark, InputError, Modality, Protocol, Record, Trial
 from visir.data.contract import DataSet
-from visir.data.images import image_tree
 from visir.data.protocols import require_shared_identity, two_directions
 from visir.data.table import LABELS, Table, read_table
+from visir.data.tree import image_tree
 
 FOLDER_NAMES = {
     Modality.VISIBLE: ("visible", "vis", "rgb", "color", "colour"),

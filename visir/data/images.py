@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -234,22 +233,6 @@ def upright_rgb(image: Image.Image, name: Path | str) -> Image.Image:
     return _rgb(name, None, image, pixels.deep_values(image))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted by name; hidden files are ignored."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_file() and _is_image(entry.name)]
-    return [folder / name for name in sorted(names)]
-
-
-def image_tree(folder: Path) -> list[Path]:
-    """Image files anywhere below `folder`, sorted by path; hidden files and folders are ignored."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(Path(parent, name) for name in names if _is_image(name))
-    return sorted(found)
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """Read "288x144" as (height, width) = (288, 144) pixels.
 
@@ -262,10 +245,6 @@ def parse_size(text: str) -> tuple[int, int]:
             f"size {text!r}: write height and width in pixels with an x between, such as 288x144"
         )
     return int(match[1]), int(match[2])
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from visir.core.types import Benchmark, Exclusion, InputError, IntArray, Modality, Record
 from visir.data.contract import DataSet, Facts
-from visir.data.images import image_files
 from visir.data.index_files import identity_folders, read_ids, read_list
 from visir.data.protocols import TRIALS, Rows, seeded_gallery, two_directions
+from visir.data.tree import image_files
 
 CAMS = tuple(range(1, 10))
 SHORT = {Modality.VISIBLE: "vis", Modality.INFRARED: "nir"}

@@ -12,10 +12,10 @@ from PIL import Image
 from visir.core.types import InputError, Modality, Record
 from visir.data import market
 from visir.data.folder import FOLDER_NAMES, modality_folders
-from visir.data.images import image_tree
 from visir.data.ranges import RangeBook, with_spans
 from visir.data.registry import detect, open_layout
 from visir.data.table import NO_TABLE, read_table
+from visir.data.tree import image_tree
 
 MODALITY_OF_FOLDER = {name: kind for kind, names in FOLDER_NAMES.items() for name in names}
 # JPEG stores colour coarsely, so a grey picture comes back with channels a few levels apart.

@@ -16,7 +16,7 @@ import numpy as np
 
 from visir.core.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
 from visir.data.contract import DataSet
-from visir.data.images import image_files
+from visir.data.tree import image_files
 
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 TOPS = {Modality.INFRARED: "ir_modify", Modality.VISIBLE: "rgb_modify"}

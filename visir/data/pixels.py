@@ -22,7 +22,7 @@ LOW, HIGH = 0.5, 99.5
 """Percentiles of the values that become black and white; ours: a hot lamp or a dead pixel of a crop
 covers less than a two-hundredth of it."""
 _DEEP = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
-_FLIR = b"FLIR\0"
+FLIR = b"FLIR\0"
 
 
 class RangeWarning(UserWarning):
@@ -74,7 +74,7 @@ def deep_values(image: Image.Image) -> npt.NDArray[Any] | None:
 def is_radiometric(image: Image.Image) -> bool:
     """Whether a JPEG holds a raster of temperatures, as FLIR's cameras write it."""
     parts = getattr(image, "applist", [])
-    return any(name == "APP1" and data.startswith(_FLIR) for name, data in parts)
+    return any(name == "APP1" and data.startswith(FLIR) for name, data in parts)
 
 
 def can_read_radiometric() -> bool:

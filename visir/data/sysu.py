@@ -15,7 +15,6 @@ import numpy as np
 
 from visir.core.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
 from visir.data.contract import DataSet, Facts, shorten
-from visir.data.images import image_files, image_tree
 from visir.data.index_files import identity_folders, read_ids
 from visir.data.protocols import (
     MULTI_SHOTS,
@@ -28,6 +27,7 @@ from visir.data.protocols import (
     require_shared_identity,
     seeded_gallery,
 )
+from visir.data.tree import image_files, image_tree
 
 VISIBLE_CAMS = (1, 2, 4, 5)
 INFRARED_CAMS = (3, 6)

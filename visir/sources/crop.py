@@ -16,6 +16,7 @@ from visir.core.types import ByteArray, InputError, Modality, Span
 from visir.data.boxes import Format
 from visir.data.images import read_image
 from visir.data.locate import modality_named
+from visir.data.tree import excluded
 
 _EXIF_IFD, _TAKEN, _ZONE = 0x8769, 0x9003, 0x9011  # DateTimeOriginal, OffsetTimeOriginal
 _STAMP = re.compile(
@@ -77,7 +78,8 @@ class ReadOptions:
     COCO weights of a torchvision detector; crops: maximum number of crops of each track, all if
     None; boxes: a file of boxes made elsewhere, of the only input; format, label: as
     `visir.data.boxes.read_boxes`; start: time of the first frame, seconds since 1970; fps: frames
-    in a second, of folders of frames.
+    in a second, of folders of frames; exclude: names of images in folders of crops and shards that
+    are left out.
     """
 
     modality: Modality | None = None
@@ -91,6 +93,7 @@ class ReadOptions:
     label: tuple[str, ...] = ()
     start: float | None = None
     fps: float | None = None
+    exclude: frozenset[str] = frozenset()
 
     def as_json(self) -> dict[str, Any]:
         """The options as JSON values."""
@@ -99,6 +102,7 @@ class ReadOptions:
             "modality": None if self.modality is None else self.modality.value,
             "tags": [*self.tags],
             "label": [*self.label],
+            "exclude": sorted(self.exclude),
             "detector": None if self.detector is None else str(self.detector),
             "boxes": None if self.boxes is None else str(self.boxes),
         }
@@ -119,11 +123,12 @@ def read_options(
     label: tuple[str, ...],
     start: str | None,
     fps: float | None,
+    exclude_list: Path | None = None,
 ) -> ReadOptions:
     """The options as commands take them, with modality and start as words.
 
     Raises:
-        InputError: there is no such modality, or start is not a time.
+        InputError: there is no such modality, start is not a time, or the list cannot be read.
     """
     return ReadOptions(
         modality_named(modality, "modality"),
@@ -137,6 +142,7 @@ def read_options(
         label,
         None if start is None else parse_time(start, "start"),
         fps,
+        excluded(exclude_list),
     )
 
 

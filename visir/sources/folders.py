@@ -9,6 +9,7 @@ from typing import NamedTuple
 from visir.core.types import Modality
 from visir.data.locate import gallery_items
 from visir.data.ranges import RangeBook, Ranges, name_of
+from visir.data.tree import is_excluded
 from visir.sources.crop import Crop, ReadOptions, timestamp
 
 
@@ -32,6 +33,7 @@ def listed(root: Path, settings: ReadOptions, book: RangeBook) -> list[Listed]:
     return [
         Listed(str(record.path), record.modality.value, camera, time, tags)
         for record, camera, _, time, tags in found
+        if not is_excluded(record.path, root, settings.exclude)
     ]
 
 

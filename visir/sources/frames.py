@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from visir.core.types import InputError, Modality
-from visir.data.images import image_tree, read_size
+from visir.data.images import read_size
 from visir.data.locate import placed
 from visir.data.table import same_name
+from visir.data.tree import image_tree
 from visir.sources.crop import ReadOptions, timestamp
 
 _NUMBER = re.compile(r"\d+")

@@ -67,9 +67,10 @@ def work_units(
             listed = folders.listed(path, settings, book)
         else:
             found = tars.listed(path, skip_broken)
+            members = [member for member in found if member.name not in settings.exclude]
             book.says(path.parent)
-            tars.settle(path, found, settings, book)
-            listed = found
+            tars.settle(path, members, settings, book)
+            listed = members
         step = len(listed) if kind == "tar" and tars.compressed(path) else size
         for start in range(0, len(listed), step):
             yield WorkUnit(kind, str(path), listed[start : start + step], as_json(book.used))

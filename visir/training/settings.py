@@ -19,7 +19,7 @@ class RunSettings:
     """What config.yaml holds: everything that determines a run.
 
     ranges: of cameras with more than 8 bits a pixel, see `visir.data.ranges`; None if there are
-    none.
+    none; exclude: file with the names of training images that are left out.
     """
 
     method: str
@@ -31,14 +31,16 @@ class RunSettings:
     start: str | None
     settings: Any
     ranges: Any = None
+    exclude: str | None = None
 
 
 class DataPlace(NamedTuple):
-    """A data set to open: its folder, its layout (detected if None), and the split."""
+    """A data set to open: its folder, its layout (detected if None), the split, what to exclude."""
 
     folder: Path
     layout: str | None
     split: int
+    exclude: Path | None = None
 
 
 def new_settings(
@@ -69,6 +71,7 @@ def new_settings(
         layout=data.layout,
         split=data.split,
         start=None if start is None else str(start),
+        exclude=None if data.exclude is None else str(data.exclude),
         settings=config,
     )
 

@@ -29,6 +29,7 @@ from visir.data.dataset import TrainingSet, open_training_set, shared_identities
 from visir.data.ranges import as_json, from_json
 from visir.data.registry import open_benchmark
 from visir.data.rng import key
+from visir.data.tree import excluded, is_excluded
 from visir.embedding.pytorch import Embedder
 from visir.methods import METHODS
 from visir.methods.contract import Method, Plan
@@ -56,6 +57,7 @@ def train(
     split: int = 1,
     layout: str | None = None,
     start: Path | None = None,
+    exclude: Path | None = None,
     device: str = "cpu",
     resume: bool = False,
     on_epoch: OnEpoch | None = None,
@@ -78,7 +80,7 @@ def train(
     if resume:
         setting = stored_settings(run, method, settings or {})
     else:
-        where = DataPlace(data, layout, split)
+        where = DataPlace(data, layout, split, exclude)
         setting = new_settings(
             run, method, preset, settings or {}, seed=seed, data=where, start=start
         )
@@ -330,6 +332,10 @@ def _open(setting: RunSettings) -> Benchmark:
     both = METHODS.find(setting.method).needs_both_modalities
     known = from_json(setting.ranges or {}, "config.yaml: ranges")
     benchmark = open_benchmark(data, layout, setting.split, known)
+    if setting.exclude is not None:
+        names = excluded(Path(setting.exclude))
+        kept = (one for one in benchmark.train if not is_excluded(one.path, benchmark.root, names))
+        benchmark = replace(benchmark, train=tuple(kept))
     for modality in Modality:
         count = sum(record.modality is modality for record in benchmark.train)
         if count < 2 and both:
