@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from visir.core.types import InputError, Modality, Span
+from visir.core.types import FloatArray, InputError, Modality, Span
 from visir.data.images import read_image
 from visir.data.locate import modality_by_colour
 from visir.data.pixels import FLIR, can_read_radiometric
@@ -132,22 +132,25 @@ def _light(grey: Image.Image) -> tuple[list[str], bool]:
 
 
 def _coloured(image: Image.Image) -> bool:
-    small = image.resize(_SIZE, Image.Resampling.NEAREST)
+    small = image.resize((32, 64), Image.Resampling.NEAREST)
     return modality_by_colour(small) is Modality.VISIBLE
 
 
-def _sharpness(grey: np.ndarray) -> float:
+def _sharpness(grey: FloatArray) -> float:
     """Variance of the Laplacian over the variance of the levels."""
     middle = grey[1:-1, 1:-1]
     edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
-    return float(edges.var() / max(float(middle.var()), 1e-6))
+    return _variance(edges) / max(_variance(middle), 1e-6)
+
+
+def _variance(values: FloatArray) -> float:
+    flat = values.ravel()
+    return float(flat @ flat / len(flat) - flat.mean() ** 2)
 
 
 def _print(small: Image.Image) -> int:
-    """128 bits: whether each of 8 x 8 places is brighter than the next, across and down."""
-    across = np.asarray(small.resize((9, 8), Image.Resampling.BOX), np.int16)
-    down = np.asarray(small.resize((8, 9), Image.Resampling.BOX), np.int16)
-    bits = np.concatenate(
-        [(np.diff(across, axis=1) > 0).ravel(), (np.diff(down, axis=0) > 0).ravel()]
-    )
+    """128 bits: whether each of 8 x 8 places is darker than the next, across and down."""
+    level = np.asarray(small.resize((9, 9), Image.Resampling.BOX))
+    rises = (level[:8, 1:] > level[:8, :8], level[1:, :8] > level[:8, :8])
+    bits = np.concatenate([each.ravel() for each in rises])
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
