@@ -53,7 +53,7 @@ CALLS = [
             "seed": 2,
             "split": 3,
             "layout": "regdb",
-            "start": Path("s"),
+            "start": Path("s"), "exclude": None,
             "device": "cpu",
             "resume": True,
             "on_epoch": None,
