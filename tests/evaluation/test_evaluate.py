@@ -13,6 +13,7 @@ import pytest
 
 from visir.core.run import write_text
 from visir.core.types import Benchmark, Exclusion, InputError, Modality, Protocol, Record, Trial
+from visir.data.ranges import NONE
 from visir.evaluation import evaluate as module
 from visir.evaluation.evaluate import evaluate, evaluate_run, merge, score_features
 from visir.evaluation.ranking import score
@@ -49,6 +50,8 @@ def features_for(benchmark, seed=0):
 
 class FakeEmbedder:
     """Returns stored features by file name and records which images were requested."""
+
+    ranges = NONE
 
     def __init__(self, benchmark, dataset=None, split=None):
         features = features_for(benchmark)
@@ -243,7 +246,7 @@ def run(tmp_path, monkeypatch):
     """A run folder; opening data and weights is replaced, and says what was asked."""
     asked = []
 
-    def open_benchmark(root, layout=None, split=1):
+    def open_benchmark(root, layout=None, split=1, known=NONE):
         asked.append((root, layout, split))
         return small_benchmark("RegDB", split=str(split))
 
