@@ -9,9 +9,7 @@ OUT/arms/DATA/KEY/SEED/              job.json, result.json and log.txt
 
 from __future__ import annotations
 
-import fcntl
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import IO, Any
 from visir.bench.build import Build
 from visir.bench.grid import Grid, read_grid
 from visir.bench.jobs import Job
+from visir.core.lock import locked
 from visir.core.run import sweep, write_json, write_text
 from visir.core.types import InputError
 
@@ -169,25 +168,9 @@ class Store:
         Raises:
             InputError: another process runs a grid there.
         """
-        self.out.mkdir(parents=True, exist_ok=True)
-        with (self.out / ".lock").open("w", encoding="utf-8") as file:
-            end = time.monotonic() + _PATIENCE
-            while not _taken(file):
-                if time.monotonic() > end:
-                    raise InputError(
-                        f"{self.out}: another process runs a grid there; wait for it, or name "
-                        "another folder with --out"
-                    )
-                time.sleep(0.1)
+        fix = "wait for it, or name another folder with --out"
+        with locked(self.out, "runs a grid", fix, _PATIENCE) as file:
             yield file
-
-
-def _taken(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def read_json(
