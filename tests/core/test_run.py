@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from visir.core.run import Run, atomic_write, sweep, write_text
+from visir.core.run import DamageWarning, Run, atomic_write, sweep, write_text
 from visir.core.types import InputError
 
 
@@ -45,8 +45,36 @@ def test_sweeping_takes_leftovers_only_from_where_it_is_told(tmp_path):
     assert {p.name for p in tmp_path.rglob("*")} == {"a.part", ".a", "below"}
 
 
-def test_metrics_broken_in_the_middle_are_refused(tmp_path):
+LINE = b'{"kind": "epoch", "epoch": 0}\n'
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b'{"epo\n', b"\n", b"\0" * 30 + b"\n", b"3\n", b"[]\n", b'{"kind": "epoch"}\n',
+        b'{"kind": "epoch", "epoch": "0"}\n', b'{"kind": "epoch", "epoch": true}\n',
+        b'{"kind": 1, "epoch": 0}\n', b"\xff\xfe{\n", b"[" * 100_000 + b"\n",
+    ],
+)  # fmt: skip
+def test_a_damaged_line_of_the_metrics_is_refused(damaged, tmp_path):
     run = Run(tmp_path)
-    run.metrics.write_text('{"epoch": 0}\n{"epo\n{"epoch": 2}\n')
-    with pytest.raises(InputError, match=r"metrics\.jsonl: line 2 is not JSON"):
+    run.metrics.write_bytes(LINE + damaged + LINE)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: line 2 is damaged .*remove the line"):
         run.read_metrics()
+
+
+@pytest.mark.parametrize("half", [b"{", b'{"kind": "ep', b"\xff"])
+def test_half_a_line_at_the_end_is_left_out_and_dropped_by_the_next(half, tmp_path):
+    run = Run(tmp_path)
+    run.metrics.write_bytes(LINE + half)
+    with pytest.warns(DamageWarning, match=r"metrics\.jsonl: half a line at the end .*line 2"):
+        assert run.read_metrics() == [{"kind": "epoch", "epoch": 0}]
+    run.log({"kind": "scores", "epoch": 7})
+    assert run.metrics.read_bytes() == LINE + b'{"kind": "scores", "epoch": 7}\n'
+
+
+def test_half_a_line_alone_is_dropped_too(tmp_path):
+    run = Run(tmp_path)
+    run.metrics.write_bytes(b'{"kind')
+    run.log({"kind": "scores", "epoch": 7})
+    assert run.read_metrics() == [{"kind": "scores", "epoch": 7}]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from visir.core.types import InputError
+
+
+class DamageWarning(UserWarning):
+    """A file is damaged; what it held is made again, or taken from an older file."""
 
 
 @contextmanager
@@ -101,8 +106,33 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """Everything needed to resume training: network, optimiser, method, random states."""
+        """Everything needed to resume training: network, optimiser, method."""
         return self.folder / "last.ckpt"
+
+    @property
+    def previous(self) -> Path:
+        """The checkpoint before the last one, which is used if the last one is damaged."""
+        return self.folder / "previous.ckpt"
+
+    @property
+    def within(self) -> Path:
+        """The state inside an epoch, if a training saves it every so many batches."""
+        return self.folder / "within.ckpt"
+
+    @property
+    def images(self) -> Path:
+        """The training images: one JSON array a line, in the order of the rows."""
+        return self.folder / "images.jsonl"
+
+    @property
+    def bad_batch(self) -> Path:
+        """The batch whose loss was not a number: rows, files, labels, terms."""
+        return self.folder / "bad-batch.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to resume from."""
+        return any(path.exists() for path in (self.checkpoint, self.previous, self.within))
 
     @property
     def pretrained(self) -> Path:
@@ -130,23 +160,46 @@ class Run:
         return self.folder / "report.html"
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one line to the metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Append one line to the metrics; half a line at their end, left by a kill, is dropped."""
+        with self.metrics.open("ab+") as file:
+            size = file.tell()
+            file.seek(max(size - 1, 0))
+            if size and file.read(1) != b"\n":
+                file.truncate(self.metrics.read_bytes().rfind(b"\n") + 1)
+            file.write(json.dumps(record).encode() + b"\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All metrics so far, oldest first; an incomplete last line (after a kill) is skipped."""
+        """All metrics so far, oldest first.
+
+        Half a line at the end, left by a kill, is skipped with a warning.
+
+        Raises:
+            InputError: another line is damaged.
+        """
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
-        records = []
-        for number, line in enumerate(lines):
-            try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
-                if number + 1 < len(lines):
-                    raise InputError(
-                        f"{self.metrics}: line {number + 1} is not JSON; restore the file, or "
-                        "remove the line"
-                    ) from None
-        return records
+        *whole, rest = self.metrics.read_bytes().split(b"\n")
+        if rest:
+            warnings.warn(
+                f"{self.metrics}: half a line at the end is left out (line {len(whole) + 1}); the "
+                "process that wrote it was ended",
+                DamageWarning,
+                stacklevel=2,
+            )
+        return [self._metric(number, line) for number, line in enumerate(whole, start=1)]
+
+    def _metric(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if not (
+            isinstance(found, dict)
+            and isinstance(found.get("kind"), str)
+            and type(found.get("epoch")) is int
+        ):
+            raise InputError(
+                f"{self.metrics}: line {number} is damaged (not an object with 'kind' and "
+                "'epoch'); restore the file, or remove the line"
+            )
+        return found
