@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from visir.core.run import quiet, sweep
+from visir.core.run import DamageWarning, quiet, sweep
 from visir.core.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
+from visir.data.contents import contents
 from visir.data.images import read_resized
 from visir.data.rng import key
 from visir.data.transforms import Augmentation, augment
+
+Shape: TypeAlias = tuple[int, int, int, int]
+_ROWS = 256  # checked at once
 
 
 class Part(NamedTuple):
@@ -66,28 +72,36 @@ class TrainingSet(NamedTuple):
 
 
 def open_training_set(
-    records: Sequence[Record], size: tuple[int, int], cache: Path, progress: bool = False
+    records: Sequence[Record],
+    size: tuple[int, int],
+    cache: Path,
+    progress: bool = False,
+    known: Sequence[str] | None = None,
 ) -> TrainingSet:
     """Decode all training images once, at the network's size, into a memory-mapped file.
 
     Args:
         records: the images, in the order their rows will have.
         size: (height, width) in pixels.
-        cache: folder for the decoded pixels; reused while nothing has changed.
+        cache: folder for the decoded pixels; reused while no image has changed. A damaged file is
+            made anew, with a warning.
         progress: show a progress bar.
+        known: the images' `visir.data.contents.contents`, if they have been read.
 
     Raises:
         InputError: an image cannot be read, or the disk is too small for the pixels.
     """
     stamp = hashlib.sha256(repr(size).encode())
-    for record in records:
-        facts = (record.path, record.path.stat().st_mtime_ns, *(record.span or ()))
+    read = contents(records, progress) if known is None else known
+    for record, content in zip(records, read, strict=True):
+        facts = (content, record.modality.value, *(record.span or ()))
         stamp.update(("|".join(map(str, facts)) + "\n").encode())
-    path = cache / f"pixels-{stamp.hexdigest()[:16]}.npy"
-    if not path.exists():
-        _decode(records, size, path, progress)
+    path = cache / f"pixels-{stamp.hexdigest()[:16]}.raw"
+    shape = (len(records), *size, 3)
+    if not _sound(path, shape):
+        _decode(records, shape, path, progress)
     return TrainingSet(
-        pixels=np.load(path, mmap_mode="r"),
+        pixels=np.memmap(path, np.uint8, "r", shape=shape),
         infrared=np.array([record.modality is Modality.INFRARED for record in records]),
         cams=np.array([record.cam for record in records], np.int64),
     )
@@ -128,14 +142,40 @@ def shared_identities(records: Sequence[Record], both: bool = True) -> IntArray:
     return labels
 
 
-def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progress: bool) -> None:
+def _sound(path: Path, shape: Shape) -> bool:
+    """Whether the file exists and every image in it has its checksum; a damaged one is removed.
+
+    The checksums (CRC-32, one an image, little-endian) follow the pixels.
+    """
+    if not path.exists():
+        return False
+    count = shape[0]
+    if path.stat().st_size == int(np.prod(shape)) + 4 * count:
+        pixels = np.memmap(path, np.uint8, "r", shape=shape)
+        sums = np.fromfile(path, "<u4", offset=pixels.size)
+
+        def right(start: int) -> bool:
+            rows = range(start, min(start + _ROWS, count))
+            return all(zlib.crc32(pixels[row]) == sums[row] for row in rows)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            if all(pool.map(right, range(0, count, _ROWS))):
+                return True
+    warnings.warn(f"{path}: is damaged; the images are decoded again", DamageWarning, stacklevel=3)
+    path.unlink()
+    return False
+
+
+def _decode(records: Sequence[Record], shape: Shape, path: Path, progress: bool) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     sweep(path.parent)
-    pixels = _room_for((len(records), *size, 3), partial)
+    pixels = _room_for(shape, partial)
+    sums = np.empty(len(records), "<u4")
 
     def fill(row: int) -> None:
         record = records[row]
-        pixels[row] = read_resized(record.path, size, record.modality, record.span)
+        pixels[row] = read_resized(record.path, shape[1:3], record.modality, record.span)
+        sums[row] = zlib.crc32(pixels[row])
 
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -143,28 +183,33 @@ def _decode(records: Sequence[Record], size: tuple[int, int], path: Path, progre
             for _ in tqdm(work, "decoding", len(records), unit="img", disable=quiet(progress)):
                 pass
         pixels.flush()
+        with partial.open("r+b") as file:
+            file.seek(pixels.size)
+            file.write(sums.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _room_for(shape: tuple[int, ...], path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """A new memory-mapped array with its disk space reserved.
+def _room_for(shape: Shape, path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """New memory-mapped pixels, with disk space reserved for them and their checksums.
 
     If a disk fills up while a sparse file is written through a map, the process is killed.
     """
+    size = int(np.prod(shape)) + 4 * shape[0]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        with path.open("r+b") as file:
+        with path.open("wb") as file:
+            file.truncate(size)
             if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+                os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         with suppress(OSError):
             path.unlink()
-        size = int(np.prod(shape)) / 1e9
         raise InputError(
-            f"{path.parent}: not enough space for the decoded images, {size:.1f} GB "
+            f"{path.parent}: not enough space for the decoded images, {size / 1e9:.1f} GB "
             f"({error.strerror or error}); free space, or write the run to another disk"
         ) from error
-    return pixels
+    return np.memmap(path, np.uint8, "r+", shape=shape)
