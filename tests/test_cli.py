@@ -56,6 +56,7 @@ CALLS = [
             "start": Path("s"), "exclude": None,
             "device": "cpu",
             "resume": True,
+            "save_every": 0,
             "on_epoch": None,
         },
     ),
@@ -69,7 +70,7 @@ CALLS = [
         (Path("d"), Path("runs/pretrain-d-1")),
         {
             "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
-            "device": "auto", "resume": False,
+            "device": "auto", "resume": False, "save_every": 0,
         },
     ),
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import json
 import shutil
 
 import pytest
@@ -187,7 +186,7 @@ def test_weights_are_never_older_than_the_checkpoint(people, tmp_path, monkeypat
 
     whole = run(people, tmp_path / "whole", "simclr")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("visir.training.train.save_weights", stop)
+        patch.setattr("visir.training.loop.save_weights", stop)
         run(people, tmp_path / "run", "simclr")
     assert not Run(tmp_path / "run").checkpoint.exists()
     assert same(weights(whole), weights(run(people, tmp_path / "run", "simclr")))
@@ -263,14 +262,6 @@ def test_collapsed_clustering_says_what_to_do(people, tmp_path):
     with pytest.raises(InputError, match=r"0 cluster.*eps"):
         run(people, tmp_path / "run", settings=settings)
     assert run(people, tmp_path / "run").weights.exists()  # no epoch was whole: begun anew
-
-
-def test_metrics_cut_short_by_a_kill_are_read(tmp_path):
-    log = Run(tmp_path)
-    log.log({"kind": "epoch", "epoch": 0})
-    with log.metrics.open("a") as file:
-        file.write(json.dumps({"kind": "epoch"})[:7])
-    assert log.read_metrics() == [{"kind": "epoch", "epoch": 0}]
 
 
 ASSOCIATING = ("adca", "sdcl", "tokenmatcher", "vit-baseline", "cmag")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, assert_never
 
 import torch
@@ -82,6 +82,17 @@ class Memory:
     def _blend(self, features_BD: Tensor, labels: Tensor) -> None:
         blended = self.momentum * self.rows_CD[labels] + (1 - self.momentum) * features_BD
         self.rows_CD[labels] = F.normalize(blended, dim=1)
+
+
+def rows_of(memories: Iterable[Memory]) -> dict[str, list[Tensor]]:
+    """The rows of several memories, as a checkpoint keeps them."""
+    return {"rows": [memory.rows_CD for memory in memories]}
+
+
+def restore_rows(memories: Iterable[Memory], state: Mapping[str, Sequence[Tensor]]) -> None:
+    """Give memories the rows that `rows_of` returned of the same ones, in the same order."""
+    for memory, rows in zip(memories, state["rows"], strict=True):
+        memory.rows_CD = rows.to(memory.rows_CD)
 
 
 def _turns(labels: Tensor) -> list[Tensor]:

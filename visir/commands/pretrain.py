@@ -21,6 +21,7 @@ def pretrain(
     layout: str | None = None,
     resume: bool = False,
     device: str = "auto",
+    save_every: int = 0,
 ) -> Written:
     """Train a backbone on unlabelled crops, as a start for other methods.
 
@@ -36,8 +37,9 @@ def pretrain(
         seed: seed of all random draws.
         layout: folder structure; if omitted it is detected, or else every image below the folder
             is used (crops).
-        resume: continue the run in --out, with the settings stored there.
+        resume: continue the run in --out; DATA may name the place its data set has moved to.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
+        save_every: save the state inside an epoch after every so many batches; 0 for never.
 
     Returns:
         The backbone's file.
@@ -58,5 +60,6 @@ def pretrain(
         layout=layout,
         device=device,
         resume=resume,
+        save_every=save_every,
     )
     return Written(made, f"start a training from it with: --start {shlex.quote(str(made))}")

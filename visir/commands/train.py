@@ -42,6 +42,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     eval_every: int = 0,
+    save_every: int = 0,
 ) -> Trained:
     """Train a method on a data set, or on a folder of crops.
 
@@ -58,9 +59,10 @@ def train(
         start: run folder or weights file whose weights the training starts from; person and
             builtin are visir's own; imagenet is torchvision's file, or that of visir[imagenet].
         exclude_list: names of training images to leave out, a file of `visir check --list`.
-        resume: continue the run in --out, with the settings stored there.
+        resume: continue the run in --out; --data may name the place its data set has moved to.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         eval_every: score the test images after every so many epochs; 0 for never.
+        save_every: save the state inside an epoch after every so many batches; 0 for never.
 
     Returns:
         The finished run.
@@ -71,14 +73,19 @@ def train(
     import visir.training.train
     from visir.core.config import parse_pairs
 
-    name = method.rpartition(":")[2].lower()
-    out = out or Path("runs") / f"{name}-{data.resolve().name}-{seed}"
+    out = out or _usual_folder(method, data, seed)
+    scored = _score_every(eval_every, out, data, layout, split) if eval_every > 0 else None
     run = visir.training.train.train(
         method, data, out, preset=preset, settings=parse_pairs(set), seed=seed, split=split,
         layout=layout, start=start, exclude=exclude_list, device=device, resume=resume,
-        on_epoch=_score_every(eval_every, out, data, layout, split) if eval_every > 0 else None,
+        save_every=save_every, on_epoch=scored,
     )  # fmt: skip
     return Trained(run, _next_steps(run))
+
+
+def _usual_folder(method: str, data: Path, seed: int) -> Path:
+    name = method.rpartition(":")[2].lower()
+    return Path("runs") / f"{name}-{data.resolve().name}-{seed}"
 
 
 def _next_steps(run: Run) -> tuple[str, ...]:

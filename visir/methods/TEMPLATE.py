@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.memory import Memory, prototypes
+from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -158,3 +158,11 @@ class Template(Method):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+    def step_state(self) -> dict[str, Any]:
+        """The rows of the memories."""
+        return rows_of(self.memories.values())
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        restore_rows(self.memories.values(), state)

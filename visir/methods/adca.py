@@ -37,7 +37,7 @@ from visir.cluster.adapt import Adapt
 from visir.cluster.associate import Association, AssociationName, Options, Side, associate
 from visir.cluster.cameras import centred
 from visir.cluster.labels import Algorithm, pseudo_labels
-from visir.cluster.memory import Memory, Rule, prototypes
+from visir.cluster.memory import Memory, Rule, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -236,3 +236,11 @@ class Adca(Method):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+    def step_state(self) -> dict[str, Any]:
+        """The rows of the memories."""
+        return rows_of(self.memories.values())
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        restore_rows(self.memories.values(), state)

@@ -85,6 +85,11 @@ def join(data: TrainingSet, labels: Mapping[Modality, IntArray]) -> IntArray:
     return joined
 
 
+def positions(data: TrainingSet) -> IntArray:
+    """For every training row, its position among the rows of its modality."""
+    return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})
+
+
 def batches_by_cluster(
     data: TrainingSet,
     labels: IntArray,

@@ -120,6 +120,34 @@ class Method(ABC):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
 
+    def step_state(self) -> dict[str, Any]:
+        """What changes between two steps of an epoch and is neither in the model nor in `state`.
+
+        The rows of memories, the number of the step, means for the log. A method that does not
+        define it cannot be saved inside an epoch.
+        """
+        raise NotImplementedError
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned, after `plan` of the same epoch.
+
+        Objects that `plan` made are changed in place, as the plan may refer to them.
+        """
+        raise NotImplementedError
+
+
+def require_step_state(found: type[Method], name: str) -> None:
+    """Refuse to save a method inside an epoch that does not say what changes there.
+
+    Raises:
+        InputError: `step_state` or `load_step_state` is missing.
+    """
+    if found.step_state is Method.step_state or found.load_step_state is Method.load_step_state:
+        raise InputError(
+            f"method {name!r}: {found.__name__} lacks step_state or load_step_state; leave "
+            "--save-every out, or add both"
+        )
+
 
 def require_method(found: object, name: str) -> type[Method]:
     """The class of a method, if it can be trained.

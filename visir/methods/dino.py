@@ -243,6 +243,14 @@ class Dino(Method):
         for name, module in self._kept().items():
             module.load_state_dict(state[name])
 
+    def step_state(self) -> dict[str, Any]:
+        """The number of the step."""
+        return {"step": self.step}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        self.step = state["step"]
+
     def _kept(self) -> dict[str, torch.nn.Module]:
         return {
             "head": self.head,

@@ -189,3 +189,10 @@ class Identity(Method):
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.classifier.load_state_dict(state)
+
+    def step_state(self) -> dict[str, Any]:
+        """Empty: nothing else changes."""
+        return {}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

@@ -126,6 +126,13 @@ class Learner(Method):
         """Restore what `state` returned."""
         self.classifier.load_state_dict(state)
 
+    def step_state(self) -> dict[str, Any]:
+        """Empty: nothing else changes."""
+        return {}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
 
 def known(data: TrainingSet) -> IntArray:
     """The identities of the training images."""

@@ -46,11 +46,17 @@ from visir.cluster.associate import (
 )
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.memory import Memory, prototypes
+from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
-from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
+from visir.methods.clustering import (
+    batches_by_cluster,
+    cluster_training,
+    embed_training,
+    join,
+    positions,
+)
 from visir.methods.contract import Method, Plan, StageStart
 from visir.methods.schedule import sgd_or_adam
 from visir.nets.build import Features, VitName, build
@@ -187,7 +193,7 @@ class Sdcl(Method):
         self.clusters: dict[tuple[Modality, str], Memory] = {}
         self.images: dict[tuple[Modality, str], Memory] = {}
         self.epoch = 0
-        self.position = torch.from_numpy(_positions(data)).to(device)
+        self.position = torch.from_numpy(positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD with momentum .9, or Adam, over all trainable weights."""
@@ -211,10 +217,7 @@ class Sdcl(Method):
             batches=batches_by_cluster(
                 self.data,
                 join(self.data, labels),
-                clusters={
-                    VIS: config.clusters,
-                    IR: config.infrared_clusters or config.clusters,
-                },
+                clusters={VIS: config.clusters, IR: config.infrared_clusters or config.clusters},
                 instances=config.instances,
                 steps=steps,
                 seed=self.seed,
@@ -368,6 +371,14 @@ class Sdcl(Method):
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
 
+    def step_state(self) -> dict[str, Any]:
+        """The rows of the memories."""
+        return rows_of((*self.clusters.values(), *self.images.values()))
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        restore_rows((*self.clusters.values(), *self.images.values()), state)
+
 
 def halves(embedding_ND: Tensor) -> Halves:
     """The deep and the shallow half of an embedding, not normalised."""
@@ -385,8 +396,3 @@ def neighbour_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
     log_p = logits_BN.log_softmax(dim=1).clamp(min=float(np.log(1e-8)))
     towards = -(log_p * agreed_BN).sum(dim=1)
     return (towards / (1 + agreed_BN.sum(dim=1))).mean()
-
-
-def _positions(data: TrainingSet) -> IntArray:
-    """For every training row, its position among the rows of its modality."""
-    return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})

@@ -133,3 +133,10 @@ class SimCLR(Method):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+    def step_state(self) -> dict[str, Any]:
+        """Empty: nothing else changes."""
+        return {}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""

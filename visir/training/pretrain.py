@@ -13,6 +13,7 @@ from visir.core.run import atomic_write
 from visir.core.types import InputError
 from visir.data.registry import fitting_layout
 from visir.nets.foreign import to_transreid
+from visir.training.checkpoint import complete
 from visir.training.train import OnEpoch, train
 
 
@@ -27,6 +28,7 @@ def pretrain(
     layout: str | None = None,
     device: str = "cpu",
     resume: bool = False,
+    save_every: int = 0,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Path:
@@ -61,10 +63,11 @@ def pretrain(
         layout=layout,
         device=device,
         resume=resume,
+        save_every=save_every,
         on_epoch=on_epoch,
         progress=progress,
     )
-    state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+    state = complete(run)
     made = to_transreid(state["method"]["teacher"] if method == "dino" else state["model"])
     buffer = io.BytesIO()
     torch.save({"teacher": {f"backbone.{name}": value for name, value in made.items()}}, buffer)

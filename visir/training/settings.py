@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,35 +43,47 @@ class DataPlace(NamedTuple):
     exclude: Path | None = None
 
 
-def new_settings(
-    run: Run,
-    method: str,
-    preset: str,
-    settings: Mapping[str, str],
-    seed: int,
-    data: DataPlace,
-    start: Path | None,
-) -> RunSettings:
+class Asked(NamedTuple):
+    """What a command asks for; `settings` replace some of the preset's."""
+
+    method: str
+    preset: str
+    settings: Mapping[str, str]
+    seed: int
+    data: DataPlace
+    start: Path | None
+
+
+def require_new(run: Run) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        InputError: there is something to resume.
+    """
+    if run.begun:
+        raise InputError(
+            f"{run.folder}: already holds a run; continue it with --resume, or name another --out"
+        )
+
+
+def new_settings(run: Run, asked: Asked) -> RunSettings:
     """The settings of a new run.
 
     Raises:
         InputError: unusable settings, or the folder already holds a run.
     """
-    if run.checkpoint.exists():
-        raise InputError(
-            f"{run.folder}: already holds a run; continue it with --resume, or name another --out"
-        )
-    config = apply(find_preset(method, preset), settings)
+    require_new(run)
+    config = apply(find_preset(asked.method, asked.preset), asked.settings)
     require_within_bounds(config)
     return RunSettings(
-        method=method,
-        preset=preset,
-        seed=seed,
-        data=str(data.folder),
-        layout=data.layout,
-        split=data.split,
-        start=None if start is None else str(start),
-        exclude=None if data.exclude is None else str(data.exclude),
+        method=asked.method,
+        preset=asked.preset,
+        seed=asked.seed,
+        data=str(asked.data.folder),
+        layout=asked.data.layout,
+        split=asked.data.split,
+        start=None if asked.start is None else str(asked.start),
+        exclude=None if asked.data.exclude is None else str(asked.data.exclude),
         settings=config,
     )
 
@@ -100,15 +112,47 @@ def _read_settings(run: Run) -> RunSettings:
     return from_mapping(RunSettings, {**stored, "settings": config}, str(run.config))
 
 
-def stored_settings(run: Run, method: str, settings: Mapping[str, str]) -> RunSettings:
-    """The settings stored in the run; different ones are refused instead of ignored."""
+def stored_settings(run: Run, asked: Asked) -> RunSettings:
+    """The settings stored in the run; different ones are refused instead of ignored.
+
+    Only `data` and `exclude` may differ: they then name the place the data set has moved to, whose
+    images are compared. What is not given on the command line has its default in `asked` and is not
+    compared.
+
+    Raises:
+        InputError: there is no run, or other settings are asked for.
+    """
     setting = _read_settings(run)
-    if method != setting.method:
-        raise InputError(f"{run.config}: the run's method is {setting.method}, not {method}")
-    if apply(setting.settings, settings) != setting.settings:
-        raise InputError(
-            f"{run.config}: the run to resume has other settings than "
-            f"{', '.join(f'{key}={value}' for key, value in settings.items())}; leave them out, "
-            "or start another run"
-        )
+    if asked.method != setting.method:
+        raise InputError(f"{run.config}: the run's method is {setting.method}, not {asked.method}")
+    if apply(setting.settings, asked.settings) != setting.settings:
+        _refuse(run, asked.settings)
+    stored = (setting.preset, setting.seed, setting.split, setting.layout, setting.start)
+    start = None if asked.start is None else str(asked.start)
+    given = {
+        "--preset": (asked.preset, "tiny"),
+        "--seed": (asked.seed, 0),
+        "--split": (asked.data.split, 1),
+        "--layout": (asked.data.layout, None),
+        "--start": (start, None),
+    }
+    other = {
+        name: value
+        for (name, (value, default)), known in zip(given.items(), stored, strict=True)
+        if value not in (default, known)
+    }
+    if other:
+        _refuse(run, other)
+    if asked.data.folder.resolve() != Path(setting.data).resolve():
+        setting = replace(setting, data=str(asked.data.folder))
+    if asked.data.exclude is not None:
+        setting = replace(setting, exclude=str(asked.data.exclude))
     return setting
+
+
+def _refuse(run: Run, other: Mapping[str, object]) -> None:
+    said = ", ".join(f"{name}={value}" for name, value in other.items())
+    raise InputError(
+        f"{run.config}: the run to resume has other settings than {said}; leave them out, or "
+        "start another run"
+    )

@@ -270,6 +270,16 @@ class Cmag(Method):
         self.queue.load_state(state["queue"])
         self.local = {Modality(name): found.cpu().numpy() for name, found in state["local"].items()}
 
+    def step_state(self) -> dict[str, Any]:
+        """TokenMatcher's, and the diagnostics of the epoch so far."""
+        return {"base": self.base.step_state(), "seen": self.seen, "log": self.log}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        self.base.load_step_state(state["base"])
+        self.seen = state["seen"]
+        self.log.update(state["log"])
+
 
 def _modules(config: Config, net: Vit) -> nn.ModuleDict:
     """What is trained beside the backbone; empty if every switch is off."""

@@ -190,6 +190,15 @@ class Mra(Method):
         self.base.load_state(state["base"])
         self.branch.load_state_dict(state["branch"])
 
+    def step_state(self) -> dict[str, Any]:
+        """The number of the step, and the measures of the epoch so far."""
+        return {"step": self.step, "log": self.log}
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        self.step = state["step"]
+        self.log.update(state["log"])
+
 
 def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> labelled.Learner:
     if config.base == "hct":

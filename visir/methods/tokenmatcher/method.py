@@ -35,11 +35,25 @@ from visir.cluster.agreement import agreeing_neighbours
 from visir.cluster.associate import Association, Options, Side, associate, sharers
 from visir.cluster.cameras import camera_filter, centred
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.memory import Memory, Read, loss_of, prototypes, released
+from visir.cluster.memory import (
+    Memory,
+    Read,
+    loss_of,
+    prototypes,
+    released,
+    restore_rows,
+    rows_of,
+)
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
-from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
+from visir.methods.clustering import (
+    batches_by_cluster,
+    cluster_training,
+    embed_training,
+    join,
+    positions,
+)
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import diversity
 from visir.methods.schedule import cosine, sgd_or_adam
@@ -92,7 +106,7 @@ class TokenMatcher(Method):
         self.partners: dict[Modality, Tensor] = {}
         self.mates: dict[Modality, Tensor] = {}
         self.cameras = CameraStage(config, data, self.model, device, seed)
-        self.position = torch.from_numpy(_positions(data)).to(device)
+        self.position = torch.from_numpy(positions(data)).to(device)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD with momentum .9, or Adam, over all trainable weights."""
@@ -323,6 +337,19 @@ class TokenMatcher(Method):
         """Restore what `state` returned."""
         self.cameras.load_state(state)
 
+    def step_state(self) -> dict[str, Any]:
+        """The rows of the memories."""
+        return rows_of(self._memories())
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        restore_rows(self._memories(), state)
+
+    def _memories(self) -> list[Memory]:
+        """Those of this epoch that change: in stage 2 the mixed ones, and those of mates."""
+        pure = self.pure.values() if self.when.stage == "stage 2" else ()
+        return [*self.memories.values(), *pure]
+
 
 class VitBaseline(TokenMatcher):
     """The baseline of CMAG's ablations as we read it: partners only.
@@ -334,8 +361,3 @@ class VitBaseline(TokenMatcher):
         name: replace(preset, neighbour_weight=0.0, mate_weight=(0.0, 0.0), camera_epochs=(0, 0))
         for name, preset in PRESETS.items()
     }
-
-
-def _positions(data: TrainingSet) -> IntArray:
-    """For every training row, its position among the rows of its modality."""
-    return join(data, {modality: np.arange(len(data.rows(modality))) for modality in Modality})

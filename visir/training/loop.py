@@ -1,0 +1,317 @@
+"""The training loop itself, epoch by epoch and batch by batch.
+
+An epoch is planned, trained, scored, logged and saved as a whole; if asked, the state is also saved
+every so many batches. All randomness is drawn from (seed, epoch, step, row), so a run that was
+stopped anywhere continues from what was saved to the same weights as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from visir.core.device import autocast
+from visir.core.run import DamageWarning, Run, quiet, write_json, write_text
+from visir.core.types import Batch, Benchmark, InputError
+from visir.data.dataset import TrainingSet
+from visir.data.ranges import as_json
+from visir.data.rng import key
+from visir.embedding.pytorch import Embedder
+from visir.methods.contract import Method, Plan
+from visir.nets.weights import save_weights, start_from
+from visir.training.checkpoint import Saved, State, save, save_within
+from visir.training.progress import Progress
+from visir.training.settings import RunSettings
+
+OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
+BEFORE_TRAINING = -1
+"""The epoch number of what is reported before the first epoch."""
+
+
+@dataclass
+class _Done:
+    """What is done of an epoch: batches, sums of the terms, views, and seconds they took."""
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    views: int = 0
+    seconds: float = 0.0
+
+
+class Loop:
+    """The state of a running training: model, optimiser, epoch.
+
+    Args:
+        run: where it is written.
+        setting: what determines it.
+        benchmark: the data set.
+        data: its training images.
+        method: what is trained.
+        device: of the network.
+        origin: what checkpoints keep of settings and images.
+        save_every: batches after which the state inside an epoch is saved; 0 for never.
+        on_epoch: as for `visir.training.train.train`.
+        progress: show a bar and a line an epoch.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        setting: RunSettings,
+        benchmark: Benchmark,
+        data: TrainingSet,
+        method: Method,
+        device: torch.device,
+        origin: Mapping[str, Any],
+        save_every: int,
+        on_epoch: OnEpoch | None,
+        progress: bool,
+    ) -> None:
+        self.run, self.setting, self.config = run, setting, setting.settings
+        self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
+        self.origin, self.save_every, self.on_epoch = origin, save_every, on_epoch
+        self.progress = Progress(run, benchmark, data, method.epochs, progress)
+        self.optimizer = method.optimizer()
+        self.best = (-math.inf, -1)  # score and epoch of the best in the stage, if one is kept
+        self.about = {
+            "net": {**method.model.described, "image_size": list(self.config.size)},
+            "method": setting.method,
+            "dataset": benchmark.name,
+            "split": benchmark.split,
+            "precision": self.config.precision,
+            "ranges": as_json(benchmark.ranges),
+        }
+
+    def go(self, saved: Saved) -> None:
+        """Train from what was saved to the end."""
+        first = saved.first
+        if saved.last is not None:
+            self._restore(saved.last)
+        saved.last = None  # as large as network and optimiser
+        self._forget_from(first)
+        if first == 0:
+            self._report(BEFORE_TRAINING, None)
+        for epoch in range(first, self.method.epochs):
+            # Drop path is the only draw from torch's own generator; seed it by the epoch.
+            torch.manual_seed(key(self.setting.seed, epoch))
+            began = time.perf_counter()
+            said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
+            plan = self.method.plan(epoch)
+            plan = replace(plan, warnings=(*said, *plan.warnings))
+            if plan.fresh_optimizer:
+                self.optimizer = self.method.optimizer()
+            done = _Done()
+            if saved.within is not None and epoch == first:
+                done = self._restore_within(saved.within, epoch, plan)
+                saved.within = None
+            log = self._epoch(epoch, plan, done)
+            log["seconds"] = round(time.perf_counter() - began, 3)
+            self.progress.log(epoch, plan, log)
+            self._report(epoch, plan)
+            self._save(epoch)
+
+    def _epoch(self, epoch: int, plan: Plan, done: _Done) -> dict[str, Any]:
+        """Train on every batch of the plan that is not done; return mean losses and speed."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.lr * group.get("lr_scale", 1.0)
+        began = time.perf_counter() - done.seconds
+        self.method.model.train()
+        bar = tqdm(
+            islice(plan.batches, done.step, None),
+            f"{plan.stage}, epoch {epoch + 1}/{self.method.epochs}",
+            plan.steps,
+            initial=done.step,
+            unit="batch",
+            leave=False,
+            disable=quiet(self.progress.show),
+        )
+        for parts in bar:
+            stream = key(self.setting.seed, epoch, done.step)
+            batch = self.data.batch(parts, stream, self.config.pad, self.device)
+            terms = self._step(batch, epoch, done.step)
+            for name, value in terms.items():
+                done.sums[name] = done.sums.get(name, 0.0) + value / plan.steps
+            done.views += len(batch.rows)
+            done.step += 1
+            if self.save_every and done.step % self.save_every == 0 and done.step < plan.steps:
+                done.seconds = time.perf_counter() - began
+                self._save_within(epoch, plan, done)
+        return {
+            "loss": round(sum(done.sums.values()), 5),
+            "losses": {name: round(value, 5) for name, value in done.sums.items()},
+            "lr": plan.lr,
+            "views_per_second": round(done.views / (time.perf_counter() - began), 1),
+        }
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
+        with autocast(self.device, self.config.precision):
+            outputs = self.method.model(batch.images, batch.infrared)
+        terms = self.method.loss(batch, outputs)
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise self._not_a_number(batch, terms, epoch, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(total)
+        self.optimizer.step()
+        self.method.after_step(batch, outputs)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _not_a_number(
+        self, batch: Batch, terms: Mapping[str, Tensor], epoch: int, step: int
+    ) -> InputError:
+        """Save the batch for looking at; the error that names its file and the terms."""
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
+        rows = batch.rows.tolist()
+        write_json(
+            self.run.bad_batch,
+            {
+                "epoch": epoch + 1,
+                "batch": step + 1,
+                "lr": [group["lr"] for group in self.optimizer.param_groups],
+                "terms": {name: _as_json(value) for name, value in values.items()},
+                "rows": rows,
+                "files": [str(self.benchmark.train[row].path) for row in rows],
+                "infrared": batch.infrared.tolist(),
+                "labels": batch.labels.tolist(),
+                "finite_images": batch.images.isfinite().flatten(1).all(dim=1).tolist(),
+            },
+        )
+        return InputError(
+            f"{self.run.folder}: the loss is no longer a number in epoch {epoch + 1}, batch "
+            f"{step + 1} ({', '.join(wrong) or 'the sum of the terms overflows'}); its images and "
+            f"terms are in {self.run.bad_batch}; start another run with a lower lr (--set lr=...) "
+            "or --set precision=fp32; the last complete epoch is saved"
+        )
+
+    def _report(self, epoch: int, plan: Plan | None) -> None:
+        """Call `on_epoch`; keep a stage's best-scored weights if the settings say so."""
+        score = None
+        if self.on_epoch is not None:
+            embedder = Embedder(self.method.model, self.about, str(self.device))
+            score = self.on_epoch(epoch, plan, embedder)
+        if plan is None or not self._by_test or epoch >= max(self.method.stage_starts, default=0):
+            return
+        if score is None:
+            raise InputError(
+                "stage_start=test-best needs the score of every epoch; add --eval-every 1, or set "
+                "stage_start=last"
+            )
+        if score > self.best[0]:
+            self.best = (score, epoch)
+            save_weights(self.run.stage_best, self.method.model, self.about)
+
+    @property
+    def _by_test(self) -> bool:
+        return self.method.stage_start == "test-best"
+
+    def _begin_stage(self, epoch: int) -> tuple[str, ...]:
+        """Restore the best-scored epoch of the stage before, if the settings say so."""
+        if not self._by_test or not epoch:
+            return ()
+        start_from(self.method.model, self.run.stage_best)
+        score, chosen = self.best
+        self.best = (-math.inf, -1)
+        return (
+            f"this stage starts from epoch {chosen + 1}, chosen by its score of {score:.1%} on "
+            "the test identities",
+        )
+
+    def _save(self, epoch: int) -> None:
+        weights = self.method.model.state_dict()
+        if not all(bool(of.isfinite().all()) for of in weights.values()):
+            raise InputError(
+                f"{self.run.folder}: weights of the network are no longer numbers after epoch "
+                f"{epoch + 1}; start another run with a lower lr (--set lr=...) or --set "
+                "precision=fp32; the epoch before it is saved"
+            )
+        # Weights first: if the process is killed between the two, a resumed run repeats this epoch.
+        save_weights(self.run.weights, self.method.model, self.about)
+        save(self.run, {**self._state(epoch), "labels": self.progress.state(), "best": self.best})
+
+    def _state(self, epoch: int) -> State:
+        return {
+            "epoch": epoch,
+            "epochs": self.method.epochs,
+            "origin": dict(self.origin),
+            "model": self.method.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "method": self.method.state(),
+        }
+
+    def _save_within(self, epoch: int, plan: Plan, done: _Done) -> None:
+        state = {
+            **self._state(epoch),
+            "step": done.step,
+            "steps": plan.steps,
+            "done": vars(done),
+            "changing": self.method.step_state(),
+            "plan": _digest(plan),
+            "draws": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            state["draws_cuda"] = torch.cuda.get_rng_state(self.device)
+        save_within(self.run, state)
+
+    def _restore(self, state: State) -> None:
+        """Restore the state after an epoch, or what of the state inside one is of the same kind."""
+        try:
+            self.method.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.method.load_state(state["method"])
+        except (RuntimeError, KeyError, ValueError) as error:  # tensors of another shape
+            reason = str(error).splitlines()[-1].strip()
+            raise InputError(
+                f"{self.run.checkpoint}: does not fit the training set any more ({reason}); use "
+                "the images and labels it was started with, or start a new run with another --out"
+            ) from error
+        if "labels" in state:
+            self.progress.load_state(state["labels"])
+            self.best = state.get("best", self.best)
+
+    def _restore_within(self, state: State, epoch: int, plan: Plan) -> _Done:
+        """Restore the state inside an epoch that has just been planned again."""
+        if state["plan"] != _digest(plan):
+            warnings.warn(
+                f"{self.run.within}: epoch {epoch + 1} is planned differently now (another device, "
+                "or another version of a library), so it is repeated from its start",
+                DamageWarning,
+                stacklevel=3,
+            )
+            return _Done()
+        self._restore(state)
+        self.method.load_step_state(state["changing"])
+        torch.set_rng_state(state["draws"].cpu())
+        if self.device.type == "cuda" and "draws_cuda" in state:
+            torch.cuda.set_rng_state(state["draws_cuda"].cpu(), self.device)
+        return _Done(**state["done"])
+
+    def _forget_from(self, epoch: int) -> None:
+        """Drop metrics of an epoch that was interrupted; it is trained again."""
+        first = epoch or BEFORE_TRAINING  # earlier lines are from others, such as `visir demo`
+        kept = [line for line in self.run.read_metrics() if line["epoch"] < first]
+        write_text(self.run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _as_json(value: float) -> float | str:
+    """A number, or the name of what is none: JSON has no NaN."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _digest(plan: Plan) -> str:
+    """Identifies what an epoch trains on: a resumed one must not mix labels of two plans."""
+    found = hashlib.sha256(f"{plan.stage}|{plan.steps}|{plan.lr}".encode())
+    for labels in (plan.labels, plan.partners):
+        found.update(b"-" if labels is None else labels.tobytes())
+    return found.hexdigest()
