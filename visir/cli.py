@@ -8,9 +8,13 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 from visir import __version__
@@ -18,6 +22,8 @@ from visir.commands import COMMANDS
 
 if TYPE_CHECKING:
     from visir.commands.arguments import Argument, Command
+
+_TRAINING = ("train", "pretrain", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 a check found problems or a job failed, 2 bad input, 130 stopped
-        by Ctrl-C.
+        by Ctrl-C, 143 a training stopped by SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
@@ -40,15 +46,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     from visir.core.types import InputError
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _ending_in_order(argv[0]):
             warnings.showwarning = _show_warning
             return _run(*_divided(argv))
     except InputError as error:
         print(f"visir: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stopped, _TerminatedError) else 130
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as a service manager or a batch system sends it before it kills."""
+
+
+@contextmanager
+def _ending_in_order(command: str) -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C in a training; signals reach the main thread only."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    if command not in _TRAINING or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_warning(
