@@ -8,7 +8,9 @@ import pytest
 from visir.commands import demo as module
 from visir.commands.demo import demo
 from visir.core.run import Run
+from visir.core.types import InputError
 from visir.methods import METHODS
+from visir.training.train import held
 
 pytestmark = pytest.mark.slow
 
@@ -52,3 +54,10 @@ def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, ca
     assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
     assert "--start person --set network=hybrid-micro" in commands[1]
     assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]
+
+
+def test_a_demo_in_a_folder_in_use_writes_nothing(tmp_path):
+    out = tmp_path / "demo"
+    with held(Run(out)), pytest.raises(InputError, match="trains there; wait for it"):
+        module._train(out, out / "people", 0, None)
+    assert [path.name for path in out.iterdir()] == [".lock"]

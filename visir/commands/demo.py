@@ -99,15 +99,15 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> Demo:
 
 def _train(out: Path, people: Path, seed: int, benchmark: Benchmark) -> None:
     """CMAG from the backbone that comes with visir; other starts are only scored, once."""
-    from visir.training.train import train
+    from visir.training.train import held, train
 
     run = Run(out)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    known = {line["label"] for line in run.read_metrics() if line["kind"] == "scores"}
-    others: dict[str, Callable[[], Embedder]] = {RANDOM: partial(_random, seed), READY: _ready}
-    for epoch, (label, make) in enumerate(others.items(), start=-1 - len(others)):
-        if label not in known:
-            _log_scores(run, make(), benchmark, epoch, label)
+    with held(run):
+        known = {line["label"] for line in run.read_metrics() if line["kind"] == "scores"}
+        others: dict[str, Callable[[], Embedder]] = {RANDOM: partial(_random, seed), READY: _ready}
+        for epoch, (label, make) in enumerate(others.items(), start=-1 - len(others)):
+            if label not in known:
+                _log_scores(run, make(), benchmark, epoch, label)
     train(
         METHOD,
         people,
