@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.tiff_files import write_tiff
 from visir.core.config import load_yaml
-from visir.core.types import Span
+from visir.core.types import InputError, Span
 from visir.data.ranges import from_json
 from visir.data.registry import open_benchmark
 from visir.embedding.onnx import ExportManifest
@@ -54,14 +54,21 @@ def test_a_run_keeps_its_ranges(raw, tmp_path, recwarn):
     assert embedder.ranges == {name: Span(*pair) for name, pair in stored.items()}
     assert dict(open_benchmark(raw, known=embedder.ranges).ranges) == embedder.ranges
     # Resumed, it goes on with what it has, though the files would now be measured otherwise.
-    for path in sorted((raw / "cam3").rglob("*.tiff"))[:8]:
-        write_tiff(path, np.full((32, 16), 8000, np.uint16))
-    train("agw", raw, out, preset="smoke", settings={"epochs": "1"}, resume=True, progress=False)
+    learned = {raw / json.loads(line)[0] for line in run.images.read_text().splitlines()}
+    for path in {*(raw / "cam3").rglob("*.tiff")} - learned:
+        write_tiff(path, np.full((32, 16), 20_000, np.uint16))
+    assert dict(open_benchmark(raw).ranges) != embedder.ranges
+    again = {"preset": "smoke", "settings": {"epochs": "1"}, "resume": True, "progress": False}
+    train("agw", raw, out, **again)
     assert load_yaml(run.config)["ranges"] == stored
     assert load(out).ranges == embedder.ranges
     evaluate_run(out, raw)
     write_report(out)
     assert not [each for each in recwarn if "no range" in str(each.message)]
+    low = stored["infrared/cam3"][0]
+    run.config.write_text(run.config.read_text().replace(f"- {low}\n", "- 1.0\n", 1))
+    with pytest.raises(InputError, match=rf"ranges\.infrared/cam3 is \[1\.0, .*with \[{low}, "):
+        train("agw", raw, out, **again)
 
 
 def test_an_export_says_the_ranges_of_its_run():
