@@ -17,7 +17,7 @@ from visir.training.loop import Loop
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
 
 # Settings that keep more state than the preset "smoke": shared memories, a queue, many batches.
-FEW = {"epochs": "2", "few": "6", "images": "4"}  # three batches an epoch
+FEW = {"epochs": "2", "people": "6", "images": "4"}  # three batches an epoch
 MORE = {
     "agw": FEW,
     "caj": FEW,
