@@ -17,8 +17,9 @@ from visir.nets.features import Features
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 CONFIG = replace(
     PRESETS["tiny"], size=(16, 8), epochs=4, switch=2, iterations=2, iterations_after=3,
-    cross_from=1, clusters=2, instances=2, k1=4, k1_after=4, k2=2, eps=0.8, min_samples=2, ranked=4,
-    smoothing=2, lr_step=3, precision="fp32", center_cameras=False,
+    cross_from=1, visible_clusters=2, infrared_clusters=2, instances=2, k1=4, k1_after=4, k2=2,
+    eps=0.8, min_samples=2, ranked=4, smoothing=2, lr_step=3, precision="fp32",
+    center_cameras=False,
 )  # fmt: skip
 
 

@@ -77,8 +77,8 @@ class Config:
     stage_start: StageStart = "last"  # epoch the switch continues from [script: test-best]
     iterations: int = 200  # batches per epoch before the switch [script]
     iterations_after: int = 100  # batches per epoch after it [script]
-    clusters: int = 8  # of each modality per batch; two views of visible images [script]
-    infrared_clusters: CountFrom0 = 0  # per batch if not as many as visible ones; ours
+    visible_clusters: int = 8  # per batch, with two views of each image [script]
+    infrared_clusters: int = 8  # per batch [script]
     instances: int = 16  # images of each cluster in a batch [script]
     eps: PositiveShare = 0.6  # DBSCAN radius, Jaccard distance [paper]
     adapt: Adapt = "nothing"  # ours: what is changed if clustering fails
@@ -133,7 +133,7 @@ PRESETS = {
         switch=16,
         iterations=40,
         iterations_after=40,
-        clusters=8,
+        visible_clusters=8,
         instances=4,
         eps=0.5,
         adapt="eps",
@@ -156,7 +156,8 @@ PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
     switch=2,
     iterations=2,
     iterations_after=2,
-    clusters=2,
+    visible_clusters=2,
+    infrared_clusters=2,
     instances=2,
     eps=0.7,
     min_samples=2,
@@ -217,7 +218,7 @@ class Sdcl(Method):
             batches=batches_by_cluster(
                 self.data,
                 join(self.data, labels),
-                clusters={VIS: config.clusters, IR: config.infrared_clusters or config.clusters},
+                clusters={VIS: config.visible_clusters, IR: config.infrared_clusters},
                 instances=config.instances,
                 steps=steps,
                 seed=self.seed,
