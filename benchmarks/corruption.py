@@ -5,7 +5,7 @@ re-identification uses them (Chen et al., NeurIPS 2021 Datasets and Benchmarks),
 that the network has never seen. In SYSU-MM01's layout queries are infrared, the gallery is visible.
 
     pip install corrupt_tta==0.1.7
-    python benchmarks/corruption.py                     # the ready model; 50 minutes on two cores
+    python benchmarks/corruption.py                     # the ready model
     python benchmarks/corruption.py --run runs/cmag
 """
 
@@ -17,7 +17,8 @@ import multiprocessing
 import os
 import platform
 import warnings
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,8 +99,10 @@ def measured(out: Path, run: str, name: str, seed: int, processes: int) -> dict[
             seed=seed,
             progress=False,
         )
-    clean, work = Search(run, data), partial(scores, run, data)
-    found = {"clean": clean.mean_ap(clean.features())}
+    search = opened(run, data)
+    clean = search.features()
+    work = partial(scores, run, data, clean)
+    found = {"clean": search.mean_ap(clean)}
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for number, part in enumerate(pool.imap(work, CASES), 1):
             found |= part
@@ -108,12 +111,14 @@ def measured(out: Path, run: str, name: str, seed: int, processes: int) -> dict[
     return found
 
 
-def scores(run: str, data: Path, case: Case) -> dict[str, float]:
-    """Accuracy with one corruption of the queries, of the gallery and of both."""
+def scores(run: str, data: Path, clean: FloatArray, case: Case) -> dict[str, float]:
+    """Accuracy with one corruption of the queries, of the gallery and of both.
+
+    clean: features of the images as they are.
+    """
     warnings.simplefilter("ignore")
-    search = Search(run, data)
-    clean, spoilt = search.features(), search.features(case)
-    found = {}
+    search = opened(run, data)
+    spoilt, found = search.features(case), {}
     for side, modalities in SIDES.items():
         mixed = clean.copy()
         rows = np.isin([record.modality for record in search.benchmark.test], modalities)
@@ -149,20 +154,26 @@ class Search:
         return 100 * found.results[PROTOCOL].mean.mAP
 
 
+@cache
+def opened(run: str, data: Path) -> Search:
+    """A network and the people to find, opened once in each process."""
+    return Search(run, data)
+
+
 def table(found: list[dict[str, float]], name: str) -> str:
     """Markdown: a row for each corruption, mean over the severities; the hardest last."""
     lines = [
         "| corrupted | " + " | ".join(f"{side}, mAP %" for side in SIDES) + " |",
         "|---|" + "---|" * len(SIDES),
-        f"| nothing | {' | '.join([spread([of['clean'] for of in found])] * len(SIDES))} |",
+        f"| nothing | {' | '.join([spread(np.array([of['clean'] for of in found]), 1)] * len(SIDES))} |",
     ]
     for group, names in CORRUPTIONS.items():
         for corruption in names:
-            cells = [spread(over(found, side, [corruption], SEVERITIES)) for side in SIDES]
+            cells = [spread(over(found, side, [corruption], SEVERITIES), 1) for side in SIDES]
             lines.append(f"| {group}: {corruption.replace('_', ' ')} | {' | '.join(cells)} |")
     everything = [corruption for names in CORRUPTIONS.values() for corruption in names]
     for severity in SEVERITIES:
-        cells = [spread(over(found, side, everything, [severity])) for side in SIDES]
+        cells = [spread(over(found, side, everything, [severity]), 1) for side in SIDES]
         lines.append(f"| all, severity {severity} | {' | '.join(cells)} |")
     return "\n".join(
         [
@@ -179,15 +190,11 @@ def table(found: list[dict[str, float]], name: str) -> str:
 
 
 def over(
-    found: list[dict[str, float]], side: str, names: list[str], severities: tuple[int, ...]
-) -> list[float]:
+    found: list[dict[str, float]], side: str, names: Sequence[str], severities: Sequence[int]
+) -> np.ndarray:
     """A value for each seed: the mean over corruptions and severities."""
-    return [
-        float(
-            np.mean([of[f"{side}/{name}/{severity}"] for name in names for severity in severities])
-        )
-        for of in found
-    ]
+    keys = [f"{side}/{name}/{severity}" for name in names for severity in severities]
+    return np.array([np.mean([of[key] for key in keys]) for of in found])
 
 
 def plot(found: list[dict[str, float]], path: Path) -> None:
@@ -199,9 +206,7 @@ def plot(found: list[dict[str, float]], path: Path) -> None:
     clean = float(np.mean([of["clean"] for of in found]))
     for axis, (group, names) in zip(axes, CORRUPTIONS.items(), strict=True):
         for side in SIDES:
-            means = [
-                np.mean(over(found, side, list(names), (severity,))) for severity in SEVERITIES
-            ]
+            means = [np.mean(over(found, side, names, [severity])) for severity in SEVERITIES]
             axis.plot((0, *SEVERITIES), [clean, *means], marker="o", label=side)
         axis.set(title=group, xlabel="severity", ylim=(0, 100))
         axis.grid(alpha=0.3)

@@ -21,6 +21,7 @@ from visir.nets.shipped import STARTS
 PROFILES = files("visir.bench") / "profiles"
 NO_START = "none"
 NAMED_STARTS = ("imagenet", *STARTS)  # of `visir train --start`
+_BY_NETWORK = ("imagenet", "person")  # of these, which file it is depends on the network
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -322,8 +323,8 @@ def _check_bare(grid: Grid, key: str, where: str) -> None:
     start = grid.start_of(key)
     if key in grid.starts or start is None:
         raise InputError(f"{where}: key 'method' is missing; only an arm with a start has none")
-    if start in ("imagenet", "person"):
-        whole = [name for name in NAMED_STARTS if name not in ("imagenet", "person")]
+    if start in _BY_NETWORK:
+        whole = [name for name in NAMED_STARTS if name not in _BY_NETWORK]
         raise InputError(
             f"{where}: start: {start} can be trained from, not scored; add a method, or name "
             f"{', '.join(whole)}, a run folder, a file, or a start or arm of the grid"

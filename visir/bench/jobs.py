@@ -120,8 +120,6 @@ def _file(start: str | None, network: str) -> dict[str, str] | None:
     """A start that is no job: its path or name, and its content's hash if it is a file."""
     if start is None:
         return None
-    path = Path(start)
-    if not path.exists():
-        path = start_file(start, network) or path
+    path = start_file(start, network) or Path(start)
     weights = Run(path).weights if path.is_dir() else path
     return {"file": start} | ({"sha256": sha256(weights)} if weights.is_file() else {})

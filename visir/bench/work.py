@@ -99,8 +99,7 @@ def _scores(
     if spec["method"] or start is None:
         found = evaluate_run(run.folder, data, protocols=spec["protocols"], device=device)
     else:
-        shipped = None if start.exists() else start_file(str(start), "")
-        embedder = load(shipped or start, device)
+        embedder = load(start_file(str(start), "") or start, device)
         found = evaluate(embedder, open_benchmark(data), spec["protocols"])
     scores: dict[str, Any] = found.as_json()["protocols"]
     return scores

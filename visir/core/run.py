@@ -52,6 +52,27 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def write_image(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that gets its name only when it is complete; not forced to disk.
+
+    For images, which are many and are made again if a crash of the machine loses one.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; no incomplete file is left.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(
+            f"{path}: writing failed ({error.strerror or error}); free space or check the "
+            "permissions, and run the same command again"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically."""
     with atomic_write(path) as file:

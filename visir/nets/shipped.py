@@ -115,6 +115,8 @@ def builtin_file() -> Path:
 def start_file(name: str, network: str) -> Path | None:
     """The shipped file that a training starts from; None if nothing shipped has this name.
 
+    A file or folder of that name comes first, so there is none then either.
+
     Args:
         name: what `--start` was given.
         network: the network that is trained.
@@ -122,7 +124,7 @@ def start_file(name: str, network: str) -> Path | None:
     Raises:
         InputError: `person` does not start this network, or the file is missing or damaged.
     """
-    if name not in STARTS:
+    if name not in STARTS or Path(name).exists():
         return None
     if name != "person":
         return _checked(f"{name}.safetensors")

@@ -129,7 +129,7 @@ class TwoStream(nn.Module):
             images: (B, 3, H, W), normalised.
             infrared: (B,) bool, True for images that use the infrared stem.
         """
-        images = images.to(memory_format=torch.channels_last)  # faster on CPUs and GPUs
+        images = images.to(memory_format=torch.channels_last)  # faster on CPUs
         maps = self._shared(by_stem(self.vis_stem, self.ir_stem, images, infrared))
         # In half precision the tenth power overflows or loses its digits.
         with torch.autocast(images.device.type, enabled=False):

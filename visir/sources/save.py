@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from PIL import Image
 from tqdm import tqdm
 
-from visir.core.run import quiet, sweep, write_text
+from visir.core.run import quiet, sweep, write_image, write_text
 from visir.core.times import iso_time
 from visir.core.types import ByteArray, InputError
 from visir.data.ranges import RangeBook, as_json
@@ -181,15 +181,6 @@ class _Rows:
 
 
 def _write(path: Path, pixels: ByteArray) -> None:
-    """Write a PNG under its name only when it is complete."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(temporary, format="PNG")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free space or check the "
-            "permissions, and run the same command again"
-        ) from error
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    write_image(path, encoded.getbuffer())

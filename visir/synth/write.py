@@ -21,7 +21,7 @@ from tqdm import tqdm
 from visir.core.bounds import require_within_bounds
 from visir.core.config import apply, parse_pairs
 from visir.core.device import resolve_device
-from visir.core.run import quiet, sweep, write_json, write_text
+from visir.core.run import quiet, sweep, write_image, write_json, write_text
 from visir.core.types import InputError, Modality
 from visir.data.images import parse_size
 from visir.data.registry import SYNTHETIC
@@ -197,8 +197,6 @@ def _render_chunk(
     """Render and write one chunk; return its number of images."""
     quality = camera(world, chunk[0].cam, chunk[0].modality).quality
     pictures = render_shots(chunk, world, size, device)
-    for folder in {(out / shot.path).parent for shot in chunk}:
-        folder.mkdir(parents=True, exist_ok=True)
     for shot, picture in zip(chunk, pictures, strict=True):
         path = out / shot.path
         encoded = io.BytesIO()
@@ -207,17 +205,7 @@ def _render_chunk(
             image.save(encoded, "JPEG", quality=quality)
         else:
             image.save(encoded, "BMP")
-        # Renamed without fsync: an image lost in a crash is rendered again.
-        temporary = path.with_name(f".{path.name}.part")
-        try:
-            temporary.write_bytes(encoded.getbuffer())
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(
-                f"{path}: writing failed ({error.strerror or error}); free space and run the same "
-                "command again"
-            ) from error
+        write_image(path, encoded.getbuffer())
     return len(chunk)
 
 

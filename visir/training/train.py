@@ -165,12 +165,10 @@ def _identities(setting: RunSettings, benchmark: Benchmark) -> IntArray | None:
 
 def _start(method: Method, named: Path, progress: bool) -> None:
     """Load the weights that a training starts from; say what shipped ones have not seen."""
-    shipped, path = None, named
+    shipped = start_file(str(named), str(method.model.described["size"]))
+    path = shipped or named
     if named == Path("imagenet") and not named.exists():
         path = imagenet_file(method.model)
-    elif not named.exists():
-        shipped = start_file(str(named), str(method.model.described["size"]))
-        path = shipped or named
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
         tqdm.write(f"start: {named if shipped else path}: {loaded}", file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from visir.core.types import InputError
-from visir.data.boxes.mark import Annotation, Mark, edges, number
+from visir.data.boxes.mark import Annotation, Mark, edges, number, reading
 
 _TRACK = ("track_id", "instance_id")
 _NAMES = ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]")
@@ -30,7 +30,7 @@ def read(path: Path, content: dict[str, Any]) -> Annotation:
         InputError: a part is missing or has another form.
     """
     found = Annotation(path, "coco")
-    try:
+    with reading(path, "COCO", "COCO object detection"):
         images = {image["id"]: image for image in content["images"]}
         categories = {kind["id"]: str(kind["name"]) for kind in content.get("categories", ())}
         for image in images.values():
@@ -49,11 +49,6 @@ def read(path: Path, content: dict[str, Any]) -> Annotation:
                     "remove the annotation"
                 )
             found.marks.append(_mark(where, about, str(image["file_name"]), categories))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not COCO's form ({type(error).__name__}: {error}); export it again as COCO "
-            "object detection"
-        ) from error
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from visir.core.types import InputError
-from visir.data.boxes.mark import TURNED, Annotation, Mark, between, edges, number
+from visir.data.boxes.mark import TURNED, Annotation, Mark, between, edges, number, reading
 
 _NAMES = ("x", "y", "width", "height")
 _IMAGE, _VIDEO = ("rectanglelabels", "rectangle"), "videorectangle"
@@ -40,16 +40,11 @@ def read(path: Path, content: list[dict[str, Any]]) -> Annotation:
         InputError: a part is missing or has another form.
     """
     found = Annotation(path, "label-studio", shares=True, first=1)
-    try:
+    with reading(path, "Label Studio", "JSON (not JSON-MIN)"):
         for row, task in enumerate(content):
             where = f"{path}: task {task.get('id', row)}"
             for result in _chosen(found, task):
                 _read_result(found, where, task["data"], result)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not Label Studio's form ({type(error).__name__}: {error}); export it again "
-            "as JSON (not JSON-MIN)"
-        ) from error
     return found
 
 

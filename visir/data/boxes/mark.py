@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -65,6 +66,22 @@ class Annotation:
     sequence: bool = False
     sizes: dict[int | str | None, tuple[int, int]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+
+
+@contextmanager
+def reading(path: Path, form: str, export: str) -> Iterator[None]:
+    """Read parsed JSON of a form; what is missing or has another type becomes one sentence.
+
+    Raises:
+        InputError: it is not of this form; `export` is what to export it as.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not {form}'s form ({type(error).__name__}: {error}); export it again as "
+            f"{export}"
+        ) from error
 
 
 def number(where: str, name: str, value: object) -> float:
