@@ -162,10 +162,11 @@ def opened(run: str, data: Path) -> Search:
 
 def table(found: list[dict[str, float]], name: str) -> str:
     """Markdown: a row for each corruption, mean over the severities; the hardest last."""
+    clean = spread(np.array([of["clean"] for of in found]), 1)
     lines = [
         "| corrupted | " + " | ".join(f"{side}, mAP %" for side in SIDES) + " |",
         "|---|" + "---|" * len(SIDES),
-        f"| nothing | {' | '.join([spread(np.array([of['clean'] for of in found]), 1)] * len(SIDES))} |",
+        f"| nothing | {' | '.join([clean] * len(SIDES))} |",
     ]
     for group, names in CORRUPTIONS.items():
         for corruption in names:
