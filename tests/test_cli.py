@@ -37,11 +37,11 @@ CALLS = [
             "seed": 1,
             "workers": 2,
             "device": "cuda",
-            "progress": False,
+            "progress": True,
         },
     ),
     ("prepare regdb a 'b c'", "visir.data.prepare.prepare",
-     ("regdb", Path("a"), Path("b c")), {"progress": False}),
+     ("regdb", Path("a"), Path("b c")), {"progress": True}),
     (
         "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
         "--device cpu --start s --layout regdb",
@@ -62,9 +62,9 @@ CALLS = [
     ),
     ("report r", "visir.report.write_report", (Path("r"),), {"device": "auto"}),
     ("prepare regdb --data a b", "visir.data.prepare.prepare",
-     ("regdb", Path("a"), Path("b")), {"progress": False}),
+     ("regdb", Path("a"), Path("b")), {"progress": True}),
     ("check --layout llcm --data=d", "visir.data.check.check",
-     (Path("d"), "llcm"), {"progress": False}),
+     (Path("d"), "llcm"), {"progress": True}),
     (
         "pretrain --seed 1 --data d --set a=1", "visir.training.pretrain.pretrain",
         (Path("d"), Path("runs/pretrain-d-1")),
@@ -162,7 +162,7 @@ def test_check_exits_with_1_where_there_are_problems(
 ) -> None:
     recorder = replace(monkeypatch, "visir.data.check.check")
     assert cli.main(["check", "d", "--layout", "llcm"]) == 0
-    assert recorder.calls == [((Path("d"), "llcm"), {"progress": False})]
+    assert recorder.calls == [((Path("d"), "llcm"), {"progress": True})]
     recorder.result.problems.append("a file is empty")
     assert cli.main(["check", "d"]) == 1
     assert capsys.readouterr().out == "the text\n" * 2
@@ -176,7 +176,7 @@ def test_eval_scores_every_run_and_merges(
     assert cli.main(["eval", "r", "--device", "cpu"]) == 0
     usual = {
         "layout": None, "split": None, "protocols": None, "rerank": "none", "flip": True,
-        "device": "auto", "progress": False,
+        "device": "auto", "progress": True,
     }  # fmt: skip
     assert score.calls == [((Path("r"), None), usual | {"device": "cpu"})]
     assert not merge.calls

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.commands.terminal import on_terminal
-
 if TYPE_CHECKING:
     from visir.evaluation.confidence import Calibration
 
@@ -50,5 +48,5 @@ def calibrate(
         labels=not no_labels,
         false_alarms=false_alarms,
         device=device,
-        progress=on_terminal(),
+        progress=True,
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from visir.commands.terminal import on_terminal
-
 if TYPE_CHECKING:
     from visir.data.check import CheckReport
 
@@ -33,7 +31,7 @@ def check(data: Path, /, *, layout: str | None = None, list: Path | None = None)
     """
     import visir.data.check
 
-    report = visir.data.check.check(data, layout, progress=on_terminal())
+    report = visir.data.check.check(data, layout, progress=True)
     if list is not None:
         report.write_lists(list)
     return report

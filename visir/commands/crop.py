@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.commands.terminal import BoxFormat, on_terminal
+from visir.commands.terminal import BoxFormat
 
 if TYPE_CHECKING:
     from visir.sources.save import Saved
@@ -65,6 +65,4 @@ def crop(
     settings = read_options(
         modality, camera, tag, every, detector, crops, boxes, format, label, start, fps
     )
-    return save_crops(
-        frames, out, settings, skip_broken=skip_broken, device=device, progress=on_terminal()
-    )
+    return save_crops(frames, out, settings, skip_broken=skip_broken, device=device, progress=True)

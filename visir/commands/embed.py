@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.commands.terminal import BoxFormat, on_terminal
+from visir.commands.terminal import BoxFormat
 
 if TYPE_CHECKING:
     from visir.embedding.bulk import Summary
@@ -72,4 +72,4 @@ def embed(
     how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps)
     settings = read_options(*how, exclude_list)
     return embed_run(as_run(run), inputs, out, settings, workers=workers, device=device,
-        shard_size=shard_size, skip_broken=skip_broken, progress=on_terminal())  # fmt: skip
+        shard_size=shard_size, skip_broken=skip_broken, progress=True)  # fmt: skip

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visir.commands.terminal import on_terminal
-
 if TYPE_CHECKING:
     from visir.evaluation.results import Evaluation
 
@@ -91,7 +89,7 @@ def _of_runs(
     if len(splits) != len(runs):
         raise InputError(f"eval: {len(split)} splits for {len(runs)} runs; give one, or one each")
     found = [
-        evaluation.evaluate_run(as_run(run), data, split=own, progress=on_terminal(), **options)
+        evaluation.evaluate_run(as_run(run), data, split=own, progress=True, **options)
         for run, own in zip(runs, splits, strict=True)
     ]
     together = evaluation.merge(found) if len(runs) > 1 else None

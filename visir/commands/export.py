@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from visir.commands.terminal import on_terminal
-
 if TYPE_CHECKING:
     from visir.export import Exported
 
@@ -60,5 +58,5 @@ def export(
         precision=precision,
         flip=not no_flip,
         device=device,
-        progress=on_terminal(),
+        progress=True,
     )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from visir.commands.terminal import BoxFormat, on_terminal
+from visir.commands.terminal import BoxFormat
 
 if TYPE_CHECKING:
     from visir.gallery.add import Added
@@ -117,7 +117,7 @@ def _filled(
             settings,
             skip_broken=skip_broken,
             device=device,
-            progress=on_terminal(),
+            progress=True,
         )
         return Filled(added, store.expire(time.time()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from visir.commands.terminal import Written, on_terminal
+from visir.commands.terminal import Written
 
 
 def prepare(layout: Literal["sysu", "regdb"], data: Path, out: Path, /) -> Written:
@@ -27,5 +27,5 @@ def prepare(layout: Literal["sysu", "regdb"], data: Path, out: Path, /) -> Writt
     """
     import visir.data.prepare
 
-    visir.data.prepare.prepare(layout, data, out, progress=on_terminal())
+    visir.data.prepare.prepare(layout, data, out, progress=True)
     return Written(out)

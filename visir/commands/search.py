@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from visir.commands.index import ModalityName, filter_of
-from visir.commands.terminal import on_terminal
 
 if TYPE_CHECKING:
     from visir.gallery.feedback import Feedback
@@ -127,7 +126,7 @@ def _search(
     modality = modality_named(queries.modality, "modality")
     fallback = modality_named(sources.gallery_modality, "gallery_modality")
     embedder = load(run, sources.device)
-    with closing(open_searchable(gallery, embedder, run, fallback, on_terminal())) as store:
+    with closing(open_searchable(gallery, embedder, run, fallback, True)) as store:
         lists = search_files(
             store,
             embedder,

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from visir.commands.terminal import Written, on_terminal
+from visir.commands.terminal import Written
 
 
 def synth(
@@ -65,6 +65,6 @@ def synth(
         seed=seed,
         workers=workers,
         device=device,
-        progress=on_terminal(),
+        progress=True,
     )
     return Written(out, f"check it with: visir check {shlex.quote(str(out))}")

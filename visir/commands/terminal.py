@@ -1,19 +1,13 @@
-"""What commands share: values of options, progress bars, and the line that names a written file."""
+"""What commands share: values of options, and the line that names a written file."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 BoxFormat = Literal["auto", "mot", "coco", "cvat", "label-studio", "yolo"]
 """Of a file of boxes; those of `visir.data.boxes.FORMATS`, written here so that help is quick."""
-
-
-def on_terminal() -> bool:
-    """Whether to draw progress bars."""
-    return sys.stderr.isatty()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tqdm import tqdm
-
-from visir.core.run import quiet
+from visir.core.progress import bar
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.locate import placed
@@ -221,7 +219,7 @@ def _looks(
     with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)  # images that no record names
         work = pool.map(one, paths)
-        return list(tqdm(work, "reading", len(paths), unit="image", disable=quiet(progress)))
+        return list(bar(work, "reading", len(paths), unit="images", show=progress))
 
 
 def _by_folder(root: Path, path: Path) -> Modality | None:

@@ -16,9 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
-from visir.core.run import quiet, sweep
+from visir.core.progress import bar
+from visir.core.run import sweep
 from visir.core.types import InputError
 from visir.data import regdb, sysu
 from visir.data.index_files import read_list
@@ -59,7 +58,7 @@ def prepare(layout: str, data: Path, out: Path, *, progress: bool = True) -> Non
     out = out.expanduser()
     for top in TOPS.values():
         sweep(out / top)
-    for target, source in tqdm(sources.items(), "copying", unit="file", disable=quiet(progress)):
+    for target, source in bar(sources.items(), "copying", unit="files", show=progress):
         _copy(source, out / target)
     os.sync()
 

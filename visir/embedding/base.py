@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from tqdm import tqdm
 
-from visir.core.run import quiet
+from visir.core.progress import bar
 from visir.core.types import ByteArray, FloatArray, Modality, Record
 from visir.data.images import read_resized, resized, upright_rgb
 from visir.data.ranges import NONE, Ranges
@@ -110,11 +109,11 @@ def chunks_of_pixels(
     """
     with (
         ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=len(images), desc="embedding", unit="img", disable=quiet(progress)) as bar,
+        bar(None, "embedding", len(images), unit="images", show=progress) as shown,
     ):
         for chunk in (images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK)):
             yield np.stack(list(pool.map(partial(_pixels, size=size, modality=modality), chunk)))
-            bar.update(len(chunk))
+            shown.update(len(chunk))
 
 
 def embed_by_modality(

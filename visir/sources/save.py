@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
-from visir.core.run import quiet, sweep, write_image, write_text
+from visir.core.progress import bar
+from visir.core.run import sweep, write_image, write_text
 from visir.core.times import iso_time
 from visir.core.types import ByteArray, InputError
 from visir.data.ranges import RangeBook, as_json
@@ -87,7 +87,7 @@ def save_crops(
     detector = cache(partial(_detector, settings, device))
     stream = (crop for unit in units for crop in crops(unit, settings, detector))
     try:
-        for crop in tqdm(stream, "cutting", total, unit="crop", disable=quiet(progress)):
+        for crop in bar(stream, "cutting", total, unit="crops", show=progress):
             if isinstance(crop, Broken):
                 skipped.append(_kept(crop, skip_broken))
             else:

@@ -16,12 +16,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 from visir.core.bounds import require_within_bounds
 from visir.core.config import apply, parse_pairs
 from visir.core.device import resolve_device
-from visir.core.run import quiet, sweep, write_image, write_json, write_text
+from visir.core.progress import bar
+from visir.core.run import sweep, write_image, write_json, write_text
 from visir.core.types import InputError, Modality
 from visir.data.images import parse_size
 from visir.data.registry import SYNTHETIC
@@ -161,11 +161,11 @@ def _render_all(
 ) -> None:
     total = sum(len(chunk) for chunk, _ in todo)
     workers = workers or os.cpu_count() or 1
-    with tqdm(total=total, unit="image", desc="rendering people", disable=quiet(progress)) as bar:
+    with bar(None, "rendering people", total, unit="images", show=progress) as shown:
         if workers == 1 or device != "cpu" or total < _MIN_FOR_POOL:
             with _one_thread():
                 for chunk, world in todo:
-                    bar.update(_render_chunk(out, chunk, world, size, device))
+                    shown.update(_render_chunk(out, chunk, world, size, device))
             return
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, spawn, torch.set_num_threads, (1,)) as pool:
@@ -174,7 +174,7 @@ def _render_all(
             ]
             try:
                 for job in as_completed(jobs):
-                    bar.update(job.result())
+                    shown.update(job.result())
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
