@@ -82,6 +82,18 @@ def test_what_went_in_comes_out(filled):
     ]  # fmt: skip
 
 
+def test_sources_below_a_folder_and_marks_of_files(store):
+    names = ["a/b/1.jpg", "a/b::x", "a/bc/2.jpg", "a/b0.jpg", "a/b/c/ü.jpg", "a/B/3.jpg"]
+    kept = [entry._replace(source=name) for entry, name in zip(entries(6), names, strict=True)]
+    kept[0] = kept[0]._replace(mark="5-7-abc")
+    ids = store.add(MODEL, kept, vectors(6))
+    assert store.below("a/b") == {names[row]: ids[row] for row in (0, 1, 4)}
+    assert store.below("a/b%") == {}
+    assert store.marks([*ids, 10**9]) == {ids[0]: "5-7-abc"}
+    store.remove([ids[0]])
+    assert store.marks(ids) == {}
+
+
 def test_a_source_is_kept_once_and_ids_are_never_given_again(filled):
     again = filled.add(MODEL, [*entries(2), *entries(2, COUNT), *entries(1, COUNT)],
                        vectors(5, seed=3))  # fmt: skip

@@ -46,6 +46,8 @@ def add(
     tag: tuple[str, ...] = (),
     retention: float | None = None,
     skip_broken: bool = False,
+    update: bool = False,
+    prune: bool = False,
     exclude_list: Path | None = None,
     detector: Path | None = None,
     crops: int = 3,
@@ -68,6 +70,8 @@ def add(
         retention: days after which images are deleted, now, at every add and by `visir serve`;
             unchanged if omitted.
         skip_broken: skip images that cannot be read, and count them.
+        update: embed images again whose files have changed since they were added; they get new ids.
+        prune: remove images of these inputs whose files are gone.
         exclude_list: names of images to leave out, a file of `visir check --list`.
         detector: weights file that finds people in videos: torchvision's, for COCO.
         crops: maximum number of images of each person followed through a video.
@@ -86,7 +90,10 @@ def add(
         modality, camera, tag, every, detector, crops, boxes, format, label, start, fps,
         exclude_list,
     )  # fmt: skip
-    return _filled(gallery, inputs, as_run(run), settings, retention, skip_broken, device)
+    return _filled(
+        gallery, inputs, as_run(run), settings, retention, device,
+        skip_broken=skip_broken, update=update, prune=prune,
+    )  # fmt: skip
 
 
 def _filled(
@@ -95,8 +102,8 @@ def _filled(
     run: Path,
     settings: ReadOptions,
     retention: float | None,
-    skip_broken: bool,
     device: str,
+    **options: bool,
 ) -> Filled:
     """`add`, with the options read."""
     from visir.embedding.pytorch import load
@@ -115,9 +122,9 @@ def _filled(
             embedder,
             inputs,
             settings,
-            skip_broken=skip_broken,
             device=device,
             progress=True,
+            **options,
         )
         return Filled(added, store.expire(time.time()))
 

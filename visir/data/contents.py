@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tqdm import tqdm
-
-from visir.core.run import quiet
+from visir.core.progress import bar
 from visir.core.types import InputError, Record
 
 _PART = 32 * 1024  # bytes; a crop of a person is rarely larger than two parts
@@ -30,13 +28,18 @@ def contents(records: Sequence[Record], progress: bool = False) -> list[str]:
         InputError: a file cannot be read.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(_content, [record.path for record in records])
+        found = pool.map(content, [record.path for record in records])
         return list(
-            tqdm(found, "comparing", len(records), unit="img", disable=quiet(progress), leave=False)
+            bar(found, "comparing", len(records), unit="images", show=progress, leave=False)
         )
 
 
-def _content(path: Path) -> str:
+def content(path: Path) -> str:
+    """The digest of one file, as `contents` describes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -43,6 +43,7 @@ from visir.gallery.store import (
     model_of,
 )
 from visir.sources.crop import Entry, exif_time, timestamp
+from visir.sources.marks import is_below
 
 _ROUNDING = 1e-5  # a product of unit rows in float32 is no further from the exact one
 
@@ -136,6 +137,14 @@ class FolderStore(Store):
     def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`; resolved paths are known too."""
         return {source: self._row_of[source] + 1 for source in sources if source in self._row_of}
+
+    def below(self, folder: str) -> dict[str, int]:
+        """As `Store.below`."""
+        return {name: row + 1 for name, row in self._row_of.items() if is_below(name, folder)}
+
+    def marks(self, ids: Sequence[int]) -> dict[int, str]:
+        """As `Store.marks`: none, as the embeddings of changed files are made again."""
+        return {}
 
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         """As `Store.vectors`."""

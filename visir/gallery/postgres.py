@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS visir_items (
     id bigserial PRIMARY KEY, source text NOT NULL UNIQUE, camera text NOT NULL,
     modality text NOT NULL, time double precision, tags text[] NOT NULL,
     added double precision NOT NULL, vector vector NOT NULL, thumbnail bytea);
+ALTER TABLE visir_items ADD COLUMN IF NOT EXISTS mark text;
 CREATE INDEX IF NOT EXISTS visir_camera ON visir_items (camera);
 CREATE INDEX IF NOT EXISTS visir_time ON visir_items (time);
 CREATE INDEX IF NOT EXISTS visir_tags ON visir_items USING gin (tags);
@@ -149,6 +150,25 @@ class PostgresStore(Store):
                 "SELECT source, id FROM visir_items WHERE source = ANY(%s)", [list(sources)]
             ).fetchall()
         return {source: int(item) for source, item in rows}
+
+    def below(self, folder: str) -> dict[str, int]:
+        """As `Store.below`."""
+        with self.lock:
+            rows = self.db.execute(
+                "SELECT source, id FROM visir_items WHERE starts_with(source, %s) "
+                "OR starts_with(source, %s)",
+                [f"{folder}/", f"{folder}::"],
+            ).fetchall()
+        return {source: int(item) for source, item in rows}
+
+    def marks(self, ids: Sequence[int]) -> dict[int, str]:
+        """As `Store.marks`."""
+        with self.lock:
+            rows = self.db.execute(
+                "SELECT id, mark FROM visir_items WHERE id = ANY(%s) AND mark IS NOT NULL",
+                [list(ids)],
+            ).fetchall()
+        return dict(rows)
 
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         """As `Store.vectors`."""
@@ -285,19 +305,20 @@ class PostgresStore(Store):
         self.db.execute(
             "CREATE TEMP TABLE incoming (place int, source text, camera text, modality text, "
             "time double precision, tags text[], added double precision, vector vector, "
-            "thumbnail bytea) ON COMMIT DROP"
+            "thumbnail bytea, mark text) ON COMMIT DROP"
         )
         with self.db.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
             for place, (e, vector) in enumerate(zip(entries, vectors_ND, strict=True)):
                 tags = list(dict.fromkeys(e.tags))
                 copy.write_row(
                     (place, e.source, e.camera, e.modality.value, e.time, tags, now, _text(vector),
-                     e.thumbnail)
+                     e.thumbnail, e.mark)
                 )  # fmt: skip
         rows = self.db.execute(
             "INSERT INTO visir_items (source, camera, modality, time, tags, added, vector, "
-            "thumbnail) SELECT source, camera, modality, time, tags, added, vector, thumbnail "
-            "FROM incoming ORDER BY place ON CONFLICT (source) DO NOTHING RETURNING source, id"
+            "thumbnail, mark) SELECT source, camera, modality, time, tags, added, vector, "
+            "thumbnail, mark FROM incoming ORDER BY place ON CONFLICT (source) DO NOTHING "
+            "RETURNING source, id"
         )
         return {source: int(item) for source, item in rows}
 

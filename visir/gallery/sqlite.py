@@ -10,7 +10,6 @@ import json
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
 from visir.data.ranges import Ranges, as_json
 from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
-from visir.gallery.sqlite_tables import SCHEMA, SELECT, condition, stored
+from visir.gallery.sqlite_tables import MARKS, OF_ITEMS, SCHEMA, SELECT, condition, insert, stored
 from visir.gallery.store import (
     EVERYTHING,
     FORMAT,
@@ -90,6 +89,7 @@ class SqliteStore(Store):
                     self.db.execute(statement)
                 self._set("format", FORMAT)
                 self._set("version", "0")
+            self.db.execute(MARKS)  # galleries made before it have none
         require_format(self.setting("format"), self.name)
 
     def add(
@@ -111,10 +111,10 @@ class SqliteStore(Store):
                 ids.append(following if new else None)
                 if new:
                     following += 1
-            kept = [row for row, found in enumerate(ids) if found is not None]
+            kept = [(row, found) for row, found in enumerate(ids) if found is not None]
             if kept:
-                self._insert([ids[row] for row in kept], [entries[row] for row in kept])
-                blobs = ((ids[row], vectors_ND[row].tobytes()) for row in kept)
+                insert(self.db, [item for _, item in kept], [entries[row] for row, _ in kept])
+                blobs = ((item, vectors_ND[row].tobytes()) for row, item in kept)
                 self.db.executemany("INSERT INTO vectors VALUES (?, ?)", blobs)
                 self._changed()
         return ids
@@ -124,7 +124,7 @@ class SqliteStore(Store):
         with self.lock, self._changing():
             there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
             gone = [(item,) for item in there]
-            for table in ("vectors", "thumbnails", "tags", "items"):
+            for table in OF_ITEMS:
                 self.db.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
             self.db.executemany("INSERT INTO removed (id) VALUES (?)", gone)
             if gone:
@@ -163,6 +163,29 @@ class SqliteStore(Store):
                 )
                 found.update(rows.fetchall())
         return found
+
+    def below(self, folder: str) -> dict[str, int]:
+        """As `Store.below`."""
+        found: dict[str, int] = {}
+        for first in (f"{folder}/", f"{folder}::"):
+            after = first[:-1] + chr(ord(first[-1]) + 1)
+            with self.lock:
+                found.update(
+                    self.db.execute(
+                        "SELECT source, id FROM items WHERE source >= ? AND source < ?",
+                        [first, after],
+                    ).fetchall()
+                )
+        return found
+
+    def marks(self, ids: Sequence[int]) -> dict[int, str]:
+        """As `Store.marks`."""
+        with self.lock:
+            rows = [
+                self.db.execute("SELECT id, mark FROM marks WHERE id = ?", [int(item)]).fetchone()
+                for item in ids
+            ]
+        return dict(row for row in rows if row is not None)
 
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
         """As `Store.vectors`."""
@@ -265,34 +288,6 @@ class SqliteStore(Store):
                 self.db.execute("ROLLBACK")
                 raise
             self.db.execute("COMMIT")
-
-    def _insert(self, ids: Sequence[int | None], entries: Sequence[Entry]) -> None:
-        numbers = {}
-        for name in dict.fromkeys(entry.camera for entry in entries):
-            self.db.execute("INSERT OR IGNORE INTO cameras (name) VALUES (?)", [name])
-            kept = self.db.execute("SELECT id FROM cameras WHERE name = ?", [name])
-            numbers[name] = kept.fetchone()[0]
-        now = time.time()
-        self.db.executemany(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    item,
-                    e.source,
-                    numbers[e.camera],
-                    e.modality.value,
-                    e.time,
-                    json.dumps(list(dict.fromkeys(e.tags))),
-                    now,
-                )
-                for item, e in zip(ids, entries, strict=True)
-            ),
-        )
-        both = list(zip(ids, entries, strict=True))
-        pictures = ((item, entry.thumbnail) for item, entry in both if entry.thumbnail)
-        self.db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
-        tags = ((tag, item) for item, entry in both for tag in dict.fromkeys(entry.tags))
-        self.db.executemany("INSERT INTO tags VALUES (?, ?)", tags)
 
     def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Filter, mode: Mode) -> IntArray:
         """The rows to compare with: the whole part, or the likely ones of it."""

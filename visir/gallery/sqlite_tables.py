@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from visir.core.types import Modality
 from visir.gallery.store import Filter, Stored
+from visir.sources.crop import Entry
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -27,6 +30,36 @@ SELECT = (
     "SELECT items.id, source, cameras.name, modality, time, tags, added "
     "FROM items JOIN cameras ON cameras.id = items.camera"
 )
+
+
+MARKS = (
+    "CREATE TABLE IF NOT EXISTS marks "
+    "(id INTEGER PRIMARY KEY REFERENCES items (id), mark TEXT NOT NULL)"
+)
+OF_ITEMS = ("vectors", "thumbnails", "marks", "tags", "items")
+"""The tables that a removed image has rows in."""
+
+
+def insert(db: sqlite3.Connection, ids: Sequence[int], entries: Sequence[Entry]) -> None:
+    """Write everything about images but their vectors."""
+    numbers = {}
+    for name in dict.fromkeys(entry.camera for entry in entries):
+        db.execute("INSERT OR IGNORE INTO cameras (name) VALUES (?)", [name])
+        kept = db.execute("SELECT id FROM cameras WHERE name = ?", [name])
+        numbers[name] = kept.fetchone()[0]
+    now = time.time()
+    both = [(i, e, tuple(dict.fromkeys(e.tags))) for i, e in zip(ids, entries, strict=True)]
+    db.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            (i, e.source, numbers[e.camera], e.modality.value, e.time, json.dumps(tags), now)
+            for i, e, tags in both
+        ),
+    )
+    pictures = ((i, e.thumbnail) for i, e, _ in both if e.thumbnail)
+    db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
+    db.executemany("INSERT INTO tags VALUES (?, ?)", ((t, i) for i, _, tags in both for t in tags))
+    db.executemany("INSERT INTO marks VALUES (?, ?)", ((i, e.mark) for i, e, _ in both if e.mark))
 
 
 def condition(where: Filter) -> tuple[str, list[Any]]:

@@ -158,6 +158,14 @@ class Store(ABC):
         """The ids of the sources that are in the gallery."""
 
     @abstractmethod
+    def below(self, folder: str) -> dict[str, int]:
+        """The ids of the sources in a folder, or in a file such as a video, by source."""
+
+    @abstractmethod
+    def marks(self, ids: Sequence[int]) -> dict[int, str]:
+        """The marks of the images' files; ids without one are left out."""
+
+    @abstractmethod
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         """(len(ids), D) vectors, in the order of ids; zeros for an id that is not there."""
 

@@ -47,7 +47,8 @@ class Entry(NamedTuple):
     """The metadata of an image that is stored in a gallery.
 
     source: a path or another name, unique in a gallery; time: seconds since 1970, UTC; None if
-    unknown; thumbnail: a small JPEG.
+    unknown; thumbnail: a small JPEG; mark: of its file's content, see
+    `visir.sources.marks`.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Entry(NamedTuple):
     time: float | None = None
     tags: tuple[str, ...] = ()
     thumbnail: bytes | None = None
+    mark: str | None = None
 
 
 class Broken(NamedTuple):

@@ -142,7 +142,7 @@ def write_shard(
     thumbnails = [entry.thumbnail or b"" for entry in entries]
     about = {
         "model": model,
-        "crops": [[e.source, e.camera, e.modality.value, e.time, e.tags] for e in entries],
+        "crops": [[e.source, e.camera, e.modality.value, e.time, e.tags, e.mark] for e in entries],
         "skipped": skipped,
     }
     with atomic_write(path) as file:
@@ -176,8 +176,9 @@ def read_shards(out: Path) -> Iterator[tuple[list[Entry], FloatArray]]:
                 time=time,
                 tags=tuple(tags),
                 thumbnail=jpegs[start:end],
+                mark=mark[0] if mark else None,  # files of before have none
             )
-            for (source, camera, modality, time, tags), (start, end) in zip(
+            for (source, camera, modality, time, tags, *mark), (start, end) in zip(
                 about["crops"], pairwise(ends), strict=True
             )
         ]

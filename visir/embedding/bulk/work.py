@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from visir.core.run import quiet, sweep
+from visir.core.progress import bar
+from visir.core.run import sweep
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
 from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
@@ -33,6 +33,7 @@ from visir.embedding.bulk.output import (
     write_shard,
 )
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, Crop, Entry, ReadOptions, opened
+from visir.sources.marks import Marks
 from visir.sources.plan import crops, work_units
 
 if TYPE_CHECKING:
@@ -118,7 +119,6 @@ def embedded(
     known: Callable[[Sequence[str]], Container[str]],
     skip_broken: bool = False,
     device: str = "cpu",
-    progress: bool = False,
 ) -> Iterator[tuple[list[Entry], FloatArray, list[Broken]]]:
     """Embed all crops of the inputs in this process, at most 512 at a time.
 
@@ -130,7 +130,6 @@ def embedded(
         known: returns those of some sources that are skipped.
         skip_broken: as for `embed_many`.
         device: as for `embed_many`.
-        progress: show a progress bar.
 
     Yields:
         Entries of crops, their (N, D) embeddings, and the crops that could not be read.
@@ -141,7 +140,7 @@ def embedded(
     detector = cache(partial(_detector, settings, device))
     units = work_units(sorted(map(Path, inputs)), settings, _UNIT_SIZE, skip_broken, book)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for unit in tqdm(units, desc="embedding", unit="part", disable=quiet(progress)):
+        for unit in units:
             stream = crops(unit, settings, detector)
             while found := list(islice(stream, _UNIT_SIZE)):
                 skipped = known([each.source for each in found])
@@ -227,12 +226,12 @@ def _make_all(
 ) -> None:
     """Make every shard that no other process makes, and wait until all exist."""
     pause = 0.05
-    with tqdm(total=len(left), desc="embedding", unit="shard", disable=quiet(progress)) as bar:
+    with bar(None, "embedding", len(left), unit="shards", show=progress) as shown:
         while left:
             waiting = []
             for number in left:
                 if _is_made(out, number, make, patience):
-                    bar.update()
+                    shown.update()
                 else:
                     waiting.append(number)
             if len(waiting) == len(left):
@@ -259,8 +258,9 @@ def _embedded(
     entries: list[Entry] = []
     vectors: list[FloatArray] = []
     skipped: list[Broken] = []
+    ready_of = partial(_ready, Marks())
     while chunk := list(islice(stream, _CHUNK)):
-        found = list(pool.map(_ready, chunk))
+        found = list(pool.map(ready_of, chunk))
         broken = [each for each in found if isinstance(each, Broken)]
         if broken and not skip_broken:
             raise broken[0].error()
@@ -283,7 +283,8 @@ def _vectors(ready: Sequence[_Ready], embedder: ImageEmbedder) -> FloatArray:
     return vectors_ND
 
 
-def _ready(found: Crop | Broken) -> _Ready | Broken:
+def _ready(marks: Marks, found: Crop | Broken) -> _Ready | Broken:
+    mark = marks.of(found.source)  # before the file is read: a later change is noticed
     read = found if isinstance(found, Broken) else opened(found)
     if isinstance(read, Broken):
         return read
@@ -299,6 +300,7 @@ def _ready(found: Crop | Broken) -> _Ready | Broken:
         time=read.time,
         tags=read.tags,
         thumbnail=jpeg.getvalue(),
+        mark=mark,
     )
     return _Ready(read.image, entry)
 
