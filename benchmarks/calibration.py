@@ -21,7 +21,7 @@ from visir.commands.demo import demo
 from visir.core.run import Run
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import load
-from visir.evaluation.calibrate import compared, draw_searches, measure
+from visir.evaluation.calibrate import by_modality, compared, draw_searches, measure
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "calibration.md"
 ALLOWED = 0.1
@@ -58,11 +58,13 @@ def measured(folder: Path, seed: int) -> dict[str, Rates]:
     people = np.random.default_rng(seed).permutation(sorted({r.pid for r in data.test}))
     kept, asked = (set(half.tolist()) for half in np.array_split(people, 2))
     parts = {"train": data.train, "unseen": [r for r in data.test if r.pid in kept]}
-    truth = compared(embedder, [r for r in data.test if r.pid in asked], labels=True)
+    truth = compared(*by_modality(embedder, [r for r in data.test if r.pid in asked]), True)
     searches = draw_searches(truth, np.arange(len(truth[0].counts)), np.random.default_rng(seed))
     found = {}
     for way, (part, labels) in WAYS.items():
-        curve, threshold, calibrated = measure(compared(embedder, parts[part], labels), ALLOWED)
+        curve, threshold, calibrated = measure(
+            compared(*by_modality(embedder, parts[part]), labels), ALLOWED
+        )
         sure = curve.confidence(searches.scores, searches.images)
         passed = sure >= threshold
         alarms = float(passed[~searches.there].mean())

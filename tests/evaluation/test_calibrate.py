@@ -1,5 +1,7 @@
 """Calibration of scores, on made-up features with known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from visir.data.ranges import NONE
 from visir.evaluation import calibrate as module
 from visir.evaluation.calibrate import Table, calibrate, measure
 from visir.evaluation.confidence import Calibration
+from visir.evaluation.strangers import measure_strangers
 
 pytestmark = pytest.mark.slow
 
@@ -113,11 +116,76 @@ def test_runs_are_calibrated_with_labels_and_without(tmp_path, monkeypatch, labe
         assert same == found  # nothing is left to chance
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_few_people_give_the_weaker_answer(tmp_path, monkeypatch, labelled):
+    data, fake = benchmark(labelled, people=5)
+    monkeypatch.setattr(module, "load", lambda run, device: fake)
+    monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
+    found = calibrate(tmp_path, tmp_path)
+    assert found.only_strangers and found.found is None
+    assert found.identities == ("strangers" if labelled else "others")
+    text = str(found)
+    assert text.startswith("Only ") and "so only strangers were measured" in text
+    assert "how likely a hit is right, and how many people are found, is unknown" in text
+    assert Calibration.of(tmp_path, fake.fingerprint) == found
+    assert found.displayed(np.array([0.9]), 30) is None  # a cosine stays a cosine
+    assert found.no_match(np.array([-0.9]), 30) and not found.no_match(np.array([0.999]), 30)
+    assert found.no_match(np.array([]), 30)
+
+
+def strangers(seed, noise=0.6):
+    """Forty people in visible light, forty others in infrared: nobody is in both."""
+    rng = np.random.default_rng(seed)
+    sides, pids = {}, {}
+    for number, modality in enumerate(Modality):
+        who = np.repeat(np.arange(PEOPLE), IMAGES)
+        rows = rng.normal(size=(PEOPLE, WIDTH))[who] + noise * rng.normal(size=(len(who), WIDTH))
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        sides[modality], pids[modality] = rows.astype(np.float32), who + PEOPLE * number
+    return sides, pids
+
+
+def test_strangers_pass_the_threshold_as_often_as_asked():
+    curve, threshold, alarms = measure_strangers(*strangers(0), None, 0.1)
+    assert curve.slope > 0 and curve.growth <= 0
+    assert 0.05 < alarms < 0.2
+    new, _ = strangers(7)
+    cosines = new[Modality.VISIBLE] @ new[Modality.INFRARED].T
+    for images in (10, 100):
+        drawn = np.random.default_rng(1).permutation(cosines.shape[1])[:images]
+        sure = curve.confidence(cosines[:, drawn].max(axis=1), images)
+        assert 0.01 < (sure >= threshold).mean() < 0.3
+    assert measure_strangers(*strangers(0), None, 0.01)[1] > threshold
+
+
+def test_without_labels_the_nearest_group_is_no_stranger():
+    sides, who = made()
+    pids = dict.fromkeys(Modality, who)
+
+    def least_cosine(*who):
+        """The cosine at the threshold, among all 240 images."""
+        curve, threshold, _ = measure_strangers(sides, *who, 0.1)
+        odds = np.log(threshold / (1 - threshold))
+        return (odds - curve.growth * np.log(240) - curve.offset) / curve.slope
+
+    known = least_cosine(pids, None)
+    assert abs(least_cosine(None, pids) - known) < 0.05  # the nearest group is the person
+    assert least_cosine(None, None) > known + 0.1  # other images of the person are left
+
+
+def test_images_of_one_person_only_are_too_few():
+    sides, _ = made(people=1)
+    one = {modality: np.zeros(IMAGES, np.int64) for modality in Modality}
+    with pytest.raises(InputError, match="only 0 images have a stranger in the other modality"):
+        measure_strangers(sides, one, None, 0.1)
+
+
 def test_too_little_to_measure_is_refused(tmp_path, monkeypatch):
     data, fake = benchmark(True, people=5)
     monkeypatch.setattr(module, "load", lambda run, device: fake)
-    monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
-    with pytest.raises(InputError, match="only 5 people are known in both modalities"):
+    only = replace(data, train=tuple(r for r in data.train if r.modality is Modality.VISIBLE))
+    monkeypatch.setattr(module, "open_benchmark", lambda *arguments: only)
+    with pytest.raises(InputError, match="there are no infrared images to calibrate with"):
         calibrate(tmp_path, tmp_path)
     with pytest.raises(InputError, match="false_alarms: must be between 0 and 1, got 0"):
         calibrate(tmp_path, tmp_path, false_alarms=0)

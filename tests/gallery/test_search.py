@@ -136,6 +136,19 @@ def test_reranking_reorders_the_best(filled, crops, embedder, name):
     assert {hit.id: hit.cosine for hit in anew.hits} == {hit.id: hit.cosine for hit in plain.hits}
 
 
+def test_a_calibration_by_strangers_says_nobody_and_no_more(filled, crops, embedder):
+    query = crops / "infrared" / "night" / "4-0.png"
+    weak = Calibration(40, -0.5, -60, 0.9, 0.1, None, "strangers", 3, 99, "f" * 64)
+    (nobody,) = ask(filled, embedder, [query], SearchOptions(3), calibration=weak).lists
+    assert nobody.no_match
+    assert [hit.confidence for hit in nobody.hits] == [None] * 3
+    assert [hit.score for hit in nobody.hits] == [hit.cosine for hit in nobody.hits]
+    result = ask(filled, embedder, [query], SearchOptions(3), calibration=weak)
+    assert "Probably no match: the best score is no better than of strangers." in result.table()
+    easy = Calibration(40, -0.5, 60, 0.9, 0.1, None, "strangers", 3, 99, "f" * 64)
+    assert not ask(filled, embedder, [query], SearchOptions(3), calibration=easy).lists[0].no_match
+
+
 def test_a_calibrated_search_says_when_nobody_matches(filled, crops, embedder):
     query = crops / "infrared" / "night" / "4-0.png"
     result = ask(filled, embedder, [query], SearchOptions(3), calibration=CURVE)

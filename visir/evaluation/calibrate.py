@@ -29,6 +29,7 @@ from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modali
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.confidence import Calibration, Curve
+from visir.evaluation.strangers import measure_strangers
 from visir.methods.clustering import cluster_training
 
 Subset = Literal["train", "test"]
@@ -76,6 +77,9 @@ def calibrate(
 ) -> Calibration:
     """Measure a run's cosines on a data set and write calibration.json into the run.
 
+    Where fewer than eight people are known in both modalities, only strangers are measured
+    (`visir.evaluation.strangers`); the result says what that cannot tell.
+
     Args:
         run: run folder.
         data: a data set, or a folder of your own crops, with both modalities.
@@ -88,7 +92,7 @@ def calibrate(
         progress: show progress bars.
 
     Raises:
-        InputError: `false_alarms` is out of range, or too few people are in both modalities.
+        InputError: `false_alarms` is out of range, or there are too few images.
     """
     if not 0 < false_alarms < 1:
         raise InputError(f"false_alarms: must be between 0 and 1, got {false_alarms}")
@@ -96,29 +100,75 @@ def calibrate(
     records = getattr(open_benchmark(data, layout, split, embedder.ranges), part)
     known = labels and all(record.pid is not None for record in records)
     records = _drawn(records)
-    tables = compared(embedder, records, known, progress)
-    curve, threshold, rates = measure(tables, false_alarms)
+    features, sides = by_modality(embedder, records, progress)
+    pids = _identified(features, sides, known)
+    tables = _tables(features, pids)
+    people = len(_shared(tables))
+    hits: float | None = None
+    if people >= _MIN_PEOPLE:
+        curve, threshold, (alarms, hits) = measure(tables, false_alarms)
+        identities = "labels" if known else "clusters"
+    else:
+        named = _labelled(sides) if labels else {}
+        some = len({*np.concatenate([*named.values(), [-1]]).tolist()}) > 2
+        of = named if some else None
+        curve, threshold, alarms = measure_strangers(features, of, pids, false_alarms)
+        identities = "strangers" if some else "others"
     found = Calibration(
-        *curve,
-        threshold,
-        *rates,
-        identities="labels" if known else "clusters",
-        people=len(_shared(tables)),
-        images=len(records),
-        fingerprint=embedder.fingerprint,
+        *curve, threshold, alarms, hits, identities, people, len(records), embedder.fingerprint
     )
     found.save(run)
     return found
 
 
-def compared(
-    embedder: Embedder, records: Sequence[Record], labels: bool, progress: bool = False
-) -> list[Table]:
-    """Compare images of each modality with the people of the other, by labels or by clusters."""
+def by_modality(
+    embedder: Embedder, records: Sequence[Record], progress: bool = False
+) -> tuple[dict[Modality, FloatArray], dict[Modality, list[Record]]]:
+    """Embeddings and records of each modality.
+
+    Raises:
+        InputError: there are none of one.
+    """
     sides = {m: [record for record in records if record.modality is m] for m in Modality}
-    features = {m: embedder.embed_records(side, progress) for m, side in sides.items()}
-    pids = _labelled(sides) if labels else _clustered(features, sides)
-    return [_table(features, pids, side) for side in Modality]
+    for modality, side in sides.items():
+        if not side:
+            raise InputError(
+                f"there are no {modality.value} images to calibrate with; give images of both "
+                "modalities"
+            )
+    return {m: embedder.embed_records(side, progress) for m, side in sides.items()}, sides
+
+
+def compared(
+    features: Mapping[Modality, FloatArray],
+    sides: Mapping[Modality, Sequence[Record]],
+    labels: bool,
+) -> list[Table]:
+    """Compare images of each modality with the people of the other, by labels or by clusters.
+
+    There are no tables if too few images are alike to be clusters.
+    """
+    return _tables(features, _identified(features, sides, labels))
+
+
+def _identified(
+    features: Mapping[Modality, FloatArray],
+    sides: Mapping[Modality, Sequence[Record]],
+    labels: bool,
+) -> dict[Modality, IntArray] | None:
+    """Who is on each image, by labels or by clusters; None with fewer than two clusters."""
+    if labels:
+        return _labelled(sides)
+    try:
+        return _clustered(features, sides)
+    except InputError:
+        return None
+
+
+def _tables(
+    features: Mapping[Modality, FloatArray], pids: Mapping[Modality, IntArray] | None
+) -> list[Table]:
+    return [] if pids is None else [_table(features, pids, side) for side in Modality]
 
 
 def measure(
@@ -169,8 +219,10 @@ def _drawn(records: Sequence[Record]) -> list[Record]:
 
 
 def _labelled(sides: Mapping[Modality, Sequence[Record]]) -> dict[Modality, IntArray]:
+    """Number the people; -1 for images without a label."""
     names = dict.fromkeys(record.pid for side in sides.values() for record in side)
-    number = {name: row for row, name in enumerate(names)}
+    number: dict[int | None, int] = {None: -1}
+    number |= {name: row for row, name in enumerate(name for name in names if name is not None)}
     return {m: np.array([number[r.pid] for r in side], np.int64) for m, side in sides.items()}
 
 
@@ -212,6 +264,8 @@ def _table(
 
 def _shared(tables: Sequence[Table]) -> IntArray:
     """People that both modalities have seen."""
+    if not tables:
+        return np.empty(0, np.int64)
     return np.flatnonzero(np.all([table.counts > 0 for table in tables], axis=0))
 
 

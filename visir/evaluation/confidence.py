@@ -49,9 +49,11 @@ class Calibration:
         threshold: confidence below which the answer is "no match".
         false_alarms: share of queries about absent people that pass the threshold, measured on
             people not used for the fit.
-        found: share of queries about present people whose best hit is right and passes it.
-        identities: "labels" or "clusters", what the people were identified by.
-        people: number of people measured.
+        found: share of queries about present people whose best hit is right and passes it; None if
+            it was fitted to strangers only, see `visir.evaluation.strangers`.
+        identities: "labels" or "clusters", what the people were identified by; "strangers" if too
+            few were known, and "others" if nobody was.
+        people: number of people known in both modalities.
         images: number of their images.
         fingerprint: SHA-256 of the weights file it was measured with.
     """
@@ -61,7 +63,7 @@ class Calibration:
     offset: float
     threshold: float
     false_alarms: float
-    found: float
+    found: float | None
     identities: str
     people: int
     images: int
@@ -75,6 +77,19 @@ class Calibration:
             images: how many images were searched.
         """
         return Curve(self.slope, self.growth, self.offset).confidence(scores, images)
+
+    @property
+    def only_strangers(self) -> bool:
+        """Whether nothing is known but how similar strangers are."""
+        return self.found is None
+
+    def displayed(self, scores: FloatArray, images: int) -> FloatArray | None:
+        """The confidences to show instead of cosines; None if only strangers were measured."""
+        return None if self.only_strangers else self.confidence(scores, images)
+
+    def no_match(self, scores: FloatArray, images: int) -> bool:
+        """Whether the best of some cosines is below the threshold, or there is none."""
+        return not len(scores) or bool(self.confidence(scores, images).max() < self.threshold)
 
     @classmethod
     def of(cls, run: Path, fingerprint: str) -> Calibration | None:
@@ -103,11 +118,27 @@ class Calibration:
         return found
 
     def __str__(self) -> str:
+        if self.found is None:
+            return self._limits()
         who = "by their labels" if self.identities == "labels" else "as clusters"
         return (
             f"Fitted to {self.people} people, {who}, on {self.images} images.\n"
             f"Threshold {self.threshold:.0%}. Absent people: {self.false_alarms:.0%} false alarms. "
             f"Present people: {self.found:.0%} found."
+        )
+
+    def _limits(self) -> str:
+        """What was measured, and what it cannot say."""
+        who = "images of people known to be different"
+        if self.identities == "others":
+            who = "all images but those most similar to a query, so the threshold is rather too low"
+        return (
+            f"Only {self.people} people are known in both modalities, so only strangers were "
+            f"measured: {who}, on {self.images} images.\n"
+            f'A search says "no match" if its best hit is no better than strangers\' best hits '
+            f"are; {self.false_alarms:.0%} of searches for absent people still pass. Scores stay "
+            "cosines: how likely a hit is right, and how many people are found, is unknown. Label "
+            "8 people in both modalities for a full calibration."
         )
 
     def save(self, run: Path) -> Path:

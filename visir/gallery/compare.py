@@ -94,7 +94,8 @@ def compare(
     cosine = float(vectors[0].astype(np.float64) @ vectors[1])
     confidence = None
     if calibration is not None:
-        confidence = float(calibration.confidence(np.array([cosine], np.float32), searched)[0])
+        shown = calibration.displayed(np.array([cosine], np.float32), searched)
+        confidence = None if shown is None else float(shown[0])
     found = (
         _map(embedder, first, vectors[1]) if maps else None,
         _map(embedder, second, vectors[0]) if maps else None,

@@ -96,7 +96,9 @@ def _block(ranked: RankedList) -> str:
     who = "" if ranked.pid is None else f", identity {ranked.pid}"
     same = {True: "yes", False: "no", None: "?"}
     names = ", ".join(map(str, (ranked.query, *ranked.others)))
-    calibrated = ranked.no_match is not None
+    calibrated = all(hit.confidence is not None for hit in ranked.hits) and (
+        ranked.no_match is not None
+    )
     score = "score  cosine" if calibrated else " score"
     lines = [
         f"{names}  ({ranked.modality.value}{how}{who})",
@@ -110,7 +112,8 @@ def _block(ranked: RankedList) -> str:
             f"{same[hit.correct]:<4}  {hit.path}"
         )
     if ranked.no_match:
-        lines.append("Probably no match: the best score is below the calibrated threshold.")
+        why = "below the calibrated threshold" if calibrated else "no better than of strangers"
+        lines.append(f"Probably no match: the best score is {why}.")
     return "\n".join(lines)
 
 

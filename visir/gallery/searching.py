@@ -163,11 +163,9 @@ def search(
         feedback=feedback,
     )
     searched = (count or store.count)(where)
-    confidences = None if calibration is None else calibration.confidence(cosines, searched)
+    confidences = None if calibration is None else calibration.displayed(cosines, searched)
     scores = cosines if confidences is None else confidences
-    no_match = None
-    if calibration is not None:
-        no_match = not len(scores) or bool(scores.max() < calibration.threshold)
+    no_match = None if calibration is None else calibration.no_match(cosines, searched)
     rows = [
         row for row in range(len(items))
         if options.min_score is None or scores[row] >= options.min_score

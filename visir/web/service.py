@@ -93,8 +93,9 @@ class SearchService:
 
     @property
     def threshold(self) -> float | None:
-        """The score below which there is probably no match; None without calibration."""
-        return None if self.calibration is None else self.calibration.threshold
+        """The score below which there is probably no match; None if scores are cosines."""
+        known = self.calibration
+        return None if known is None or known.only_strangers else known.threshold
 
     # ---- what the gallery holds
 
@@ -125,7 +126,7 @@ class SearchService:
             engine=stats.engine,
             method=model.method,
             fingerprint=model.fingerprint,
-            calibrated=self.calibration is not None,
+            calibrated=self.threshold is not None,
             visir=__version__,
         )
 
