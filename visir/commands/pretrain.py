@@ -31,8 +31,8 @@ def pretrain(
         data: folder of crops in any arrangement, or of a data set (also --data).
         out: run folder to write; runs/pretrain-DATA-SEED if omitted.
         method: dino as in TransReID-SSL, or simclr, which learns more in a few minutes.
-        preset: named settings to start from: tiny, sysu or regdb; `visir config METHOD` shows
-            them.
+        preset: named settings to start from: own, sized by your images and device; tiny, sysu or
+            regdb; `visir config METHOD` shows them.
         set: settings to replace, as key=value.
         seed: seed of all random draws.
         layout: folder structure; if omitted it is detected, or else every image below the folder

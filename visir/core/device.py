@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 
 import torch
@@ -44,3 +45,10 @@ def multiplies_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name for it yet
     return known is not None and bool(known())
+
+
+def memory_of(device: torch.device) -> int:
+    """The whole memory of a device, in bytes: of a GPU, or of this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -90,11 +90,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def quiet(progress: bool) -> bool | None:
-    """Tqdm's `disable`: True hides the bar; None shows it if the output is a terminal."""
-    return None if progress else True
-
-
 def sweep(folder: Path, below: bool = True) -> None:
     """Remove incomplete files of a killed process in `folder`, and in its subfolders if `below`."""
     for stray in folder.rglob(".*.part") if below else folder.glob(".*.part"):

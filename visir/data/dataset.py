@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from visir.core.run import DamageWarning, quiet, sweep
+from visir.core.progress import bar
+from visir.core.run import DamageWarning, sweep
 from visir.core.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
 from visir.data.contents import contents
 from visir.data.images import read_resized
@@ -71,6 +71,39 @@ class TrainingSet(NamedTuple):
         )
 
 
+class LatePixels:
+    """An array of decoded images that is there only after `fill`, (N, H, W, 3) uint8.
+
+    So a method can be built, and its settings refused, before the first image is decoded.
+    """
+
+    def __init__(self, count: int, size: tuple[int, int]) -> None:
+        self.shape: Shape = (count, *size, 3)
+        self.dtype = np.dtype(np.uint8)
+        self._array: ByteArray | None = None
+
+    def fill(self, array: ByteArray) -> None:
+        """Set the pixels; `array` has the shape that was announced."""
+        assert array.shape == self.shape, (array.shape, self.shape)
+        self._array = array
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Any:  # noqa: ANN401 - whatever indexes an array
+        return self.__array__()[rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> ByteArray:  # noqa: ANN401
+        assert self._array is not None, "the images are not decoded yet"
+        return np.asarray(self._array, dtype)
+
+
+def announced(records: Sequence[Record], size: tuple[int, int]) -> tuple[TrainingSet, LatePixels]:
+    """A training set whose images are not decoded yet, and the pixels to fill."""
+    pixels = LatePixels(len(records), size)
+    return _training_set(records, cast(ByteArray, pixels)), pixels
+
+
 def open_training_set(
     records: Sequence[Record],
     size: tuple[int, int],
@@ -78,6 +111,25 @@ def open_training_set(
     progress: bool = False,
     known: Sequence[str] | None = None,
 ) -> TrainingSet:
+    """A training set with its images decoded; arguments and errors are those of `decoded`."""
+    return _training_set(records, decoded(records, size, cache, progress, known))
+
+
+def _training_set(records: Sequence[Record], pixels: ByteArray) -> TrainingSet:
+    return TrainingSet(
+        pixels=pixels,
+        infrared=np.array([record.modality is Modality.INFRARED for record in records]),
+        cams=np.array([record.cam for record in records], np.int64),
+    )
+
+
+def decoded(
+    records: Sequence[Record],
+    size: tuple[int, int],
+    cache: Path,
+    progress: bool = False,
+    known: Sequence[str] | None = None,
+) -> ByteArray:
     """Decode all training images once, at the network's size, into a memory-mapped file.
 
     Args:
@@ -100,11 +152,7 @@ def open_training_set(
     shape = (len(records), *size, 3)
     if not _sound(path, shape):
         _decode(records, shape, path, progress)
-    return TrainingSet(
-        pixels=np.memmap(path, np.uint8, "r", shape=shape),
-        infrared=np.array([record.modality is Modality.INFRARED for record in records]),
-        cams=np.array([record.cam for record in records], np.int64),
-    )
+    return np.memmap(path, np.uint8, "r", shape=shape)
 
 
 def shared_identities(records: Sequence[Record], both: bool = True) -> IntArray:
@@ -180,7 +228,7 @@ def _decode(records: Sequence[Record], shape: Shape, path: Path, progress: bool)
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             work = pool.map(fill, range(len(records)))
-            for _ in tqdm(work, "decoding", len(records), unit="img", disable=quiet(progress)):
+            for _ in bar(work, "decoding", len(records), unit="images", show=progress):
                 pass
         pixels.flush()
         with partial.open("r+b") as file:

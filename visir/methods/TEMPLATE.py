@@ -137,6 +137,10 @@ class Template(Method):
         config = self.config
         return pseudo_labels(features, eps, config.min_samples, config.k1, config.k2)
 
+    def steps(self, epoch: int) -> int:
+        """As set; for estimates of the time."""
+        return self.config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Each modality against its own memory (Eq. 1)."""
         return {

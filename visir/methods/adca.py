@@ -215,6 +215,10 @@ class Adca(Method):
         own, other = self.memories[VIS].rows_CD, self.memories[IR].rows_CD
         self.memories[VIS].rows_CD = (1 - shares.sum(dim=1, keepdim=True)) * own + shares @ other
 
+    def steps(self, epoch: int) -> int:
+        """As set."""
+        return self.config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Each modality against its own memory (Eq. 2-3), with both views of visible images."""
         return {

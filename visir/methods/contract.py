@@ -104,6 +104,10 @@ class Method(ABC):
     def plan(self, epoch: int) -> Plan:
         """What this epoch trains on; may embed and cluster the training images first."""
 
+    def steps(self, epoch: int) -> int | None:
+        """How many batches the epoch will have, for estimates; None if only its plan knows."""
+        return None
+
     @abstractmethod
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Named terms; the loop adds them up."""

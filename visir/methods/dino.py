@@ -187,6 +187,10 @@ class Dino(Method):
             lr=cosine(self.config.lr, epoch, self.epochs, self.config.warmup),
         )
 
+    def steps(self, epoch: int) -> int:
+        """As set."""
+        return self.config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Cross-entropy of the student's outputs on all crops with the teacher's on large ones."""
         with torch.no_grad():

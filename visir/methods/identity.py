@@ -164,6 +164,10 @@ class Identity(Method):
             for rows, view in parts
         ]
 
+    def steps(self, epoch: int) -> int:
+        """As set."""
+        return self.config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """The contrastive loss, or the identity loss and triplets before the bottleneck."""
         if self.config.loss == "contrastive":

@@ -110,6 +110,10 @@ class Learner(Method):
         """Views that are padded, cropped and mirrored, without erasing."""
         return plan(self.config, self.data, self.seed, epoch)
 
+    def steps(self, epoch: int) -> int:
+        """One pass over the larger modality."""
+        return one_pass(self.config, self.data)
+
     @abstractmethod
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Named terms; the loop adds them up."""
@@ -160,8 +164,7 @@ def plan(
         infrared: the views of each infrared image.
     """
     labels = known(data)
-    larger = max(len(data.rows(modality)) for modality in Modality)
-    steps = larger // (config.people * config.images) + 1
+    steps = one_pass(config, data)
     views = (visible, infrared)
     draws = identity_batches(
         labels, data.infrared, config.people, config.images, generator(seed, epoch)
@@ -180,6 +183,12 @@ def plan(
         lr=rate(config, epoch),
         warnings=_scarce(config, data, labels) if epoch == 0 else (),
     )
+
+
+def one_pass(config: Config, data: TrainingSet) -> int:
+    """The number of batches in a pass over the larger modality."""
+    larger = max(len(data.rows(modality)) for modality in Modality)
+    return larger // (config.people * config.images) + 1
 
 
 def rate(config: Config, epoch: int) -> float:

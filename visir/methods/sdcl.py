@@ -212,7 +212,7 @@ class Sdcl(Method):
             across = by_majority(own[VIS], labels[VIS], int(own[IR].max()) + 1)
             partners = across.infrared_partners()
         self._remember(features, labels, momentum)
-        steps = config.iterations_after if self._switched else config.iterations
+        steps = self.steps(epoch)
         return Plan(
             stage="stage 2" if self._switched else "stage 1",
             batches=batches_by_cluster(
@@ -302,6 +302,11 @@ class Sdcl(Method):
                 memory = Memory(shared, momentum, config.temperature)
                 self.clusters[VIS, depth] = self.clusters[IR, depth] = memory
 
+    def steps(self, epoch: int) -> int:
+        """As set, for before and after the switch."""
+        config = self.config
+        return config.iterations if epoch < config.switch else config.iterations_after
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Contrast with clusters, and with agreed neighbours within and across modalities."""
         config, when = self.config, 1 if self._switched else 0
@@ -336,13 +341,8 @@ class Sdcl(Method):
         """Images of `a` against their neighbours in `b` by both embeddings."""
         mask = batch.of(a)
         rows = self.position[batch.rows[mask]]
-        agreed = agreeing(
-            [
-                self.images[a, depth].rows_CD[rows] @ self.images[b, depth].rows_CD.T
-                for depth in DEPTHS
-            ],
-            self.config.ratio,
-        )
+        both = [self.images[a, of].rows_CD[rows] @ self.images[b, of].rows_CD.T for of in DEPTHS]
+        agreed = agreeing(both, self.config.ratio)
         parts = halves(outputs.embedding[mask])
         losses = Halves(
             *(

@@ -116,6 +116,10 @@ class SimCLR(Method):
             lr=cosine(self.config.lr, epoch, self.epochs),
         )
 
+    def steps(self, epoch: int) -> int:
+        """As set."""
+        return self.config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """One NT-Xent term for each modality in the data."""
         return {

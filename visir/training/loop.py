@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -21,8 +23,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from visir.core.device import autocast
-from visir.core.run import DamageWarning, Run, quiet, write_json, write_text
+from visir.core.progress import bar, beating, in_words
+from visir.core.run import DamageWarning, Run, write_json, write_text
 from visir.core.types import Batch, Benchmark, InputError
 from visir.data.dataset import TrainingSet
 from visir.data.ranges import as_json
@@ -32,11 +34,17 @@ from visir.methods.contract import Method, Plan
 from visir.nets.weights import save_weights, start_from
 from visir.training.checkpoint import Saved, State, save, save_within
 from visir.training.progress import Progress
+from visir.training.remaining import FIRST, Remaining
 from visir.training.settings import RunSettings
+from visir.training.step import train_step
 
 OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
 BEFORE_TRAINING = -1
 """The epoch number of what is reported before the first epoch."""
+NEEDS_SCORES = (
+    "stage_start=test-best needs the score of every epoch; add --eval-every 1, or set "
+    "stage_start=last"
+)
 
 
 @dataclass
@@ -83,6 +91,7 @@ class Loop:
         self.origin, self.save_every, self.on_epoch = origin, save_every, on_epoch
         self.progress = Progress(run, benchmark, data, method.epochs, progress)
         self.optimizer = method.optimizer()
+        self.left = Remaining([method.steps(epoch) for epoch in range(method.epochs)])
         self.best = (-math.inf, -1)  # score and epoch of the best in the stage, if one is kept
         self.about = {
             "net": {**method.model.described, "image_size": list(self.config.size)},
@@ -107,7 +116,12 @@ class Loop:
             torch.manual_seed(key(self.setting.seed, epoch))
             began = time.perf_counter()
             said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
-            plan = self.method.plan(epoch)
+            with beating(
+                f"epoch {epoch + 1}/{self.method.epochs}: embedding and clustering",
+                self.progress.show,
+            ):
+                plan = self.method.plan(epoch)
+            self.left.planned(plan.steps, time.perf_counter() - began)
             plan = replace(plan, warnings=(*said, *plan.warnings))
             if plan.fresh_optimizer:
                 self.optimizer = self.method.optimizer()
@@ -115,28 +129,34 @@ class Loop:
             if saved.within is not None and epoch == first:
                 done = self._restore_within(saved.within, epoch, plan)
                 saved.within = None
-            log = self._epoch(epoch, plan, done)
+            log = self._epoch(epoch, plan, done, first)
             log["seconds"] = round(time.perf_counter() - began, 3)
-            self.progress.log(epoch, plan, log)
+            left = self.left.seconds(epoch, plan.steps)
+            self.progress.log(epoch, plan, log, left)
             self._report(epoch, plan)
             self._save(epoch)
+            self.left.finished(time.perf_counter() - began - self.left.batch * plan.steps)
 
-    def _epoch(self, epoch: int, plan: Plan, done: _Done) -> dict[str, Any]:
-        """Train on every batch of the plan that is not done; return mean losses and speed."""
+    def _epoch(self, epoch: int, plan: Plan, done: _Done, first: int) -> dict[str, Any]:
+        """Train on every batch of the plan that is not done; return mean losses and speed.
+
+        In the first epoch of this process the time of the training is estimated.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = plan.lr * group.get("lr_scale", 1.0)
         began = time.perf_counter() - done.seconds
         self.method.model.train()
-        bar = tqdm(
+        shown = bar(
             islice(plan.batches, done.step, None),
             f"{plan.stage}, epoch {epoch + 1}/{self.method.epochs}",
             plan.steps,
             initial=done.step,
-            unit="batch",
+            unit="batches",
             leave=False,
-            disable=quiet(self.progress.show),
+            show=self.progress.show,
         )
-        for parts in bar:
+        start, timed = done.step, time.perf_counter()
+        for parts in shown:
             stream = key(self.setting.seed, epoch, done.step)
             batch = self.data.batch(parts, stream, self.config.pad, self.device)
             terms = self._step(batch, epoch, done.step)
@@ -144,6 +164,12 @@ class Loop:
                 done.sums[name] = done.sums.get(name, 0.0) + value / plan.steps
             done.views += len(batch.rows)
             done.step += 1
+            self.left.trained(done.step - start, time.perf_counter() - timed)
+            left = in_words(self.left.seconds(epoch, done.step))
+            shown.set_postfix_str(f"about {left} left", refresh=False)
+            if epoch == first and done.step - start == FIRST and self.progress.show:
+                said = f"about {left} left for {self.method.epochs - epoch} epochs"
+                tqdm.write(f"{said}, estimated from {FIRST} batches", file=sys.stderr)
             if self.save_every and done.step % self.save_every == 0 and done.step < plan.steps:
                 done.seconds = time.perf_counter() - began
                 self._save_within(epoch, plan, done)
@@ -155,20 +181,11 @@ class Loop:
         }
 
     def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
-        with autocast(self.device, self.config.precision):
-            outputs = self.method.model(batch.images, batch.infrared)
-        terms = self.method.loss(batch, outputs)
-        total = torch.stack(list(terms.values())).sum()
-        if not torch.isfinite(total):
-            raise self._not_a_number(batch, terms, epoch, step)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        self.optimizer.step()
-        self.method.after_step(batch, outputs)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        refused = partial(self._not_a_number, batch, epoch, step)
+        return train_step(self.method, self.optimizer, batch, self.device, refused)
 
     def _not_a_number(
-        self, batch: Batch, terms: Mapping[str, Tensor], epoch: int, step: int
+        self, batch: Batch, epoch: int, step: int, terms: Mapping[str, Tensor]
     ) -> InputError:
         """Save the batch for looking at; the error that names its file and the terms."""
         values = {name: float(value.detach()) for name, value in terms.items()}
@@ -204,10 +221,7 @@ class Loop:
         if plan is None or not self._by_test or epoch >= max(self.method.stage_starts, default=0):
             return
         if score is None:
-            raise InputError(
-                "stage_start=test-best needs the score of every epoch; add --eval-every 1, or set "
-                "stage_start=last"
-            )
+            raise InputError(NEEDS_SCORES)
         if score > self.best[0]:
             self.best = (score, epoch)
             save_weights(self.run.stage_best, self.method.model, self.about)

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from visir.cluster.metrics import describe, diagnose, without_numbers
+from visir.core.progress import in_words
 from visir.core.run import Run
 from visir.core.types import Benchmark, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -43,8 +44,8 @@ class Progress:
         self.said: set[str] = set()
         self.board = _board(run)
 
-    def log(self, epoch: int, plan: Plan, log: dict[str, Any]) -> None:
-        """Log an epoch; display its line and new warnings."""
+    def log(self, epoch: int, plan: Plan, log: dict[str, Any], left: float) -> None:
+        """Log an epoch; display its line, with the seconds left, and new warnings."""
         about = {"epoch": epoch, "stage": plan.stage}
         clusters, warnings = self._measured(plan)
         if clusters or plan.log or warnings:
@@ -58,7 +59,9 @@ class Progress:
         self.board.flush()
         self._warn(warnings)
         if self.show:
-            tqdm.write(_line(epoch, self.epochs, plan, clusters, log), file=sys.stderr)
+            line = _line(epoch, self.epochs, plan, clusters, log)
+            after = f"  about {in_words(left)} left" if epoch + 1 < self.epochs else ""
+            tqdm.write(line + after, file=sys.stderr)
 
     def state(self) -> Tensor | None:
         """The last epoch's labels, for comparison with the next one's."""

@@ -7,11 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from visir.core.bounds import require_within_bounds
 from visir.core.config import apply, did_you_mean, from_mapping, load_yaml
+from visir.core.device import resolve_device
 from visir.core.run import Run
-from visir.core.types import InputError
+from visir.core.types import Benchmark, InputError
+from visir.data.registry import open_benchmark
 from visir.methods import METHODS
+from visir.training.own import OWN, facts_of, own_settings, own_start, require_own
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,12 @@ def require_new(run: Run) -> None:
         )
 
 
-def new_settings(run: Run, asked: Asked) -> RunSettings:
-    """The settings of a new run.
+def new_settings(asked: Asked) -> RunSettings:
+    """The settings of a new run; those of the preset `own` wait for `sized`.
 
     Raises:
-        InputError: unusable settings, or the folder already holds a run.
+        InputError: unusable settings.
     """
-    require_new(run)
     config = apply(find_preset(asked.method, asked.preset), asked.settings)
     require_within_bounds(config)
     return RunSettings(
@@ -82,24 +86,68 @@ def new_settings(run: Run, asked: Asked) -> RunSettings:
         data=str(asked.data.folder),
         layout=asked.data.layout,
         split=asked.data.split,
-        start=None if asked.start is None else str(asked.start),
+        start=_start(asked),
         exclude=None if asked.data.exclude is None else str(asked.data.exclude),
         settings=config,
     )
 
 
+def settings_of(
+    method: str,
+    preset: str,
+    replaced: Mapping[str, str],
+    data: DataPlace | None = None,
+    device: str = "auto",
+) -> Any:  # noqa: ANN401 - each method has a Config of its own
+    """The settings that a training would have; the images of a data set are listed, not read.
+
+    Raises:
+        InputError: no such method, preset or setting, or `own` without a data set.
+    """
+    config = apply(find_preset(method, preset), replaced)
+    if preset != OWN:
+        return config
+    if data is None:
+        raise InputError(f"preset {OWN!r}: is sized by the images; name their folder with --data")
+    benchmark = open_benchmark(data.folder, data.layout, data.split)
+    return own_settings(method, facts_of(benchmark, resolve_device(device)), replaced)
+
+
+def sized(
+    setting: RunSettings, asked: Asked, benchmark: Benchmark, device: torch.device
+) -> RunSettings:
+    """The settings of a new run with the preset `own`, sized by its images; others as they are.
+
+    Raises:
+        InputError: as `own_settings`.
+    """
+    if setting.preset != OWN:
+        return setting
+    config = own_settings(setting.method, facts_of(benchmark, device), asked.settings)
+    require_within_bounds(config)
+    start = own_start(config) if asked.start is None else setting.start
+    return replace(setting, settings=config, start=start)
+
+
+def _start(asked: Asked) -> str | None:
+    """What `--start` names; none is random weights, where `own` would take shipped ones."""
+    none = asked.start == Path("none") and not asked.start.exists()
+    return None if asked.start is None or none else str(asked.start)
+
+
 def find_preset(method: str, preset: str) -> Any:  # noqa: ANN401 - each method has a Config of its own
-    """A method's settings by name.
+    """A method's settings by name; of `own` those of `tiny`, which are sized by the data later.
 
     Raises:
         InputError: no such method or preset; the message suggests the nearest name.
     """
-    presets = METHODS.find(method).presets
-    if preset not in presets:
-        raise InputError(
-            f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, presets)}"
-        )
-    return presets[preset]
+    found = METHODS.find(method)
+    if preset == OWN:
+        return require_own(method).presets["tiny"]
+    if preset not in found.presets:
+        known = [*found.presets, *([] if found.learns_from_labels else [OWN])]
+        raise InputError(f"preset {preset!r} of {method} is unknown; {did_you_mean(preset, known)}")
+    return found.presets[preset]
 
 
 def _read_settings(run: Run) -> RunSettings:
@@ -128,7 +176,7 @@ def stored_settings(run: Run, asked: Asked) -> RunSettings:
     if apply(setting.settings, asked.settings) != setting.settings:
         _refuse(run, asked.settings)
     stored = (setting.preset, setting.seed, setting.split, setting.layout, setting.start)
-    start = None if asked.start is None else str(asked.start)
+    start = _start(asked)
     given = {
         "--preset": (asked.preset, "tiny"),
         "--seed": (asked.seed, 0),

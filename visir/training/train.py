@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from tqdm import tqdm
 
 from visir.core.config import dump_yaml, to_mapping
 from visir.core.device import resolve_device
-from visir.core.lock import locked
+from visir.core.lock import LOCK, locked
 from visir.core.run import Run, sweep, write_text
 from visir.core.types import Benchmark, InputError, IntArray, Modality
 from visir.data.check import missing_in_training
 from visir.data.contents import contents
-from visir.data.dataset import open_training_set, shared_identities
+from visir.data.dataset import LatePixels, TrainingSet, announced, decoded, shared_identities
 from visir.data.ranges import as_json, from_json
 from visir.data.registry import open_benchmark
 from visir.data.rng import key
@@ -30,20 +32,36 @@ from visir.nets.shipped import card_of, start_file
 from visir.nets.weights import read_about, start_from
 from visir.training.checkpoint import Saved, newest
 from visir.training.loop import BEFORE_TRAINING as BEFORE_TRAINING
-from visir.training.loop import Loop
+from visir.training.loop import NEEDS_SCORES, Loop
 from visir.training.loop import OnEpoch as OnEpoch
 from visir.training.origin import listed, origin, require_same_images, require_same_settings
+from visir.training.outlook import Outlook, outlook, rehearsed
 from visir.training.settings import (
     Asked,
     DataPlace,
     RunSettings,
     new_settings,
     require_new,
+    sized,
     stored_settings,
 )
 from visir.training.settings import find_preset as find_preset
 
-TINY = "preset: tiny, for a first try on a CPU; --preset sysu or regdb has the published settings"
+TINY = (
+    "preset: tiny, for a first try on a CPU; --preset own fits the settings to your images and "
+    "device, sysu or regdb has the published ones"
+)
+
+
+class _Built(NamedTuple):
+    """What is known before an image is decoded."""
+
+    setting: RunSettings
+    benchmark: Benchmark
+    method: Method
+    data: TrainingSet
+    pixels: LatePixels
+    device: torch.device
 
 
 def train(
@@ -79,23 +97,59 @@ def train(
             resume whose settings, images or checkpoints changed.
     """
     run = Run(out)
-    where = DataPlace(data, layout, split, exclude)
-    asked = Asked(method, preset, settings or {}, seed, where, start)
-    setting = stored_settings(run, asked) if resume else new_settings(run, asked)
+    if not resume:
+        require_new(run)
+    asked = Asked(
+        method, preset, settings or {}, seed, DataPlace(data, layout, split, exclude), start
+    )
     if save_every:
         require_step_state(METHODS.find(method), method)
-    place = resolve_device(device)
-    benchmark = _open(setting)
-    setting = replace(setting, ranges=as_json(benchmark.ranges) or None)
-    with held(run):
+    built = _built(run, asked, resume, resolve_device(device), progress)
+    if built.method.stage_start == "test-best" and on_epoch is None:
+        raise InputError(NEEDS_SCORES)
+    if progress:
+        tqdm.write(f"training: {_outlook(built, run)}", file=sys.stderr)
+    new = _missing(run)
+    with held(run), _leaving_nothing(run, new):
         if not resume:
             require_new(run)  # again: another process may have trained there meanwhile
         loop, saved = _prepared(
-            run, setting, benchmark, resume,
-            device=place, save_every=save_every, on_epoch=on_epoch, progress=progress,
-        )  # fmt: skip
+            run, built, resume, save_every=save_every, on_epoch=on_epoch, progress=progress
+        )
         loop.go(saved)
     return run
+
+
+def dry_run(
+    method: str,
+    data: Path,
+    out: Path,
+    *,
+    preset: str = "tiny",
+    settings: Mapping[str, str] | None = None,
+    seed: int = 0,
+    split: int = 1,
+    layout: str | None = None,
+    start: Path | None = None,
+    exclude: Path | None = None,
+    device: str = "cpu",
+) -> Outlook:
+    """What `train` with these arguments would do, use and take; writes nothing.
+
+    Returns:
+        Counts, and the time estimated from a few batches of some of the images.
+
+    Raises:
+        InputError: as `train`.
+    """
+    run = Run(out)
+    require_new(run)
+    asked = Asked(
+        method, preset, settings or {}, seed, DataPlace(data, layout, split, exclude), start
+    )
+    built = _built(run, asked, False, resolve_device(device), progress=False)
+    measured = rehearsed(built.setting, built.benchmark, built.device)
+    return _outlook(built, run)._replace(measured=measured)
 
 
 def held(run: Run) -> AbstractContextManager[object]:
@@ -103,34 +157,85 @@ def held(run: Run) -> AbstractContextManager[object]:
     return locked(run.folder, "trains", "wait for it, or name another folder with --out")
 
 
+def _missing(run: Run) -> list[Path]:
+    """What `held` will make: the lock, and folders that do not exist, the innermost first."""
+    folder = run.folder
+    return [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]
+
+
+@contextmanager
+def _leaving_nothing(run: Run, new: Sequence[Path]) -> Iterator[None]:
+    """Remove what a training wrote that was refused before its first checkpoint.
+
+    The batch whose loss was not a number stays, as the message names its file.
+
+    Args:
+        run: held, so that nobody else writes there.
+        new: what was made to hold it, from `_missing`.
+    """
+    kept = {*run.folder.iterdir(), run.bad_batch} - {*new}
+    try:
+        yield
+    except InputError:
+        if not run.begun:
+            _clear(run.folder, kept, new)
+        raise
+
+
+def _clear(folder: Path, kept: Set[Path], new: Sequence[Path]) -> None:
+    for path in {*folder.iterdir()} - kept:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for made in new:
+        if made.is_dir() and not any(made.iterdir()):
+            made.rmdir()
+
+
+def _built(run: Run, asked: Asked, resume: bool, device: torch.device, progress: bool) -> _Built:
+    """Open the data set and build the method, so that settings are refused before images are read.
+
+    The weights that a new training starts from are loaded too.
+    """
+    setting = stored_settings(run, asked) if resume else new_settings(asked)
+    benchmark = _open(setting)
+    if not resume:
+        setting = sized(setting, asked, benchmark, device)
+    setting = replace(setting, ranges=as_json(benchmark.ranges) or None)
+    data, pixels = announced(benchmark.train, setting.settings.size)
+    data = data._replace(identities=_identities(setting, benchmark))
+    torch.manual_seed(key(setting.seed))
+    method = METHODS.find(setting.method)(setting.settings, data, device, setting.seed)
+    if setting.start and not resume:
+        _start(method, Path(setting.start), progress)
+    return _Built(setting, benchmark, method, data, pixels, device)
+
+
+def _outlook(built: _Built, run: Run) -> Outlook:
+    return outlook(built.benchmark, built.method, built.device, run.folder)
+
+
 def _prepared(
     run: Run,
-    setting: RunSettings,
-    benchmark: Benchmark,
+    built: _Built,
     resume: bool,
-    device: torch.device,
     save_every: int,
     on_epoch: OnEpoch | None,
     progress: bool,
 ) -> tuple[Loop, Saved]:
-    """Compare with what was saved, read the images, build the method, write the settings."""
+    """Compare with what was saved, read the images, write the settings."""
+    setting, benchmark, method, data, pixels, device = built
     sweep(run.folder, below=False)  # folders inside may hold files of others
     saved = newest(run, device) if resume else Saved(None, None)
     known = saved.origin
     if known is not None:
         require_same_settings(run, known, setting)
     found = contents(benchmark.train, progress)
-    identities = _identities(setting, benchmark)
-    images = listed(benchmark, found, identities)
+    images = listed(benchmark, found, data.identities)
     if known is not None:
         require_same_images(run, known, images, benchmark.root)
-    size, cache = setting.settings.size, run.folder / "cache"
-    data = open_training_set(benchmark.train, size, cache, progress, known=found)
-    data = data._replace(identities=identities)
-    torch.manual_seed(key(setting.seed))
-    method = METHODS.find(setting.method)(setting.settings, data, device, setting.seed)
-    if setting.start and saved.last is None:
+    if setting.start and resume and saved.last is None:
         _start(method, Path(setting.start), progress)
+    cache = run.folder / "cache"
+    pixels.fill(decoded(benchmark.train, setting.settings.size, cache, progress, known=found))
     write_text(run.images, images)
     _keep(run, setting, benchmark, progress and not resume)
     loop = Loop(

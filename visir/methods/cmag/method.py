@@ -125,6 +125,10 @@ class Cmag(Method):
         self._record(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
         return found.kept
 
+    def steps(self, epoch: int) -> int:
+        """TokenMatcher's."""
+        return self.base.steps(epoch)
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """TokenMatcher's terms, and in stage 2 those of the modules."""
         terms = self.base.loss(batch, outputs)

@@ -140,6 +140,10 @@ class Mra(Method):
         self.epoch, self.step, self.log = epoch, 0, {}
         return replace(self.base.plan(epoch), log=self.log)
 
+    def steps(self, epoch: int) -> int | None:
+        """Those of the method it extends."""
+        return self.base.steps(epoch)
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """The base's terms, and those of the feature map plus what it reads."""
         config, maps = self.config, outputs.maps

@@ -261,6 +261,12 @@ class TokenMatcher(Method):
             if self.when.stage == "stage 2"
         }
 
+    def steps(self, epoch: int) -> int:
+        """As set, for the stages and for one camera."""
+        config = self.config
+        alone = self.schedule[epoch].stage == "camera stage"
+        return config.camera_iterations if alone else config.iterations
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Own clusters and token diversity; in stage 2 neighbours, partners and mates too."""
         config = self.config
