@@ -109,7 +109,9 @@ class Recorder:
 def trained_on(recorder: Recorder, data: Path, folder: Path) -> None:
     """The run that the recorder returns says it was trained on this data set."""
     recorder.result.config = folder / "config.yaml"
-    recorder.result.config.write_text(f"data: {data}\nlayout: null\nsplit: 1\n")
+    recorder.result.config.write_text(
+        f"method: adca\ndata: {data}\nlayout: null\nsplit: 1\nsettings: {{}}\n"
+    )
 
 
 def replace(monkeypatch: pytest.MonkeyPatch, where: str) -> Recorder:
@@ -139,7 +141,7 @@ def test_train_names_the_next_commands(
     assert "visir eval 'runs/a b'" in capsys.readouterr().out
 
 
-def test_train_names_a_search_where_nothing_can_be_scored(
+def test_train_names_no_scores_where_nothing_can_be_scored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
     crops = tmp_path / "my crops"
@@ -151,7 +153,7 @@ def test_train_names_a_search_where_nothing_can_be_scored(
     cli.main(["train", "adca", "--data", "d"])
     said = capsys.readouterr().out
     assert "visir eval" not in said
-    assert f"visir search 'runs/a b' IMAGE --gallery '{crops}'" in said
+    assert f"visir index add gallery '{crops}' --run 'runs/a b'" in said
     trained_on(recorder, tmp_path / "moved", tmp_path)
     cli.main(["train", "adca", "--data", "d"])
     assert capsys.readouterr().out.endswith("trained; next:\n\n  visir report 'runs/a b'\n")
@@ -364,6 +366,7 @@ def test_old_options_and_values_are_renamed_with_a_warning(
         "words are joined",
         "visir: warning: --modality rgb is now called --modality visible; the old name works "
         "until version 1.0",
+        "next: visir index add gallery o --run r",
     ]
     assert cli.main(["embed", "r", "i", "--out=o", "--tags=a", "--modality=rgb"]) == 0
     assert recorder.calls[1][0][3] == args[3].__class__(args[3].modality, None, ("a",))

@@ -115,6 +115,7 @@ def _divided(argv: Sequence[str]) -> tuple[str, Sequence[str]]:
 def _run(name: str, words: Sequence[str]) -> int:
     """Call the command, print what it returns, and give the exit code."""
     from visir.commands.arguments import find
+    from visir.commands.next_step import next_step
     from visir.core.config import did_you_mean
     from visir.core.types import InputError
 
@@ -123,20 +124,25 @@ def _run(name: str, words: Sequence[str]) -> int:
     command = find(name)
     words = _data_in_place(command, _renamed(command, words))
     _check_options(command, words)
-    result = _called(command, words)
+    given, result = _called(command, words)
     if result is None:
         return 0
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes; one reports
-        print(result)
+        print(result, flush=True)
+        following = next_step(name, given, result)
+        if following is not None:
+            print(f"next: {following}", file=sys.stderr)
     return getattr(result, "exit_code", 0)
 
 
-def _called(command: Command, words: Sequence[str]) -> object:
-    """The command's result, with tyro reading the words."""
+def _called(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], object]:
+    """The command's arguments by name, as tyro reads them from the words, and its result."""
     import tyro
 
-    def call(*args: object, **options: object) -> object:
-        return command.function(*args, **options)
+    def call(*args: object, **options: object) -> tuple[dict[str, Any], object]:
+        bound = inspect.signature(command.function).bind(*args, **options)
+        bound.apply_defaults()
+        return dict(bound.arguments), command.function(*args, **options)
 
     parameters = [
         parameter.replace(annotation=_annotated(argument))

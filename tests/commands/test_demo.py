@@ -52,7 +52,7 @@ def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, ca
     assert f"{scores['mean']['mAP']:.1%}" in text
     commands = [line.strip() for line in text.split("Next, try:")[1].splitlines() if line.strip()]
     assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
-    assert "--start person --set network=hybrid-micro" in commands[1]
+    assert commands[1] == "visir train cmag --preset own --data YOUR_CROPS --seed 0"
     assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]
 
 

@@ -48,7 +48,7 @@ def test_k_has_one_dash_or_two(words: str) -> None:
         """
         return k
 
-    assert cli._called(Command("listed", listed), words.split()) == 3
+    assert cli._called(Command("listed", listed), words.split()) == ({"k": 3}, 3)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

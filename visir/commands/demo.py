@@ -191,10 +191,9 @@ def _next(out: Path, people: Path, seed: int) -> tuple[str, str, str]:
     run, gallery, mine, other = (
         shlex.quote(str(path)) for path in (out, people, out / "mine", f"{out}-{seed + 1}")
     )
-    network = f"network={SETTINGS['network']}"
     return (
         f"visir search {run} --gallery {gallery} YOUR_IMAGE.jpg --out {mine}",
-        f"visir train {METHOD} --data YOUR_CROPS --start person --set {network} --seed {seed}",
+        f"visir train {METHOD} --preset own --data YOUR_CROPS --seed {seed}",
         f"visir demo --out {other} --seed {seed + 1}",
     )
 

@@ -121,6 +121,11 @@ def detect(root: Path) -> str:
     found = _fitting(root)
     if found is not None:
         return found
+    kind = _modality_of(root)
+    if kind is not None:
+        raise InputError(
+            f"{root}: this is the folder of the {kind} images alone; name its parent, {root.parent}"
+        )
     below = [path for path in sorted(root.iterdir()) if path.is_dir() and _fitting(path)]
     if len(below) == 1:
         raise InputError(f"{root}: the data set is one folder deeper; name {below[0]}")
@@ -133,6 +138,14 @@ def detect(root: Path) -> str:
         f"{root}: no known data set; name its folder, or give it one of these layouts "
         f"(each with files or folders that mark it): {marks}"
     )
+
+
+def _modality_of(root: Path) -> str | None:
+    """The modality that a folder is named after, in a folder of crops."""
+    from visir.data.folder import FOLDER_NAMES  # it is a data set of the registry
+
+    named = (kind.value for kind, names in FOLDER_NAMES.items() if root.name.lower() in names)
+    return next(named, None) if _fitting(root.parent) == "folder" else None
 
 
 def fitting_layout(root: Path) -> str | None:
