@@ -195,6 +195,27 @@ def test_boxes_without_tracks_of_a_sequence_are_followed(frames, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("fps", "hidden", "count"),
+    [
+        (25.0, 10, 1),
+        (25.0, 24, 1),
+        (25.0, 27, 2),
+        (1.0, 1, 1),
+        (1.0, 3, 2),
+        (None, 5, 1),
+        (None, 6, 2),
+    ],
+)  # seconds where the rate is known, else five frames
+def test_patience_is_in_seconds_where_times_are_known(tmp_path, fps, hidden, count):
+    numbers = [1, 2, 3, 3 + hidden + 1, 3 + hidden + 2]
+    for number in numbers:
+        frame(tmp_path / "gate" / f"{number:06d}.png")
+    file = mot(tmp_path / "a", *(f"{number},-1,21,11,40,80,1" for number in numbers))
+    found = read(tmp_path / "gate", file, fps=fps, modality=Modality.VISIBLE)
+    assert len({crop.track for crop in found}) == count
+
+
 def test_boxes_past_the_edge_are_cut_off_and_counted(frames, tmp_path):
     file = mot(tmp_path / "a", "1,1,-9,-9,40,80,1", "1,2,181,51,40,80,1", "1,3,1,1,200,100,1")
     with pytest.warns(boxes.BoxesWarning, match="boxes: 2 boxes cut off at the frame's edge"):

@@ -7,13 +7,18 @@ def person(left: float, top: float = 50, score: float = 0.9) -> Box:
     return Box(left, top, left + 40, top + 100, score)
 
 
+def follow(frames, patience=6.0):
+    """One frame a second."""
+    return tracks(frames, range(len(frames)), patience)
+
+
 def lefts(track):
     return [sight.box.left for sight in track]
 
 
 def test_two_people_side_by_side_are_two_tracks_in_the_order_of_their_boxes():
     frames = [[person(10 + 5 * t), person(200 - 5 * t)] for t in range(10)]
-    first, second = tracks(frames)
+    first, second = follow(frames)
     assert lefts(first) == [10 + 5 * t for t in range(10)]
     assert lefts(second) == [200 - 5 * t for t in range(10)]
     assert [sight.frame for sight in first] == [*range(10)]
@@ -21,7 +26,7 @@ def test_two_people_side_by_side_are_two_tracks_in_the_order_of_their_boxes():
 
 def test_the_order_of_boxes_within_a_frame_does_not_matter():
     frames = [[person(10 + 5 * t), person(200 - 5 * t)][:: (-1) ** t] for t in range(10)]
-    assert [lefts(track)[-1] for track in tracks(frames)] == [55, 155]
+    assert [lefts(track)[-1] for track in follow(frames)] == [55, 155]
 
 
 def test_crossing_people_keep_their_tracks_while_one_hides_the_other():
@@ -31,7 +36,7 @@ def test_crossing_people_keep_their_tracks_while_one_hides_the_other():
         hidden = abs(walker.left - other.left) < 40
         frames.append([walker] if hidden else [walker, other])
     assert sum(len(boxes) == 1 for boxes in frames) >= 3
-    first, second = tracks(frames)
+    first, second = follow(frames)
     assert lefts(first) == [10 + 12 * t for t in range(25)]
     assert lefts(second)[-1] == 310 - 12 * 24
     assert {sight.box.top for sight in second} == {54}
@@ -39,35 +44,35 @@ def test_crossing_people_keep_their_tracks_while_one_hides_the_other():
 
 def test_people_who_cross_are_distinguished_by_velocity():
     frames = [[person(10 + 12 * t), person(310 - 12 * t)] for t in range(25)]
-    assert [lefts(track)[-1] for track in tracks(frames)] == [10 + 12 * 24, 310 - 12 * 24]
+    assert [lefts(track)[-1] for track in follow(frames)] == [10 + 12 * 24, 310 - 12 * 24]
 
 
 def test_a_gap_is_bridged_up_to_the_maximum():
     frames = [[person(10 + 6 * t)] if t < 5 or t > 8 else [] for t in range(14)]  # 4 are missing
-    assert len(tracks(frames, gap=4)) == 1
-    early, late = tracks(frames, gap=3)
+    assert len(follow(frames, patience=5)) == 1
+    early, late = follow(frames, patience=4)
     assert (early[-1].frame, late[0].frame) == (4, 9)
-    assert len(tracks([[person(10)], [person(12)]], gap=0)) == 1
+    assert len(follow([[person(10)], [person(12)]], patience=1)) == 1
 
 
 def test_a_quick_start_is_followed_until_the_velocity_is_known():
-    assert len(tracks([[person(10 + 30 * t)] for t in range(6)])) == 1  # overlap 1 in 7
-    assert len(tracks([[person(10 + 36 * t)] for t in range(6)])) == 6
+    assert len(follow([[person(10 + 30 * t)] for t in range(6)])) == 1  # overlap 1 in 7
+    assert len(follow([[person(10 + 36 * t)] for t in range(6)])) == 6
 
 
 def test_a_jump_is_another_person():
-    assert len(tracks([[person(10)], [person(200)], [person(202)]])) == 2
+    assert len(follow([[person(10)], [person(200)], [person(202)]])) == 2
 
 
 def test_every_box_is_in_exactly_one_track():
     frames = [[person(60 * i + 7 * t * (-1) ** i) for i in range(4)] for t in range(9)]
-    found = [sight for track in tracks(frames) for sight in track]
+    found = [sight for track in follow(frames) for sight in track]
     assert sorted(found) == sorted(Sight(t, box) for t, boxes in enumerate(frames) for box in boxes)
 
 
 def test_no_boxes_give_no_track():
-    assert tracks([[], [], []]) == []
-    assert tracks([]) == []
+    assert follow([[], [], []]) == []
+    assert follow([]) == []
 
 
 SIZE = (200, 400)
@@ -76,7 +81,7 @@ SIZE = (200, 400)
 def test_picks_are_spread_over_time_and_best_by_score_and_area():
     boxes = [person(50 + t, score=0.9 if t in (1, 5, 6) else 0.6) for t in range(9)]
     boxes[6] = boxes[6]._replace(bottom=140)  # less area than frame 5
-    (track,) = tracks([[box] for box in boxes])
+    (track,) = follow([[box] for box in boxes])
     assert [sight.frame for sight in picks(track, SIZE, 3)] == [1, 5, 6]
     assert [sight.frame for sight in picks(track, SIZE, 2)] == [1, 5]
     assert [sight.frame for sight in picks(track, SIZE, 1)] == [1]

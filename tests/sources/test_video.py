@@ -11,6 +11,7 @@ from torchvision.models import detection
 from visir.core.types import InputError, Modality, Span
 from visir.sources import video
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, ReadOptions
+from visir.sources.decode import Film
 from visir.sources.detector import load_detector
 from visir.sources.plan import crops as crops_of
 from visir.sources.plan import work_units
@@ -95,9 +96,9 @@ def test_reading_twice_gives_the_same(tmp_path):
 @pytest.mark.parametrize("every", [0.1, 0.2, 0.5])
 def test_frames_are_taken_at_their_times(tmp_path, every):
     path = encode(tmp_path / "v.mp4", walkers())
-    times = [frame.seconds for frame in video.frames(path, every)]
+    times = [frame.seconds for frame in video.frames(Film(path), every)]
     assert times == pytest.approx(np.arange(0, 1.95, every), abs=1e-3)
-    lefts = [bright(frame.pixels)[0].left for frame in video.frames(path, every)]
+    lefts = [bright(frame.pixels)[0].left for frame in video.frames(Film(path), every)]
     assert lefts == pytest.approx([10 + 80 * t for t in times], abs=1)
 
 
@@ -125,37 +126,6 @@ def test_a_box_past_the_edge_is_cut_at_it(tmp_path):
     path = encode(tmp_path / "v.mp4", [scene()])
     (crop,) = read(path, detect=lambda pixels: [Box(-5.5, 10.2, 30.5, 500, 0.9)])
     assert crop.image.shape == (110, 31, 3)
-
-
-def test_rotated_videos_are_set_upright(tmp_path, monkeypatch):
-    path = encode(tmp_path / "v.mp4", [scene((10, 4, RED))])
-
-    class Turned:
-        """A frame of a phone video in portrait format."""
-
-        def __init__(self, frame):
-            self.time, self.to_ndarray, self.rotation = frame.time, frame.to_ndarray, -90
-            self.format = frame.format
-
-    class Container:
-        def __init__(self, inside):
-            self.inside, self.streams = inside, inside.streams
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.inside.close()
-
-        def decode(self, stream):
-            return map(Turned, self.inside.decode(stream))
-
-    opened = av.open
-    monkeypatch.setattr(av, "open", lambda name: Container(opened(name)))
-    (frame,) = video.frames(path, 0.2)
-    assert frame.pixels.shape == (240, 120, 3)
-    (box,) = bright(frame.pixels)
-    assert (box.right, box.top) == pytest.approx((120 - 4, 10), abs=1)  # turned clockwise
 
 
 def test_files_that_are_no_video_are_reported(tmp_path):
@@ -257,6 +227,6 @@ def test_raw_grey_video_has_the_range_of_its_camera(tmp_path):
     assert all((crop.image[5:-5, 5:-5] == 255).all() for crop in found)
     (tmp_path / "infrared/yard/ranges.json").write_text('{"infrared/yard": [7100, 10700]}')
     (unit,) = work_units([path], options, 10)
-    (frame, *_) = video.frames(path, 0.1, Span(*unit.ranges["infrared/yard"]))
+    (frame, *_) = video.frames(Film(path), 0.1, Span(*unit.ranges["infrared/yard"]))
     assert frame.pixels[20, 10].tolist() == [128, 128, 128]
     assert frame.pixels[100, 100].tolist() == [0, 0, 0]

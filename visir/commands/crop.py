@@ -27,6 +27,7 @@ def crop(
     tag: tuple[str, ...] = (),
     skip_broken: bool = False,
     every: float = 0.2,
+    stream: int | None = None,
     detector: Path | None = None,
     device: str = "auto",
 ) -> Saved:
@@ -49,6 +50,7 @@ def crop(
         tag: words that every crop gets.
         skip_broken: skip and count boxes that cannot be cut out.
         every: seconds between the frames of a video that a detector looks at.
+        stream: which of the streams of a video, from 0; the first if omitted.
         detector: weights file of torchvision's COCO detector that finds people in a video, in
             place of boxes.
         device: where a detector runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
@@ -63,6 +65,17 @@ def crop(
     from visir.sources.save import save_crops
 
     settings = read_options(
-        modality, camera, tag, every, detector, crops, boxes, format, label, start, fps
+        modality,
+        camera,
+        tag,
+        every,
+        detector,
+        crops,
+        boxes,
+        format,
+        label,
+        start,
+        fps,
+        stream=stream,
     )
     return save_crops(frames, out, settings, skip_broken=skip_broken, device=device, progress=True)

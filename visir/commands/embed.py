@@ -27,6 +27,7 @@ def embed(
     exclude_list: Path | None = None,
     workers: int = 1,
     every: float = 0.2,
+    stream: int | None = None,
     detector: Path | None = None,
     crops: int = 3,
     boxes: Path | None = None,
@@ -50,6 +51,7 @@ def embed(
         exclude_list: names of images to leave out, a file of `visir check --list`.
         workers: number of processes on this machine.
         every: seconds between the frames of a video that are used.
+        stream: which of the streams of a video, from 0; the first if omitted.
         detector: weights file of torchvision's COCO detector that finds people in videos.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
@@ -70,6 +72,6 @@ def embed(
     from visir.sources.crop import read_options
 
     how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps)
-    settings = read_options(*how, exclude_list)
+    settings = read_options(*how, exclude_list, stream)
     return embed_run(as_run(run), inputs, out, settings, workers=workers, device=device,
         shard_size=shard_size, skip_broken=skip_broken, progress=True)  # fmt: skip

@@ -49,6 +49,7 @@ def add(
     update: bool = False,
     prune: bool = False,
     exclude_list: Path | None = None,
+    stream: int | None = None,
     detector: Path | None = None,
     crops: int = 3,
     boxes: Path | None = None,
@@ -73,6 +74,7 @@ def add(
         update: embed images again whose files have changed since they were added; they get new ids.
         prune: remove images of these inputs whose files are gone.
         exclude_list: names of images to leave out, a file of `visir check --list`.
+        stream: which of the streams of a video, from 0; the first if omitted.
         detector: weights file that finds people in videos: torchvision's, for COCO.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
@@ -88,7 +90,7 @@ def add(
     every = DEFAULT_OPTIONS.every
     settings = read_options(
         modality, camera, tag, every, detector, crops, boxes, format, label, start, fps,
-        exclude_list,
+        exclude_list, stream,
     )  # fmt: skip
     return _filled(
         gallery, inputs, as_run(run), settings, retention, device,

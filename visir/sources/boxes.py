@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from visir.core.types import InputError, Modality
 from visir.data.boxes import Annotation, Mark, described, read_boxes
@@ -21,10 +23,11 @@ from visir.sources.cuts import (
     pixels_of,
     range_name,
 )
+from visir.sources.decode import Film
 from visir.sources.frames import Still, Stills
-from visir.sources.tracks import Box, Sight, picks, tracks
+from visir.sources.tracks import PATIENCE, Box, Sight, picks, tracks
 
-_GAP = 5  # frames without a box inside one track, where tracks have to be made
+_GAP = 5  # frames without a box inside one track, where tracks are made and no times are known
 
 
 class BoxesWarning(UserWarning):
@@ -91,8 +94,10 @@ def listed(path: Path, settings: ReadOptions, skip_broken: bool = False) -> List
     if faults and not skip_broken:
         raise Broken(faults[0].source, faults[0].fault).error()
     sequence = is_video or annotation.sequence
-    chosen, count = _chosen(kept, settings.crops, sequence)
-    cuts = [_cut(each, track, number, is_video) for each, track, number in chosen]
+    film = Film(path, settings.stream) if is_video else None
+    chosen, count = _chosen(kept, settings, sequence, film)
+    named = (video.video_name(path, settings), video.stream_name(settings)) if is_video else None
+    cuts = [_cut(each, track, number, named) for each, track, number in chosen]
     cuts.sort(key=lambda cut: (cut.file, cut.frame))
     return Listed([*cuts, *faults], clipped, annotation.left_out, count)
 
@@ -125,12 +130,14 @@ def crops(
     """Cut out what `listed` has found; `ranges` are of the cameras."""
     if path.is_dir():
         return from_images(cuts, settings.tags, ranges)
-    return video.cut(path, cuts, settings.tags, ranges)
+    return video.cut(path, cuts, settings, ranges)
 
 
 def _in_folder(
     root: Path, annotation: Annotation, settings: ReadOptions
 ) -> tuple[list[_Seen], list[Cut]]:
+    if settings.stream is not None:
+        raise InputError(f"stream: {root} is no video, which alone has streams; leave --stream out")
     stills = Stills(root, settings, annotation.first)
     sizes: dict[Path, tuple[int, int] | None] = {}
     seen, faults = [], []
@@ -163,24 +170,28 @@ def _in_video(
             f"{named.where}: names the image {named.frame}, but {path} is a video; give the folder "
             "of the images"
         )
-    height, width = size = video.frame_size(path)
-    _require_size(annotation, None, path, size)
+    size, stored = video.frame_sizes(path, settings)
+    if annotation.sizes.get(None) == (size[1], size[0]):
+        stored = size
+    _require_size(annotation, None, path, stored)
+    # Other programs count the pixels that are stored, whatever their shape.
+    scale = size if annotation.shares else (size[0] / stored[0], size[1] / stored[1])
     camera, modality, time = video.origin(path, settings)
     seen = [
         _Seen(
             mark,
             Still(path, int(mark.frame), camera, modality, time),
             size,
-            _box(mark, (height, width) if annotation.shares else None),
+            _box(mark, scale),
         )
         for mark in annotation.marks
     ]
     return seen, []
 
 
-def _box(mark: Mark, size: tuple[int, int] | None) -> Box:
-    """Edges in pixels; size: of the frame, if the mark's are shares of it."""
-    height, width = size or (1, 1)
+def _box(mark: Mark, scale: tuple[float, float] | None) -> Box:
+    """Edges in pixels; scale: pixels in each unit of the mark, downwards and across."""
+    height, width = scale or (1, 1)
     left, right = mark.left * width, mark.right * width
     return Box(left, mark.top * height, right, mark.bottom * height, mark.score)
 
@@ -237,7 +248,7 @@ def _faulty(mark: Mark, still: Still, fault: str) -> Cut:
 
 
 def _chosen(
-    seen: Sequence[_Seen], count: int | None, sequence: bool
+    seen: Sequence[_Seen], settings: ReadOptions, sequence: bool, film: Film | None
 ) -> tuple[list[tuple[_Seen, str | None, int]], int]:
     """The boxes to cut out, each with its track and a number in its frame; number of tracks."""
     groups: dict[tuple[str, str], list[_Seen]] = {}
@@ -251,7 +262,7 @@ def _chosen(
     chosen: list[tuple[_Seen, str | None]] = []
     for camera, boxes in loose.items():
         if sequence:
-            followed = enumerate(_followed(boxes), start=1)
+            followed = enumerate(_followed(boxes, settings.fps, film), start=1)
             groups |= {(camera, f"found {number}"): sights for number, sights in followed}
         else:
             chosen += [(each, None) for each in boxes]
@@ -259,7 +270,7 @@ def _chosen(
         boxes.sort(key=lambda each: (each.still.number, str(each.still.path)))
         sights = tuple(Sight(row, each.box) for row, each in enumerate(boxes))
         size = boxes[0].size or (0, 0)
-        chosen += [(boxes[sight.frame], track) for sight in picks(sights, size, count)]
+        chosen += [(boxes[sight.frame], track) for sight in picks(sights, size, settings.crops)]
     numbers: Counter[Path] = Counter()
     numbered = []
     for each, name in chosen:
@@ -268,28 +279,59 @@ def _chosen(
     return numbered, len(groups)
 
 
-def _followed(seen: Sequence[_Seen]) -> list[list[_Seen]]:
+def _followed(seen: Sequence[_Seen], fps: float | None, film: Film | None) -> list[list[_Seen]]:
     """Boxes without tracks of one camera, joined into tracks as a detector's are."""
-    last = max(each.still.number for each in seen)
-    frames: list[list[_Seen]] = [[] for _ in range(last + 1)]
+    frames: dict[int, list[_Seen]] = {}
     for each in seen:
-        frames[each.still.number].append(each)
-    by_box = {(frame, each.box): each for frame, boxes in enumerate(frames) for each in boxes}
-    found = tracks([[each.box for each in boxes] for boxes in frames], _GAP)
-    return [[by_box[sight] for sight in track] for track in found]
+        frames.setdefault(each.still.number, []).append(each)
+    moments, hidden = _moments(frames, fps, film)
+    followed = []
+    for clip in sorted({clip for clip, _ in moments.values()}):
+        numbers = sorted((n for n in frames if moments[n][0] == clip), key=lambda n: moments[n][1])
+        times = [moments[number][1] for number in numbers]
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        boxes = [[each.box for each in frames[number]] for number in numbers]
+        by_box = {(row, each.box): each for row, n in enumerate(numbers) for each in frames[n]}
+        found = tracks(boxes, times, hidden + step)
+        followed += [[by_box[sight] for sight in track] for track in found]
+    return followed
 
 
-def _cut(seen: _Seen, track: str | None, number: int, is_video: bool) -> Cut:
+def _moments(
+    frames: Mapping[int, Sequence[_Seen]], fps: float | None, film: Film | None
+) -> tuple[dict[int, tuple[int, float]], float]:
+    """Clip and time of each frame by its number, and how long a person may be hidden."""
+    if fps is not None:
+        return {number: (0, number / fps) for number in frames}, PATIENCE
+    if film is None:
+        times = {number: group[0].still.time for number, group in frames.items()}
+        known = {number: (0, time) for number, time in times.items() if time is not None}
+        if len(known) == len(frames):
+            return known, PATIENCE
+        return {number: (0, float(number)) for number in frames}, float(_GAP)
+    last = max(frames)
+    moments = {number: (-1, float(number)) for number in frames}  # if the video has no such frame
+    for raw in film:
+        if raw.number in frames:
+            moments[raw.number] = (raw.clip, raw.seconds)
+        if raw.number >= last:
+            break
+    return moments, PATIENCE
+
+
+def _cut(seen: _Seen, track: str | None, number: int, video_names: tuple[str, str] | None) -> Cut:
+    """video_names: of the video and of its stream, as sources have them; None for an image."""
     _, still, size, box = seen
     end = f"box {number}" if track is None else f"track {track}"
-    if is_video:
-        end += f" @ frame {still.number}"
+    name = still.path.parent.name
+    if video_names is not None:
+        name = video_names[0]
+        end = f"{video_names[1]}{end} @ frame {still.number}"
     place = pixels_of(box, size) if size else (0, 0, 1, 1)
-    name = still.path.stem if is_video else still.path.parent.name
     return Cut(
         f"{still.path}::{end}",
         str(still.path),
-        still.number if is_video else 0,
+        0 if video_names is None else still.number,
         *place,
         still.camera,
         None if still.modality is None else still.modality.value,

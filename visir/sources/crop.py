@@ -76,18 +76,19 @@ class ReadOptions:
     """How inputs are read.
 
     modality: of images whose folder, shard or video does not say it; camera: the same; tags: added
-    to every crop; every: seconds between the frames of a video that a detector looks at; detector:
-    COCO weights of a torchvision detector; crops: maximum number of crops of each track, all if
-    None; boxes: a file of boxes made elsewhere, of the only input; format, label: as
-    `visir.data.boxes.read_boxes`; start: time of the first frame, seconds since 1970; fps: frames
-    in a second, of folders of frames; exclude: names of images in folders of crops and shards that
-    are left out.
+    to every crop; every: seconds between the frames of a video that a detector looks at; stream:
+    which stream of a video, from 0, the first if None; detector: COCO weights of a torchvision
+    detector; crops: maximum number of crops of each track, all if None; boxes: a file of boxes made
+    elsewhere, of the only input; format, label: as `visir.data.boxes.read_boxes`; start: time of
+    the first frame, seconds since 1970; fps: frames in a second, of folders of frames; exclude:
+    names of images in folders of crops and shards that are left out.
     """
 
     modality: Modality | None = None
     camera: str | None = None
     tags: tuple[str, ...] = ()
     every: float = 0.2
+    stream: int | None = None
     detector: Path | None = None
     crops: int | None = 3
     boxes: Path | None = None
@@ -126,6 +127,7 @@ def read_options(
     start: str | None,
     fps: float | None,
     exclude_list: Path | None = None,
+    stream: int | None = None,
 ) -> ReadOptions:
     """The options as commands take them, with modality and start as words.
 
@@ -137,6 +139,7 @@ def read_options(
         camera,
         tag,
         every,
+        stream,
         detector,
         crops,
         boxes,

@@ -51,6 +51,8 @@ def work_units(
     """
     book = book or RangeBook()
     _require_apart(inputs)
+    if settings.stream is not None and "video" not in map(input_type, inputs):
+        raise InputError("stream: no input is a video, which alone has streams; leave --stream out")
     if settings.boxes is not None:
         yield from _of_boxes(inputs, settings, size, skip_broken, book)
         return

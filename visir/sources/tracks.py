@@ -15,8 +15,11 @@ from scipy.optimize import linear_sum_assignment
 
 _MIN_OVERLAP = 0.3  # intersection over union, as in SORT
 _MIN_FIRST_OVERLAP = 0.1  # for a track with one box, which has no velocity yet
+_SAME = 1e-3  # seconds; times are compared up to rounding
 _MEMORY = 5  # last boxes, from which the velocity is computed
 _BORDER = 2.0  # pixels; a person nearer to the frame's edge may be cut off
+PATIENCE = 1.0
+"""Seconds for which a person may be hidden inside one track."""
 
 
 class Box(NamedTuple):
@@ -50,26 +53,27 @@ Track = tuple[Sight, ...]
 """The sights of one person, by rising frame."""
 
 
-def tracks(frames: Sequence[Sequence[Box]], gap: int = 5) -> list[Track]:
+def tracks(frames: Sequence[Sequence[Box]], times: Sequence[float], patience: float) -> list[Track]:
     """Join the boxes of a video's frames into tracks; every box is in exactly one track.
 
     Args:
         frames: the boxes of each frame.
-        gap: maximum number of consecutive frames without a box inside one track.
+        times: of the frames, in seconds, rising.
+        patience: maximum number of seconds between two boxes of one track.
 
     Returns:
         Tracks sorted by first frame, then by position among the boxes of that frame.
     """
     found: list[list[Sight]] = []
     live: list[list[Sight]] = []
-    for now, boxes in enumerate(frames):
-        live = [track for track in live if now - track[-1].frame <= gap + 1]
-        owners = _owners(live, now, boxes)
-        for row, box in enumerate(boxes):
-            if row in owners:
-                live[owners[row]].append(Sight(now, box))
+    for row, (boxes, now) in enumerate(zip(frames, times, strict=True)):
+        live = [track for track in live if now - times[track[-1].frame] <= patience + _SAME]
+        owners = _owners(live, times, now, boxes)
+        for place, box in enumerate(boxes):
+            if place in owners:
+                live[owners[place]].append(Sight(row, box))
             else:
-                found.append([Sight(now, box)])
+                found.append([Sight(row, box)])
         live += found[len(found) - len(boxes) + len(owners) :]
     return [tuple(track) for track in found]
 
@@ -96,20 +100,23 @@ def picks(track: Track, size: tuple[int, int], count: int | None) -> list[Sight]
     return [best[span] for span in sorted(best)] or [max(track, key=_value)]
 
 
-def _expected(track: Sequence[Sight], now: int) -> Box:
-    """The predicted box of a track in frame `now`, by the mean velocity of its centre."""
+def _expected(track: Sequence[Sight], times: Sequence[float], now: float) -> Box:
+    """The predicted box of a track at the time `now`, by the mean velocity of its centre."""
     old, new = track[-_MEMORY:][0], track[-1]
-    ahead = (now - new.frame) / max(1, new.frame - old.frame)
+    since = times[new.frame] - times[old.frame]
+    ahead = (now - times[new.frame]) / since if since > 0 else 0.0
     right = (new.box.left + new.box.right - old.box.left - old.box.right) / 2
     down = (new.box.top + new.box.bottom - old.box.top - old.box.bottom) / 2
     return new.box.moved(right * ahead, down * ahead)
 
 
-def _owners(live: Sequence[Sequence[Sight]], now: int, boxes: Sequence[Box]) -> dict[int, int]:
+def _owners(
+    live: Sequence[Sequence[Sight]], times: Sequence[float], now: float, boxes: Sequence[Box]
+) -> dict[int, int]:
     """{row of a box: row of its track}, by the largest sum of overlaps."""
     if not live or not boxes:
         return {}
-    expected = [_expected(track, now) for track in live]
+    expected = [_expected(track, times, now) for track in live]
     a, b = np.array(boxes)[:, None, :4], np.array(expected)[None, :, :4]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(0).prod(axis=-1)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import count, groupby
 from math import floor
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from visir.core.types import ByteArray, InputError, Modality, Span
 from visir.data.locate import placed
@@ -18,23 +17,28 @@ from visir.data.pixels import grey8, grey8_alone
 from visir.data.ranges import NONE, SAMPLE, RangeBook, Ranges, name_of
 from visir.sources.crop import Broken, Crop, ReadOptions, require_count, timestamp
 from visir.sources.cuts import Cut, cut_out, pixels_of, range_name
-from visir.sources.tracks import Box, picks, tracks
+from visir.sources.decode import Film, Raw, chosen, deep, pyav, values
+from visir.sources.tracks import PATIENCE, Box, picks, tracks
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
 
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg")
-_PATIENCE = 1.0  # seconds a person may be hidden inside one track
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".asf", ".wmv", ".ts"),
+    *(".mts", ".m2ts", ".mpg", ".mpeg", ".h264", ".264", ".hevc", ".h265", ".265"),
+)
 _DAMAGED = "{path}: the video is cut short or damaged ({error}); replace or remove it"
-_DEEP = re.compile(r"gray(9|10|12|14|16)[lb]e")  # FFmpeg's names of grey with more than 8 bits
+_NO_FRAME = "{path}: no frame can be read; replace or remove the video"
+_NONE = np.empty((0, 0, 3), np.uint8)
 _MIN_STEP = 0.02  # seconds; frames are named by hundredths of a second
 
 
 class Frame(NamedTuple):
-    """A frame of a video: its number from 0, seconds since the first, (H, W, 3) uint8 RGB."""
+    """A frame of a video: (H, W, 3) uint8 RGB, and the rest as `visir.sources.decode.Raw`."""
 
     number: int
     seconds: float
+    clip: int
     pixels: ByteArray
 
 
@@ -42,7 +46,8 @@ def require(path: Path, settings: ReadOptions) -> None:
     """Check, before any work is done, that people in a video can be detected.
 
     Raises:
-        InputError: PyAV or a detector is missing, or an option is out of range.
+        InputError: PyAV or a detector is missing, an option is out of range, or the file has no
+            such stream.
     """
     if settings.detector is None:
         raise InputError(
@@ -54,7 +59,11 @@ def require(path: Path, settings: ReadOptions) -> None:
     if not settings.every >= _MIN_STEP:  # also refuses NaN
         raise InputError(f"every: must be {_MIN_STEP} seconds or more, got {settings.every}")
     require_count(settings)
-    _pyav()
+    av = pyav()
+    if settings.stream is not None:
+        # Whoever needs the frames is told what is wrong with the file.
+        with suppress(av.FFmpegError, OSError), av.open(str(path)) as container:
+            chosen(path, container, settings.stream)
 
 
 def settle(path: Path, settings: ReadOptions, book: RangeBook) -> None:
@@ -62,18 +71,18 @@ def settle(path: Path, settings: ReadOptions, book: RangeBook) -> None:
 
     A video that cannot be read is passed over; whoever needs its frames is told.
     """
-    av = _pyav()
+    av = pyav()
     try:
         with av.open(str(path)) as container:
-            streams = container.streams.video
-            if not streams or not _DEEP.match(streams[0].codec_context.pix_fmt or ""):
+            stream, _ = chosen(path, container, settings.stream)
+            if not deep(stream.codec_context.pix_fmt or ""):
                 return
             every = max(settings.every, float(container.duration or 0) / av.time_base / SAMPLE)
-        values = [_values(frame) for _, _, frame in _every(path, every)]
+        counts = [values(raw) for raw in _every(Film(path, settings.stream), every)]
     except (av.FFmpegError, OSError, InputError):
         return
     camera, modality, _ = origin(path, settings)
-    book.settle(name_of(modality or Modality.INFRARED, camera), values)
+    book.settle(name_of(modality or Modality.INFRARED, camera), counts)
 
 
 def crops(
@@ -88,51 +97,52 @@ def crops(
 
 
 def cut(
-    path: Path, cuts: Sequence[Cut], tags: tuple[str, ...], ranges: Ranges = NONE
+    path: Path, cuts: Sequence[Cut], settings: ReadOptions, ranges: Ranges = NONE
 ) -> Iterator[Crop | Broken]:
     """Cut out of a video, which is read once, in the order of its frames."""
-    return _reported(path, _cut(path, cuts, tags, ranges))
+    film = Film(path, settings.stream)
+    return _reported(path, _warned(film, _cut(film, cuts, settings.tags, ranges)))
 
 
-def frames(path: Path, every: float, span: Span | None = None) -> Iterator[Frame]:
-    """Yield the first frame of a video, then the first of each `every` seconds, turned upright.
+def frames(film: Film, every: float, span: Span | None = None) -> Iterator[Frame]:
+    """Yield the first frame of a video, then the first of each `every` seconds.
 
-    Frames of grey of more than 8 bits become 8-bit grey by the span of their camera, without one by
-    each frame's own values.
+    They are upright, not mirrored, and have square pixels. Frames of grey of more than 8 bits
+    become 8-bit grey by the span of their camera, without one by each frame's own values.
 
     Raises:
-        InputError: the file has no video stream.
+        InputError: the file has no such video stream.
     """
-    for number, seconds, frame in _every(path, every):
-        yield Frame(number, seconds, _upright(frame, path, span))
+    for raw in _every(film, every):
+        yield _frame(raw, film.path, span)
 
 
-def numbered(path: Path, wanted: Collection[int], span: Span | None = None) -> Iterator[Frame]:
+def numbered(film: Film, wanted: Collection[int], span: Span | None = None) -> Iterator[Frame]:
     """Yield the frames of these numbers, from 0, as `frames` does; those that there are.
 
     Raises:
-        InputError: the file has no video stream.
+        InputError: the file has no such video stream.
     """
     last = max(wanted, default=-1)
-    for number, seconds, frame in _decoded(path) if wanted else ():
-        if number in wanted:
-            yield Frame(number, seconds, _upright(frame, path, span))
-        if number >= last:
+    for raw in film if wanted else ():
+        if raw.number in wanted:
+            yield _frame(raw, film.path, span)
+        if raw.number >= last:
             return
 
 
-def _every(path: Path, every: float) -> Iterator[tuple[int, float, Any]]:
-    """The first frame, then the first of each `every` seconds, as `_decoded` yields them."""
+def _every(film: Film, every: float) -> Iterator[Raw]:
+    """The first frame, then the first of each `every` seconds."""
     due = 0
-    for number, seconds, frame in _decoded(path):
-        step = floor(seconds / every + 1e-6)
+    for raw in film:
+        step = floor(raw.seconds / every + 1e-6)
         if step >= due:
             due = step + 1
-            yield number, seconds, frame
+            yield raw
 
 
 def _cut(
-    path: Path, cuts: Sequence[Cut], tags: tuple[str, ...], ranges: Ranges
+    film: Film, cuts: Sequence[Cut], tags: tuple[str, ...], ranges: Ranges
 ) -> Iterator[Crop | Broken]:
     wanted: dict[int, list[Cut]] = {}
     for cut in cuts:
@@ -141,18 +151,24 @@ def _cut(
         else:
             wanted.setdefault(cut.frame, []).append(cut)
     span = ranges.get(range_name(cuts[0])) if cuts else None  # a video is one camera
-    for number, seconds, pixels in numbered(path, wanted.keys(), span):
-        group = wanted.pop(number)
-        timed = [c if c.time is None else c._replace(time=c.time + seconds) for c in group]
-        yield from cut_out(pixels, timed, tags)
-    for frame, group in sorted(wanted.items()):
-        fault = f"has no frame {frame} (from 0); is it the video that the boxes were made of?"
-        yield from (Broken(cut.source, f"{path}: {fault}") for cut in group)
+    for frame in numbered(film, {*wanted}, span):
+        group = wanted.pop(frame.number)
+        timed = [c if c.time is None else c._replace(time=c.time + frame.seconds) for c in group]
+        yield from cut_out(frame.pixels, timed, tags)
+    for number, group in sorted(wanted.items()):
+        fault = f"has no frame {number} (from 0); is it the video that the boxes were made of?"
+        yield from (Broken(cut.source, f"{film.path}: {fault}") for cut in group)
+
+
+def _warned(film: Film, stream: Iterator[Crop | Broken]) -> Iterator[Crop | Broken]:
+    """The stream; at its end it is said what was passed over."""
+    yield from stream
+    film.warn()
 
 
 def _reported(path: Path, stream: Iterator[Crop | Broken]) -> Iterator[Crop | Broken]:
     """The stream, with a broken crop at its end if the video cannot be read further."""
-    av = _pyav()
+    av = pyav()
     try:
         yield from stream
     except (av.FFmpegError, OSError) as error:
@@ -161,98 +177,86 @@ def _reported(path: Path, stream: Iterator[Crop | Broken]) -> Iterator[Crop | Br
         yield Broken(str(path), str(error))
 
 
-def _decoded(path: Path) -> Iterator[tuple[int, float, Any]]:
-    """Number, seconds since the first frame, and PyAV's frame."""
-    with _pyav().open(str(path)) as container:
-        if not container.streams.video:
-            what = (
-                "only sound, no pictures"
-                if len(container.streams)
-                else "neither pictures nor sound"
-            )
-            raise InputError(f"{path}: holds {what}; remove it")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = float(stream.average_rate or 25)
-        start = None
-        for number, frame in enumerate(container.decode(stream)):
-            time = number / rate if frame.time is None else frame.time
-            start = time if start is None else start
-            yield number, time - start, frame
-
-
-def _upright(frame: Any, path: Path, span: Span | None) -> ByteArray:  # noqa: ANN401 - of a package that may be missing
-    pixels = _values(frame)
+def _frame(raw: Raw, path: Path, span: Span | None) -> Frame:
+    pixels = values(raw)
     if pixels.ndim == 2:
         grey = grey8_alone(pixels, path) if span is None else grey8(pixels, span)
         pixels = np.repeat(grey[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
-
-
-def _values(frame: Any) -> npt.NDArray[Any]:  # noqa: ANN401
-    """(H, W, 3) uint8 RGB, or (H, W) uint16 of grey of more than 8 bits."""
-    form = "gray16le" if _DEEP.match(frame.format.name) else "rgb24"
-    return np.asarray(frame.to_ndarray(format=form))
-
-
-def _pyav() -> ModuleType:
-    try:
-        import av
-    except ImportError:
-        raise InputError(
-            'videos need the package PyAV; install it with pip install "visir[video]"'
-        ) from None
-    return av
+    return Frame(raw.number, raw.seconds, raw.clip, pixels)
 
 
 def _crops(
     path: Path, settings: ReadOptions, detect: Detector, ranges: Ranges
 ) -> Iterator[Crop | Broken]:
     found: list[list[Box]] = []
-    moments: list[tuple[int, float]] = []
-    size = (0, 0)
+    looked: list[Frame] = []  # without their pixels
+    sizes: list[tuple[int, int]] = []
     camera, modality, time = origin(path, settings)
     span = ranges.get(name_of(modality or Modality.INFRARED, camera))
-    for number, seconds, pixels in frames(path, settings.every, span):
-        found.append(detect(pixels))
-        moments.append((number, seconds))
-        size = pixels.shape[:2]
-    if not found:
-        raise InputError(f"{path}: no frame can be read; replace or remove the video")
+    film = Film(path, settings.stream)
+    for frame in frames(film, settings.every, span):
+        found.append(detect(frame.pixels))
+        sizes.append(frame.pixels.shape[:2])
+        looked.append(frame._replace(pixels=_NONE))
+    if not looked:
+        raise InputError(_NO_FRAME.format(path=path))
+    film.warn()
     by_name = None if modality is None else modality.value
     cuts = []
-    gap = round(_PATIENCE / settings.every)
-    for track, sights in enumerate(tracks(found, gap), start=1):
-        for row, box in picks(sights, size, settings.crops):
-            number, seconds = moments[row]
-            source = f"{path}::track {track} @ {seconds:.2f}s"
-            place = (str(path), number, *pixels_of(box, size))
-            cuts.append(Cut(source, *place, camera, by_name, time, f"{path.stem}:{track}"))
+    tracked = count(1)
+    for _, clip in groupby(range(len(looked)), key=lambda row: looked[row].clip):
+        rows = [*clip]
+        times = [looked[row].seconds for row in rows]
+        for sights in tracks([found[row] for row in rows], times, PATIENCE + settings.every):
+            track = next(tracked)
+            for place, box in picks(sights, sizes[rows[0]], settings.crops):
+                moment = looked[rows[place]]
+                source = f"{path}::{stream_name(settings)}track {track} @ {moment.seconds:.2f}s"
+                where = (str(path), moment.number, *pixels_of(box, sizes[rows[place]]))
+                name = f"{video_name(path, settings)}:{track}"
+                cuts.append(Cut(source, *where, camera, by_name, time, name))
     cuts.sort(key=lambda cut: cut.frame)
-    yield from _cut(path, cuts, settings.tags, ranges)
+    yield from _cut(film, cuts, settings.tags, ranges)
 
 
-def frame_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a video's frames, upright.
+class Sizes(NamedTuple):
+    """(height, width) of upright frames: with square pixels, and as they are stored."""
+
+    square: tuple[int, int]
+    stored: tuple[int, int]
+
+
+def frame_sizes(path: Path, settings: ReadOptions) -> Sizes:
+    """The sizes of a video's frames.
 
     Raises:
-        InputError: the video is damaged, or has no frame.
+        InputError: the video is damaged, or has no frame or no such stream.
     """
-    av = _pyav()
+    av = pyav()
     try:
-        first = next(numbered(path, {0}), None)
+        first = next(iter(Film(path, settings.stream)), None)
     except (av.FFmpegError, OSError) as error:
         raise InputError(_DAMAGED.format(path=path, error=error)) from error
     if first is None:
-        raise InputError(f"{path}: no frame can be read; replace or remove the video")
-    height, width = first.pixels.shape[:2]
-    return height, width
+        raise InputError(_NO_FRAME.format(path=path))
+    (height, width), (tall, wide) = (values(first, way).shape[:2] for way in (True, False))
+    return Sizes((height, width), (tall, wide))
 
 
 def origin(path: Path, settings: ReadOptions) -> tuple[str, Modality | None, float | None]:
     """Camera, modality (None: by colour) and time of the first frame of a video."""
     by_folder, folder = placed(path.parent.parts[-2:])
     modality = by_folder or settings.modality
-    camera = (folder if by_folder else None) or settings.camera or path.stem
+    camera = (folder if by_folder else None) or settings.camera or video_name(path, settings)
     start = timestamp(path.stem) if settings.start is None else settings.start
     return camera, modality, start
+
+
+def video_name(path: Path, settings: ReadOptions) -> str:
+    """The name of a video's file without ending; of a second stream with its number."""
+    return f"{path.stem}-stream{settings.stream}" if settings.stream else path.stem
+
+
+def stream_name(settings: ReadOptions) -> str:
+    """What a source says of the stream before all else: nothing of the first."""
+    return f"stream {settings.stream} " if settings.stream else ""
