@@ -50,7 +50,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 # Keeps the versions that are pinned already; `make lock UPGRADE=--upgrade` takes newer ones.
 lock: venv
 	$(UV) pip compile -q pyproject.toml --extra dev --extra pretrain --extra export \
-	  --extra postgres --extra serve --extra video --universal --generate-hashes \
+	  --extra postgres --extra serve --extra video --extra hog --universal --generate-hashes \
 	  --no-header --no-annotate $(UPGRADE) -o requirements.lock
 
 clean:

@@ -51,8 +51,7 @@ def crop(
         skip_broken: skip and count boxes that cannot be cut out.
         every: seconds between the frames of a video that a detector looks at.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: weights file of torchvision's COCO detector that finds people in a video, in
-            place of boxes.
+        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
         device: where a detector runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
 
     Returns:
@@ -64,18 +63,6 @@ def crop(
     from visir.sources.crop import read_options
     from visir.sources.save import save_crops
 
-    settings = read_options(
-        modality,
-        camera,
-        tag,
-        every,
-        detector,
-        crops,
-        boxes,
-        format,
-        label,
-        start,
-        fps,
-        stream=stream,
-    )
+    how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps, stream)
+    settings = read_options(*how)
     return save_crops(frames, out, settings, skip_broken=skip_broken, device=device, progress=True)

@@ -52,7 +52,7 @@ def embed(
         workers: number of processes on this machine.
         every: seconds between the frames of a video that are used.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: weights file of torchvision's COCO detector that finds people in videos.
+        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
         format: of the boxes; auto detects it from the content.
@@ -68,10 +68,8 @@ def embed(
         InputError: an input cannot be read, or `out` was begun with another model or inputs.
     """
     from visir.embedding.bulk import embed_run
-    from visir.nets.shipped import as_run
     from visir.sources.crop import read_options
 
-    how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps)
-    settings = read_options(*how, exclude_list, stream)
-    return embed_run(as_run(run), inputs, out, settings, workers=workers, device=device,
-        shard_size=shard_size, skip_broken=skip_broken, progress=True)  # fmt: skip
+    how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps, stream)
+    return embed_run(run, inputs, out, read_options(*how, exclude_list), workers=workers,
+        device=device, shard_size=shard_size, skip_broken=skip_broken, progress=True)  # fmt: skip

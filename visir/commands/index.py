@@ -75,7 +75,7 @@ def add(
         prune: remove images of these inputs whose files are gone.
         exclude_list: names of images to leave out, a file of `visir check --list`.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: weights file that finds people in videos: torchvision's, for COCO.
+        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
         format: of the boxes; auto detects it from the content.
@@ -88,10 +88,8 @@ def add(
     from visir.sources.crop import DEFAULT_OPTIONS, read_options
 
     every = DEFAULT_OPTIONS.every
-    settings = read_options(
-        modality, camera, tag, every, detector, crops, boxes, format, label, start, fps,
-        exclude_list, stream,
-    )  # fmt: skip
+    how = (modality, camera, tag, every, detector, crops, boxes, format, label, start, fps, stream)
+    settings = read_options(*how, exclude_list)
     return _filled(
         gallery, inputs, as_run(run), settings, retention, device,
         skip_broken=skip_broken, update=update, prune=prune,

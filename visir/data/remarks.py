@@ -27,7 +27,10 @@ KINDS = {
 """What is looked for: the name of its list, and how its line says it."""
 _PICTURES = ".gif .jp2 .j2k .jpx .avif .heic .heif .jxl .dng .cr2 .nef .arw .raw .exr .svg .psd"
 _THERMAL = ".seq .fff .csq .npy"  # FLIR's recordings and rasters, arrays
-_VIDEOS = ".mp4 .m4v .mov .mkv .webm .avi .ts .mpg .mpeg .mts .m2ts .flv .wmv .asf .3gp .h264 .hevc"
+_VIDEOS = (
+    ".mp4 .m4v .mov .3gp .mkv .webm .avi .flv .asf .wmv .ts .mts .m2ts .mpg .mpeg .h264 .264 .hevc "
+    ".h265 .265"
+)
 PASSED_OVER = frozenset(f"{_PICTURES} {_THERMAL} {_VIDEOS}".split())
 """Endings of pictures, rasters and videos that are not images of a data set to visir."""
 ANNOTATIONS = frozenset({".json", ".xml", ".txt"})  # COCO, Pascal VOC and CVAT, MOT and YOLO

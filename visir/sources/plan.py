@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from visir.data.ranges import RangeBook, as_json, from_json
 from visir.sources import boxes, folders, tars, video
 from visir.sources.crop import Broken, Crop, ReadOptions
 from visir.sources.cuts import Cut
+from visir.sources.hog import Hog, is_hog
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
@@ -86,7 +88,7 @@ def crops(
     Args:
         unit: what to read.
         settings: how to read it.
-        detector: loads the person detector; called for videos only.
+        detector: makes the person detector of a video, see `detectors`.
     """
     path, ranges = Path(unit.path), from_json(unit.ranges, unit.path)
     if unit.input_type == "folder":
@@ -96,6 +98,20 @@ def crops(
     if unit.input_type == "boxes":
         return boxes.crops(path, [Cut(*item) for item in unit.items], settings, ranges)
     return video.crops(path, settings, detector(), ranges)
+
+
+def detectors(settings: ReadOptions, device: str) -> Callable[[], Detector]:
+    """Makes the detector of each video; a network is loaded when it is first needed, and once."""
+    if settings.detector is not None and is_hog(settings.detector):
+        return Hog
+
+    def load() -> Detector:
+        from visir.sources.detector import load_detector
+
+        assert settings.detector is not None  # `work_units` refuses videos without one
+        return load_detector(settings.detector, device)
+
+    return cache(load)
 
 
 def _of_boxes(

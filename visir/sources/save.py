@@ -6,9 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -20,10 +19,7 @@ from visir.data.ranges import RangeBook, as_json
 from visir.data.table import LABELS, read_rows, same_name
 from visir.sources import boxes
 from visir.sources.crop import Broken, Crop, ReadOptions
-from visir.sources.plan import WorkUnit, crops, input_type, work_units
-
-if TYPE_CHECKING:
-    from visir.sources.detector import Detector
+from visir.sources.plan import WorkUnit, crops, detectors, input_type, work_units
 
 COLUMNS = ("path", "camera", "time", "tags", "track", "source")
 _SHOWN = 10  # skipped crops are listed one by one up to this number
@@ -84,7 +80,7 @@ def save_crops(
     rows = _Rows(out)
     sweep(out)
     skipped: list[Broken] = []
-    detector = cache(partial(_detector, settings, device))
+    detector = detectors(settings, device)
     stream = (crop for unit in units for crop in crops(unit, settings, detector))
     try:
         for crop in bar(stream, "cutting", total, unit="crops", show=progress):
@@ -108,13 +104,6 @@ def _work(
     boxes.settle(frames, found.cuts, settings, book)
     unit = WorkUnit("boxes", str(frames), found.cuts, as_json(book.used))
     return [unit], tuple(found.notes()), len(found.cuts)
-
-
-def _detector(settings: ReadOptions, device: str) -> Detector:
-    from visir.sources.detector import load_detector
-
-    assert settings.detector is not None  # work_units refuses videos without one
-    return load_detector(settings.detector, device)
 
 
 def _kept(broken: Broken, skip_broken: bool) -> Broken:

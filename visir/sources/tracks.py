@@ -36,6 +36,13 @@ class Box(NamedTuple):
         """Square pixels."""
         return (self.right - self.left) * (self.bottom - self.top)
 
+    def overlap(self, other: Box) -> float:
+        """Intersection over union with another box, 0 to 1."""
+        across = min(self.right, other.right) - max(self.left, other.left)
+        down = min(self.bottom, other.bottom) - max(self.top, other.top)
+        shared = max(0.0, across) * max(0.0, down)
+        return shared / (self.area + other.area - shared)
+
     def moved(self, right: float, down: float) -> Box:
         """The box shifted by pixels."""
         left, top = self.left + right, self.top + down

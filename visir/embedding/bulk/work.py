@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -34,10 +34,7 @@ from visir.embedding.bulk.output import (
 )
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, Crop, Entry, ReadOptions, opened
 from visir.sources.marks import Marks
-from visir.sources.plan import crops, work_units
-
-if TYPE_CHECKING:
-    from visir.sources.detector import Detector
+from visir.sources.plan import crops, detectors, work_units
 
 THUMBNAIL = 128  # pixels of the longer side
 _UNIT_SIZE = 512  # crops embedded at a time
@@ -95,7 +92,7 @@ def embed_many(
     divide = partial(work_units, inputs, settings, shard_size, skip_broken, book)
     asked = Manifest(embedder.fingerprint, [*map(str, inputs)], settings.as_json(), shard_size)
     manifest = agreed(out, asked, divide, patience)
-    detector = cache(partial(_detector, settings, device))
+    detector = detectors(settings, device)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
         def make(number: int) -> None:
@@ -137,7 +134,7 @@ def embedded(
     Raises:
         InputError: as for `embed_many`.
     """
-    detector = cache(partial(_detector, settings, device))
+    detector = detectors(settings, device)
     units = work_units(sorted(map(Path, inputs)), settings, _UNIT_SIZE, skip_broken, book)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for unit in units:
@@ -303,10 +300,3 @@ def _ready(marks: Marks, found: Crop | Broken) -> _Ready | Broken:
         mark=mark,
     )
     return _Ready(read.image, entry)
-
-
-def _detector(settings: ReadOptions, device: str) -> Detector:
-    from visir.sources.detector import load_detector
-
-    assert settings.detector is not None  # plan.work_units refuses videos without one
-    return load_detector(settings.detector, device)
