@@ -7,7 +7,7 @@ from visir.core.types import Exclusion, InputError
 from visir.data.registry import open_benchmark
 from visir.evaluation.evaluate import evaluate, merge, score_features
 from visir.evaluation.ranking import score
-from visir.evaluation.rerank import k_reciprocal, random_walk
+from visir.evaluation.rerank import RERANKERS, camera_graph, k_reciprocal, random_walk
 
 NOTHING = Exclusion()
 
@@ -104,14 +104,85 @@ def test_people_in_groups_are_found_better():
     assert np.mean(found) > 0.02
 
 
-@pytest.mark.parametrize("rerank", [k_reciprocal, random_walk])
+def nearest_in_cameras(i, rows, cams, count):
+    """{image: cosine} of the nearest others of image i in every camera."""
+    found = {}
+    for cam in sorted(set(cams.tolist())):
+        of = [j for j in range(len(rows)) if cams[j] == cam and j != i]
+        of.sort(key=lambda j: -float(rows[j] @ rows[i]))
+        found |= {j: max(0.0, float(rows[j] @ rows[i])) for j in of[:count]}
+    return found
+
+
+def camera_graph_slowly(query, gallery, cams, count, rounds, keep):
+    """One image after the other, in float64; `cams` of the queries, then of the gallery."""
+    own = np.concatenate([query, gallery]).astype(float)
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    near = [nearest_in_cameras(i, own, cams, count) for i in range(len(own))]
+    moved = own
+    for _ in range(rounds):
+        rows = []
+        for i in range(len(own)):
+            links = {j: cosine for j, cosine in near[i].items() if i in near[j]}
+            total = sum(links.values())
+            mean = sum(cosine * moved[j] for j, cosine in links.items()) / total if total else 0
+            both = keep * own[i] + (1 - keep) * mean
+            rows.append(both / np.linalg.norm(both))
+        moved = np.stack(rows)
+    return moved[: len(query)] @ moved[len(query) :].T
+
+
+@pytest.mark.parametrize(("count", "rounds", "keep"), [(4, 2, 0.3), (1, 1, 0.5), (2, 3, 0.8)])
+def test_the_camera_graph_is_the_formula(count, rounds, keep, monkeypatch):
+    query, gallery, *_ = features()
+    cams = np.random.default_rng(0).integers(0, 3, len(query) + len(gallery))
+    ours, theirs = cams[: len(query)], cams[len(query) :]
+    settings = count, rounds, keep
+    expected = camera_graph_slowly(query, gallery, cams, *settings)
+    found = camera_graph(query, gallery * 2, ours, theirs, *settings)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() < 1e-5
+    assert np.abs(found - camera_graph_slowly(query, gallery, 0 * cams, *settings)).max() > 1e-3
+    monkeypatch.setattr("visir.evaluation.rerank._BLOCK", 5 * 44)
+    again = camera_graph(query, gallery, ours, theirs, *settings)
+    assert np.allclose(again, found, atol=1e-6)
+
+
+def test_a_camera_with_one_image_and_one_that_is_like_nothing():
+    query, gallery = np.eye(3, dtype=np.float32)[[0]], np.eye(3, dtype=np.float32)
+    found = camera_graph(query, gallery, np.array([3]), np.array([0, 1, 2]))
+    assert np.allclose(found, [[1, 0, 0]])
+
+
+def test_the_camera_graph_finds_people_across_cameras_that_differ():
+    rng = np.random.default_rng(0)
+    people, cameras, shots = 12, 4, 4
+    of = np.repeat(np.arange(people), cameras * shots)
+    cams = np.tile(np.repeat(np.arange(cameras), shots), people)
+    look = 0.9 * rng.normal(size=(cameras, 16))
+    rows = rng.normal(size=(people, 16))[of] + look[cams] + 0.7 * rng.normal(size=(len(of), 16))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    asked, held = cams == 0, cams != 0
+    rules = of[asked], of[held], cams[asked], cams[held]
+    plain, better = (
+        score(sim, *rules, exclusion=NOTHING, unique_identities=False).mAP
+        for sim in (
+            rows[asked] @ rows[held].T,
+            camera_graph(rows[asked], rows[held], cams[asked], cams[held]),
+        )
+    )
+    assert better > plain + 0.05
+
+
+@pytest.mark.parametrize("rerank", RERANKERS.values(), ids=list(RERANKERS))
 def test_what_cannot_be_ranked_is_refused(rerank):
     query, gallery, *_ = features()
+    cams = np.zeros(len(query), int), np.ones(len(gallery), int)
     with pytest.raises(InputError, match="no query or no gallery"):
-        rerank(query[:0], gallery)
+        rerank(query[:0], gallery, cams[0][:0], cams[1])
     gallery[3, 2] = np.nan
     with pytest.raises(InputError, match="not a finite number"):
-        rerank(query, gallery)
+        rerank(query, gallery, *cams)
 
 
 def test_a_small_gallery_is_ranked_too():
@@ -120,7 +191,7 @@ def test_a_small_gallery_is_ranked_too():
     assert np.abs(-found - k_reciprocal_slowly(query[:1], gallery[:3], 20, 6, 0.3)).max() < 1e-5
 
 
-@pytest.mark.parametrize("rerank", ["k-reciprocal", "random-walk"])
+@pytest.mark.parametrize("rerank", RERANKERS)
 def test_scores_say_what_they_went_through(rerank, people):
     benchmark = open_benchmark(people)
     rng = np.random.default_rng(0)

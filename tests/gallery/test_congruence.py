@@ -59,6 +59,7 @@ OPTIONS = {
     "approximate": SearchOptions(7, mode="approx"),
     "k-reciprocal": SearchOptions(9, rerank="k-reciprocal"),
     "random walk": SearchOptions(9, rerank="random-walk"),
+    "camera graph": SearchOptions(9, rerank="camera-graph"),
     "all of it": SearchOptions(
         5, Filter(cameras=("door", "yard"), until=DAY + 9000), min_score=0.1, rerank="random-walk"
     ),
@@ -165,7 +166,8 @@ def ranked(images, vectors, order, options, modality, without=(), calibration=No
     ]  # fmt: skip
     if options.rerank != "none" and rows:
         gallery = np.stack([left[row][5] for row in rows])
-        again = RERANKERS[options.rerank](np.float32(order)[None], gallery)[0]
+        _, cams = np.unique([left[row][2] for row in rows], return_inverse=True)
+        again = RERANKERS[options.rerank](np.float32(order)[None], gallery, np.array([-1]), cams)[0]
         rows = [rows[place] for place in np.argsort(-again, kind="stable")]
     rows = rows[: options.k]
     return (
@@ -377,7 +379,10 @@ def test_bad_searches_are_refused(store, images, embedder):
         ({"k": 0}, "k: 0 hits"),
         ({"min_score": 2.0}, "min_score: 2.0 is not between"),
         ({"min_score": float("nan")}, "min_score: nan is not between"),
-        ({"rerank": "best"}, "rerank: 'best' is unknown; use none, k-reciprocal, random-walk"),
+        (
+            {"rerank": "best"},
+            "rerank: 'best' is unknown; use none, k-reciprocal, random-walk, camera-graph",
+        ),
         ({"mode": "index"}, "mode: 'index' is unknown; use auto, exact, approx"),
     ):
         with pytest.raises(InputError, match=message):

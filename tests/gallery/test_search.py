@@ -126,7 +126,7 @@ def test_images_of_one_person_are_asked_for_together(filled, crops, embedder):
     assert not {str(path) for path in mixed} & {hit.item.source for hit in both.hits}
 
 
-@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk"])
+@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk", "camera-graph"])
 def test_reranking_reorders_the_best(filled, crops, embedder, name):
     query = crops / "infrared" / "night" / "1-0.png"
     (plain,) = ask(filled, embedder, [query], SearchOptions(30)).lists

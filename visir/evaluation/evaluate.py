@@ -300,7 +300,9 @@ def _score_reranked(
     code.
     """
     for protocol, (query, gallery) in jobs:
-        sim_QG = RERANKERS[rerank](features_ND[query], features_ND[gallery])
+        sim_QG = RERANKERS[rerank](
+            features_ND[query], features_ND[gallery], cams[query], cams[gallery]
+        )
         people = (pids[query], pids[gallery], cams[query], cams[gallery])
         judged = judge(sim_QG, *people, protocol.exclusion, protocol.unique_identities)
         yield _summary(judged, protocol)

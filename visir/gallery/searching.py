@@ -305,7 +305,10 @@ def _reranked(
 ) -> list[int]:  # fmt: skip
     """The rows in the order of their neighbours."""
     vectors = store.vectors([items[row].id for row in rows])
-    order = np.argsort(-RERANKERS[options.rerank](order_D[None], vectors)[0], kind="stable")
+    _, cams = np.unique([items[row].camera for row in rows], return_inverse=True)
+    apart = np.array([-1])  # the query is of no camera of the gallery
+    scores = RERANKERS[options.rerank](order_D[None], vectors, apart, cams)[0]
+    order = np.argsort(-scores, kind="stable")
     return [rows[place] for place in order]
 
 
