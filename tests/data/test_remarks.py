@@ -66,6 +66,22 @@ def test_pictures_of_little_use_are_named(site):
     assert report.text.endswith("Nothing is missing or broken; look at the files named above.")
 
 
+def test_a_small_crop_is_judged_at_its_own_size(site):
+    """Blown up to 128 x 64 a sharp crop of 32 x 16 pixels would be blurred."""
+    save(site / "visible/door/small.png", np.random.default_rng(4).integers(0, 256, (32, 16)))
+    wave = 127 + 127 * np.cos(np.pi * np.arange(32) / 32)  # no edge anywhere
+    save(site / "visible/door/small-blurred.png", np.tile(wave[:, None], (1, 16)))
+    assert remarks(site)["blurred"] == ["visible/door/small-blurred.png"]
+
+
+def test_the_print_says_where_it_gets_brighter_across_and_down():
+    level = np.random.default_rng(5).integers(0, 256, (9, 9), dtype=np.uint8)
+    bits = [level[y, x + 1] > level[y, x] for y in range(8) for x in range(8)]
+    bits += [level[y + 1, x] > level[y, x] for y in range(8) for x in range(8)]
+    expected = sum(int(bit) << (127 - place) for place, bit in enumerate(bits))
+    assert pictures._print(Image.fromarray(level)) == expected
+
+
 def test_a_raw_thermal_camera_keeps_its_levels(site):
     """Raw counts have many levels by their camera's range; a file that lost them is named."""
     share = np.random.default_rng(3).random((96, 48))

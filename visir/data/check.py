@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from visir.core.progress import bar
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.locate import placed
-from visir.data.pictures import Look, look
+from visir.data.pictures import Look, look_at_all
 from visir.data.pixels import RangeWarning
 from visir.data.ranges import RANGES, benchmark_with_spans
 from visir.data.registry import DATASETS, SYNTHETIC, layout_of, resolve
@@ -213,13 +211,10 @@ def _looks(
         for record in part
     }
 
-    def one(path: Path) -> Look:
-        return look(path, *known.get(path, (_by_folder(root, path), None)))
-
-    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+    images = [(path, *known.get(path, (_by_folder(root, path), None))) for path in paths]
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)  # images that no record names
-        work = pool.map(one, paths)
-        return list(bar(work, "reading", len(paths), unit="images", show=progress))
+        return look_at_all(images, progress)
 
 
 def _by_folder(root: Path, path: Path) -> Modality | None:

@@ -73,6 +73,16 @@ def read_size(path: Path, modality: Modality | None = None) -> tuple[int, int]:
         return _explained(partial(_size, file, path, modality), path)
 
 
+def content(path: Path) -> bytes:
+    """The bytes of a file that should hold an image, for `decode`.
+
+    Raises:
+        InputError: there is no such file, or it is empty or cannot be read.
+    """
+    with _opened(path) as file:
+        return file.read()
+
+
 def decode(
     file: BinaryIO,
     name: Path | str,

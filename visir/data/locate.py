@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from PIL import Image, ImageChops
 
 from visir.core.types import InputError, Modality, Record
@@ -159,9 +160,9 @@ def modality_by_colour(picture: Image.Image) -> Modality:
     high = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     low = ImageChops.darker(ImageChops.darker(red, green), blue)
     # The 95th percentile of the spread, as of numpy, from the counts of its 256 values.
-    reached = np.cumsum(ImageChops.subtract(high, low).histogram())
+    reached = list(accumulate(ImageChops.subtract(high, low).histogram()))
     place = 0.95 * (reached[-1] - 1)
-    below, above = np.searchsorted(reached, [int(place), math.ceil(place)], side="right")
+    below, above = (bisect_right(reached, count) for count in (int(place), math.ceil(place)))
     spread = below + (place - int(place)) * (above - below)
     return Modality.INFRARED if spread <= GREY_TOLERANCE else Modality.VISIBLE
 
