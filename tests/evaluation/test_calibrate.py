@@ -8,6 +8,7 @@ import pytest
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.ranges import NONE
 from visir.evaluation import calibrate as module
+from visir.evaluation import grouping
 from visir.evaluation.calibrate import Table, calibrate, measure
 from visir.evaluation.confidence import Calibration
 from visir.evaluation.strangers import measure_strangers
@@ -105,7 +106,7 @@ def test_runs_are_calibrated_with_labels_and_without(tmp_path, monkeypatch, labe
     data, fake = benchmark(labelled)
     monkeypatch.setattr(module, "load", lambda run, device: fake)
     monkeypatch.setattr(module, "open_benchmark", lambda *arguments: data)
-    monkeypatch.setattr(module, "_K1", 5)
+    monkeypatch.setattr(grouping, "_K1", 5)
     found = calibrate(tmp_path, tmp_path)
     assert found.identities == ("labels" if labelled else "clusters")
     assert found.people > 0.7 * PEOPLE and found.images == 2 * PEOPLE * IMAGES

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 from bright import CALIBRATION, BrightEmbedder, drawn, fill, listening
-from playwright.sync_api import Page, sync_playwright
+from chromium import chromium
+from playwright.sync_api import Page
 
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter
@@ -24,7 +25,6 @@ from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 TOKEN = "a-token-of-twenty-letters"
 PERSON = 17
 
@@ -32,8 +32,6 @@ PERSON = 17
 @pytest.fixture(scope="module")
 def crowd(once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server of 250 people, 8 images of each, and a browser."""
-    if not Path(CHROMIUM).exists():
-        pytest.fail("this test needs Chromium: on Debian, apt-get install chromium")
     root = tmp_path_factory.mktemp("crowd")
     made = once("crowd", lambda to: fill(to / "gallery", to / "images", 250, 2).close())
     store = SqliteStore(shutil.copytree(made / "gallery", root / "gallery"))
@@ -41,10 +39,8 @@ def crowd(once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleName
     service = SearchService(BrightEmbedder(), store, CALIBRATION)
     state = AppState(service, CaseStore(root / "desk"), Rules("127.0.0.1", None), False)
     query = drawn(root / "queries", PERSON, True, 99)
-    with listening(create_app(state)) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with listening(create_app(state)) as url, chromium() as browser:
         yield SimpleNamespace(browser=browser, url=url, state=state, query=query, root=root)
-        browser.close()
     state.case_store.close()
     store.close()
 

@@ -40,7 +40,8 @@ class TrainingSet(NamedTuple):
 
     pixels: (N, H, W, 3) uint8, memory-mapped; infrared: (N,) bool; cams: (N,) int64;
     identities: (N,) int64 from 0, the same numbers in both modalities, for methods that learn from
-    labels; None for all others, which therefore cannot use them.
+    labels; those of `tracklets`, which differ from camera to camera, for methods that learn from
+    tracks; None for all others, which therefore cannot use them.
     """
 
     pixels: ByteArray

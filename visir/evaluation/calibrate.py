@@ -18,25 +18,19 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import optimize, special
-from torch import Tensor
 
-from visir.cluster.associate import Side, mutual
-from visir.cluster.cameras import centred
-from visir.cluster.labels import pseudo_labels
 from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality, Record
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.confidence import Calibration, Curve
+from visir.evaluation.grouping import as_people, grouped
 from visir.evaluation.strangers import measure_strangers
-from visir.methods.clustering import cluster_training
 
 Subset = Literal["train", "test"]
 _MAX_IMAGES = 4000  # images per modality that are compared
 _ROUNDS, _QUERIES = 24, 400  # galleries of each size; queries per gallery
 _MIN_PEOPLE = 8  # people seen in both modalities
-_EPS, _K1 = 0.5, 16  # of clusters, as in the presets `tiny`
 
 
 class Table(NamedTuple):
@@ -229,22 +223,8 @@ def _labelled(sides: Mapping[Modality, Sequence[Record]]) -> dict[Modality, IntA
 def _clustered(
     features: Mapping[Modality, FloatArray], sides: Mapping[Modality, Sequence[Record]]
 ) -> dict[Modality, IntArray]:
-    """Number the clusters as people, -1 for outliers; two matched clusters are one person."""
-    units = {
-        m: centred(torch.from_numpy(of), np.array([record.cam for record in sides[m]]))
-        for m, of in features.items()
-    }
-
-    def cluster(_: Modality, of: Tensor, eps: float) -> IntArray:
-        return pseudo_labels(of, eps, k1=_K1)
-
-    labels, *_ = cluster_training(units, cluster, _EPS, momentum=0.1, adapt="eps")
-    vis, ir = (Side(units[m], labels[m]) for m in (Modality.VISIBLE, Modality.INFRARED))
-    pairs = mutual(vis, ir).vis_to_ir
-    number = np.arange(ir.clusters) + vis.clusters
-    number[pairs.argmax(axis=1)[pairs.any(axis=1)]] = np.flatnonzero(pairs.any(axis=1))
-    renamed = np.append(number, -1)[ir.labels]
-    return {Modality.VISIBLE: vis.labels, Modality.INFRARED: renamed}
+    cams = {m: np.array([record.cam for record in side]) for m, side in sides.items()}
+    return as_people(grouped(features, cams))
 
 
 def _table(

@@ -1,4 +1,4 @@
-"""The section of a report on the clusters of a method: plots and warnings."""
+"""The section of a report on clusters during training: plots and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from visir.cluster.metrics import without_numbers
 from visir.report import figures
 from visir.report.inputs import Line, ReportInputs, points, stages
-from visir.report.markup import note, plot, plots, section
+from visir.report.markup import Section, note, plot, plots, section
 
 _UNSEEN = "The identity labels are used for this plot only, never in training."
 
@@ -146,13 +146,14 @@ _PLOTS = (
 )
 
 
-def clusters(inputs: ReportInputs) -> str:
+def clusters(inputs: ReportInputs) -> Section | None:
     """The clusters over the epochs, and the warnings with their epochs."""
     lines = list(inputs.lines("plan"))
     if not any("clusters_visible" in line for line in lines):
-        return section("clusters", "Clusters", note("This run logged no clusters."))
+        return None
     drawn = [_draw(definition, lines) for definition in _PLOTS]
-    return section("clusters", "Clusters", plots([svg for svg in drawn if svg]), _warnings(lines))
+    drawn = [svg for svg in drawn if svg]
+    return section("clusters", "Clusters during training", plots(drawn), _warnings(lines))
 
 
 def _draw(definition: _Plot, lines: Sequence[Line]) -> str:

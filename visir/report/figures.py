@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from visir.core.types import FloatArray, Modality
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -24,7 +20,6 @@ TONES = (
     *("#e45756", "#3b8fd4", "#3fa35a", "#e58a2f", "#9b6bd1", "#17a2a2"),
     *("#d65fa5", "#9a7d3a", "#7fae2e", "#5f6fd8", "#c94f7c", "#4d8b8b"),
 )
-MARKERS = {Modality.VISIBLE: "o", Modality.INFRARED: "^"}
 
 Points = Sequence[tuple[float, float]]
 
@@ -78,30 +73,6 @@ def lines(
 
 def _below_zero(series: Sequence[tuple[str, str, Points]]) -> bool:
     return any(value < 0 for _, _, points in series for _, value in points)
-
-
-def embedding_map(
-    places_N2: FloatArray, infrared_N: Sequence[bool], tone_N: Sequence[int | None]
-) -> str:
-    """Points of a 2-D map: the marker shows the modality, the colour the identity.
-
-    Args:
-        places_N2: (N, 2) coordinates without a unit.
-        infrared_N: True for a triangle, False for a circle.
-        tone_N: index into TONES; None for grey.
-    """
-    with _drawing(6.4, 5.6, "map") as (axes, done):
-        for modality, marker in MARKERS.items():
-            side = np.asarray(infrared_N) == (modality is Modality.INFRARED)
-            named = np.array([tone is not None for tone in tone_N])
-            for chosen, size, alpha in ((side & ~named, 16, 0.22), (side & named, 38, 0.9)):
-                rows = np.flatnonzero(chosen).tolist()
-                colours = [INK if tone_N[row] is None else TONES[tone_N[row] or 0] for row in rows]
-                x, y = places_N2[rows].T
-                axes.scatter(x, y, s=size, c=colours, marker=marker, alpha=alpha, linewidths=0)
-        axes.axis("off")
-        axes.set_aspect("equal")
-        return done()
 
 
 _LEGEND: dict[str, Any] = {

@@ -25,12 +25,13 @@ from visir.core.types import (
 )
 from visir.data.registry import open_benchmark
 from visir.evaluation import ranking
+from visir.report.health import Health, examine
 
 if TYPE_CHECKING:
     from visir.evaluation.results import Evaluation
 
 Line = Mapping[str, Any]
-UNTESTED = 1000  # training images that are shown if there are no test images
+UNTESTED = 2000  # training images that are shown if there are no test images
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class ReportInputs:
     records: the test images, or a sample of the training images if there are no test images.
     features: (N, D), a row per record. evaluation: None if the test images cannot be scored;
     ``unscored`` then says why. protocol: the ranked lists show its first trial. precision: (Q,)
-    average precision of that trial's queries, NaN without a match or labels.
+    average precision of that trial's queries, NaN without a match or labels. health: what is said
+    of the images without labels.
     """
 
     run: Run
@@ -74,6 +76,7 @@ class ReportInputs:
     unscored: str
     protocol: Protocol
     precision: FloatArray
+    health: Health
 
     def lines(self, kind: str) -> list[Line]:
         """The metrics of one kind, oldest first."""
@@ -125,12 +128,12 @@ def gather(run: Run, device: str) -> ReportInputs:
     train = benchmark.train
     records = benchmark.test or tuple(train[n] for n in evenly(len(train), UNTESTED))
     features = embedder.embed_records(records)
-    evaluation, unscored = None, "No test image has an identity label, so nothing is scored."
+    evaluation, unscored = None, "No test image has an identity label"
     if benchmark.protocols:
         try:
             evaluation = score_features(features, benchmark)
         except InputError as error:
-            unscored = f"The test images could not be scored: {error}."
+            unscored = f"The test images could not be scored ({error})"
     protocol = _shown(benchmark, records)
     return ReportInputs(
         run,
@@ -144,6 +147,7 @@ def gather(run: Run, device: str) -> ReportInputs:
         unscored=unscored,
         protocol=protocol,
         precision=_precision(protocol, benchmark, features, scored=evaluation is not None),
+        health=examine(records, features),
     )
 
 

@@ -1,4 +1,4 @@
-"""The sections of a report with images: the data, ranked lists, failures, the map."""
+"""The sections of a report with images: the data, ranked lists, failures."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from html import escape
 
 import numpy as np
 
-from visir.core.types import FloatArray, IntArray, Modality, Record
-from visir.report import figures
+from visir.core.types import IntArray, Modality, Record
 from visir.report.images import Pictures
 from visir.report.inputs import Ranked, ReportInputs, evenly
-from visir.report.markup import note, percent, section
+from visir.report.markup import Section, note, percent, scroll, section
 
 IDENTITIES, SAMPLES = 6, 4  # rows of the grid, with labels and without
 QUERIES, FAILURES, HITS = 6, 6, 8
-# Maximum number of points, maximum number of one coloured identity, minimum number of points.
-MAP_POINTS, MAP_IMAGES, MAP_MIN_POINTS = 600, 25, 10
+CAMERAS = 12  # columns of the grid
 
 Row = tuple[str, dict[int, Record]]
 
 
-def data(inputs: ReportInputs, pictures: Pictures) -> str:
+def data(inputs: ReportInputs, pictures: Pictures) -> Section:
     """Example images of both modalities, and the numbers of images."""
     sets = (("Training", inputs.benchmark.train), ("Test", inputs.benchmark.test))
     counts = ". ".join(_counts(name, records) for name, records in sets if records)
@@ -38,14 +36,16 @@ def data(inputs: ReportInputs, pictures: Pictures) -> str:
         "data",
         "The data",
         note(f"{counts}."),
-        f'<figure><div class="scroll grids">{grids}</div>'
+        f"<figure>{scroll('Example images', grids, 'grids')}"
         f"<figcaption>{caption}</figcaption></figure>",
     )
 
 
-def ranked_lists(inputs: ReportInputs, pictures: Pictures) -> str:
+def ranked_lists(inputs: ReportInputs, pictures: Pictures) -> Section | None:
     """Ranked lists of queries spread evenly over the test images."""
     numbers = _rankable(inputs)
+    if not len(numbers):
+        return None
     known = inputs.evaluation is not None
     marks = (
         "A green frame and ✓ mark the same person, an orange frame and ✗ another person."
@@ -65,10 +65,10 @@ def ranked_lists(inputs: ReportInputs, pictures: Pictures) -> str:
     return section("ranked", "Ranked lists", lead, under, body)
 
 
-def failures(inputs: ReportInputs, pictures: Pictures) -> str:
+def failures(inputs: ReportInputs, pictures: Pictures) -> Section | None:
     """The queries with the lowest average precision, worst first."""
     if inputs.evaluation is None:
-        return section("failures", "Worst failures", note(inputs.unscored))
+        return None
     numbers = _rankable(inputs)
     worst = numbers[np.argsort(inputs.precision[numbers], kind="stable")][:FAILURES]
     lead = (
@@ -77,30 +77,6 @@ def failures(inputs: ReportInputs, pictures: Pictures) -> str:
     )
     body = "".join(_ranked(inputs, pictures, inputs.ranked(number)) for number in worst)
     return section("failures", "Worst failures", lead, body)
-
-
-def embedding_map(inputs: ReportInputs) -> str:
-    """A 2-D map of the embeddings."""
-    rows, tones = _map_rows(inputs.records)
-    if len(rows) < MAP_MIN_POINTS:
-        few = note(f"A map needs at least {MAP_MIN_POINTS} images.")
-        return section("map", "Map of the embeddings", few)
-    infrared = [inputs.records[row].modality is Modality.INFRARED for row in rows]
-    svg = figures.embedding_map(_plane(inputs.features[rows]), infrared, tones)
-    coloured = any(tone is not None for tone in tones)
-    who = "a colour: one person; grey: all others" if coloured else "grey: identities unknown"
-    legend = f"<span>● visible</span><span>▲ infrared</span><span>{who}</span>"
-    caption = (
-        f"{len(rows)} images placed by t-SNE, similar ones close together; the axes have no unit. "
-        "A good result is a group of one colour with both circles and triangles. Circles on one "
-        "side and triangles on the other mean that modality outweighs identity."
-    )
-    return section(
-        "map",
-        "Map of the embeddings",
-        f'<div class="legend">{legend}</div>'
-        f'<figure class="map">{svg}<figcaption>{caption}</figcaption></figure>',
-    )
 
 
 def _counts(name: str, records: Sequence[Record]) -> str:
@@ -140,6 +116,7 @@ def _sample_rows(records: Sequence[Record]) -> list[Row]:
 def _grid(inputs: ReportInputs, pictures: Pictures, rows: Sequence[Row]) -> str:
     cameras = {record.cam: record for _, cells in rows for record in cells.values()}
     order = sorted(cameras, key=lambda cam: (cameras[cam].modality is Modality.INFRARED, cam))
+    order = [order[place] for place in evenly(len(order), CAMERAS)]
     heads = "".join(
         f'<th class="{cameras[cam].modality.value}">{escape(inputs.camera(cameras[cam]))}</th>'
         for cam in order
@@ -195,35 +172,3 @@ def _hit(inputs: ReportInputs, pictures: Pictures, ranked: Ranked, place: int) -
 def _tile(pictures: Pictures, record: Record, frame: str, first: str, second: str) -> str:
     picture = pictures.tag(record, f"{frame} {second}".strip(), frame)
     return f'<div class="tile">{picture}<b>{first}</b><br>{escape(second)}</div>'
-
-
-def _map_rows(records: Sequence[Record]) -> tuple[IntArray, list[int | None]]:
-    """The records of the map, and the tone of each (None: grey); the draw is seeded."""
-    rng = np.random.default_rng(0)
-    sides: dict[int, set[Modality]] = {}
-    for record in records:
-        if record.pid is not None:
-            sides.setdefault(record.pid, set()).add(record.modality)
-    both = sorted(pid for pid, seen in sides.items() if len(seen) == len(Modality))
-    tone_of = {
-        both[place]: tone for tone, place in enumerate(evenly(len(both), len(figures.TONES)))
-    }
-    named: list[int] = []
-    for pid in tone_of:
-        rows = [row for row, record in enumerate(records) if record.pid == pid]
-        named += rng.permutation(rows)[:MAP_IMAGES].tolist()
-    others = [row for row, record in enumerate(records) if record.pid not in tone_of]
-    rest = rng.permutation(others)[: MAP_POINTS - len(named)].tolist()
-    chosen = np.array(named + rest, dtype=np.int64)
-    pids = (records[row].pid for row in chosen)
-    return chosen, [None if pid is None else tone_of.get(pid) for pid in pids]
-
-
-def _plane(features_ND: FloatArray) -> FloatArray:
-    """(N, 2) places by t-SNE (van der Maaten and Hinton, 2008) from a PCA start."""
-    from sklearn.manifold import TSNE
-
-    perplexity = min(30.0, (len(features_ND) - 1) / 3)
-    tsne = TSNE(init="pca", perplexity=perplexity, random_state=0, n_jobs=1)
-    places: FloatArray = tsne.fit_transform(features_ND)
-    return places

@@ -8,7 +8,8 @@ from itertools import cycle
 
 from visir.report import figures
 from visir.report.inputs import ReportInputs, points, stages
-from visir.report.markup import note, percent, plot, plots, section
+from visir.report.markup import Section, note, percent, plot, plots, scroll, section
+from visir.report.verdict import as_html, verdict
 
 UNSUPERVISED = "Identity labels were not used in training."
 
@@ -23,15 +24,16 @@ def header(inputs: ReportInputs) -> str:
         f'<header><p class="kicker">visir report · {escape(_when(inputs))}</p>'
         f"<h1>{method} on {escape(inputs.benchmark.name)}{escape(split)}</h1>"
         '<p class="lead">A network that finds the same person across visible and infrared '
-        f"cameras.{learnt if clustered else ''}</p>{_headline(inputs)}</header>"
+        f"cameras.{learnt if clustered else ''}</p>{as_html(verdict(inputs))}"
+        f"{_headline(inputs)}</header>"
     )
 
 
-def losses(inputs: ReportInputs) -> str:
+def losses(inputs: ReportInputs) -> Section | None:
     """The loss terms over the epochs."""
     lines = inputs.lines("epoch")
     if not lines:
-        return section("losses", "Losses", note("This run has logged no epoch yet."))
+        return None
     terms = [{**line.get("losses", {}), "epoch": line["epoch"]} for line in lines]
     names = list(dict.fromkeys(key for term in terms for key in term))
     names.remove("epoch")
@@ -47,12 +49,11 @@ def losses(inputs: ReportInputs) -> str:
     return section("losses", "Losses", plots([plot("", svg, caption)]))
 
 
-def accuracy(inputs: ReportInputs) -> str:
+def accuracy(inputs: ReportInputs) -> Section | None:
     """Accuracy over the epochs, one plot per protocol that was scored during training."""
-    title, lines = "Accuracy during training", inputs.lines("scores")
+    lines = inputs.lines("scores")
     if not lines:
-        none = "No epoch was scored during training."
-        return section("accuracy", title, note(none if inputs.evaluation else inputs.unscored))
+        return None
     bounds = stages(inputs.lines("epoch"))
     parts = []
     for name in dict.fromkeys(str(line["protocol"]) for line in lines):
@@ -70,13 +71,13 @@ def accuracy(inputs: ReportInputs) -> str:
             bounds=bounds,
         )
         parts.append(plot("", svg, f"{escape(name)}. {_seen(inputs)}"))
-    return section("accuracy", title, plots(parts))
+    return section("accuracy", "Accuracy during training", plots(parts))
 
 
-def results(inputs: ReportInputs) -> str:
+def results(inputs: ReportInputs) -> Section | None:
     """The table of results, one row per protocol."""
     if inputs.evaluation is None:
-        return section("results", "Results", note(inputs.unscored))
+        return None
     heads = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP", "mAP by chance")
     rows = []
     for result in inputs.evaluation.results.values():
@@ -91,9 +92,10 @@ def results(inputs: ReportInputs) -> str:
             f"<td>{len(result.trials)}</td><td>{result.queries}</td></tr>"
         )
     titles = "".join(f"<th>{name}</th>" for name in ("protocol", *heads, "trials", "queries"))
-    table = (
-        f'<div class="scroll"><table class="numbers"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    table = scroll(
+        "Table of results",
+        f'<table class="numbers"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>",
     )
     several = any(result.spread for result in inputs.evaluation.results.values())
     around = "; ± is the standard deviation over the trials of this one network" if several else ""
@@ -105,7 +107,7 @@ def results(inputs: ReportInputs) -> str:
     return section("results", "Results", table, note(legend))
 
 
-def settings(inputs: ReportInputs, command: str) -> str:
+def settings(inputs: ReportInputs, command: str) -> Section:
     """The settings of the run, and the command that writes the page."""
     text = inputs.run.config.read_text(encoding="utf-8")
     return section(
@@ -131,7 +133,7 @@ def _when(inputs: ReportInputs) -> str:
 def _headline(inputs: ReportInputs) -> str:
     """Bars of mAP: chance, the network after each stage, and the trained network."""
     if inputs.evaluation is None:
-        return note(inputs.unscored)
+        return ""
     result = next(iter(inputs.evaluation.results.values()))
     mean, chance = result.mean, result.mean.chance_mAP
     lines = [line for line in inputs.lines("scores") if line["protocol"] == result.protocol]

@@ -1,0 +1,75 @@
+"""Clusters of embedded images, and which of them show one person in both modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visir.cluster.associate import Side, mutual, similarity
+from visir.cluster.cameras import centred
+from visir.cluster.labels import pseudo_labels
+from visir.core.types import FloatArray, IntArray, Modality
+from visir.methods.clustering import cluster_training
+
+_EPS, _K1 = 0.5, 16  # as in the presets `tiny`
+
+
+class Grouping(NamedTuple):
+    """Clusters of images of both modalities; clusters are numbered within their modality.
+
+    units: (N, D) features of each modality without their camera's mean; labels: (N,) cluster of
+    each image, -1 for outliers; sims: (visible clusters, infrared clusters) cosines of their
+    prototypes; partners: (visible clusters,) the infrared cluster that shows the same person, -1
+    for none.
+    """
+
+    units: Mapping[Modality, Tensor]
+    labels: Mapping[Modality, IntArray]
+    sims: FloatArray
+    partners: IntArray
+
+    def leads(self) -> tuple[IntArray, FloatArray]:
+        """The matched visible clusters, and how much more similar each is to its partner.
+
+        More than either is to any other cluster: a measure of how sure the match is.
+        """
+        vis = np.flatnonzero(self.partners >= 0)
+        ir = self.partners[vis]
+        others = self.sims.copy()
+        others[vis, ir] = -1
+        second = np.maximum(others[vis].max(axis=1), others[:, ir].max(axis=0))
+        return vis, self.sims[vis, ir] - second
+
+
+def grouped(features: Mapping[Modality, FloatArray], cams: Mapping[Modality, IntArray]) -> Grouping:
+    """Cluster the images of each modality, and match clusters that are each other's most similar.
+
+    Args:
+        features: (N, D) unit embeddings of each modality.
+        cams: (N,) their cameras.
+
+    Raises:
+        InputError: a modality has fewer than two clusters.
+    """
+    units = {m: centred(torch.from_numpy(of), cams[m]) for m, of in features.items()}
+
+    def cluster(_: Modality, of: Tensor, eps: float) -> IntArray:
+        return pseudo_labels(of, eps, k1=_K1)
+
+    labels, *_ = cluster_training(units, cluster, _EPS, momentum=0.1, adapt="eps")
+    vis, ir = (Side(units[m], labels[m]) for m in (Modality.VISIBLE, Modality.INFRARED))
+    return Grouping(units, labels, similarity(vis, ir), mutual(vis, ir).infrared_partners())
+
+
+def as_people(grouping: Grouping) -> dict[Modality, IntArray]:
+    """(N,) a number for each image's person, -1 for outliers; two matched clusters are one."""
+    vis, ir = (grouping.labels[m] for m in (Modality.VISIBLE, Modality.INFRARED))
+    visible, infrared = grouping.sims.shape
+    number = np.append(np.arange(infrared) + visible, -1)
+    matched = np.flatnonzero(grouping.partners >= 0)
+    number[grouping.partners[matched]] = matched
+    return {Modality.VISIBLE: vis, Modality.INFRARED: number[ir]}
