@@ -22,11 +22,11 @@ def test_crops_of_raw_frames_have_the_range_of_their_camera(tmp_path, recwarn):
     boxes.write_text("1,1,21,11,20,40,1,1,1\n2,1,21,11,20,40,1,1,1\n")
     options = ReadOptions(boxes=boxes)
     (unit,) = work_units([root], options, 10)
-    assert dict(unit.ranges) == {"infrared/yard": [10, 35]}
+    assert dict(unit.ranges) == {"infrared/yard": [7.5, 37.5]}
     found = list(crops(unit, options, lambda: pytest.fail("no detector is needed")))
     assert [crop.image.shape for crop in found] == [(40, 20, 3)] * 2
     assert {(crop.camera, crop.modality) for crop in found} == {("yard", Modality.INFRARED)}
-    assert all((crop.image == 255).all() for crop in found)
+    assert all((crop.image == 234).all() for crop in found)  # (35 - 7.5) / 30 of 255
     (root / "ranges.json").write_text('{"infrared/yard": [10, 60]}')
     (unit,) = work_units([root], options, 10)
     assert dict(unit.ranges) == {"infrared/yard": [10, 60]}
