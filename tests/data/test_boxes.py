@@ -56,6 +56,51 @@ def test_mot_ground_truth_has_a_flag_and_classes(tmp_path):
         read_boxes(tmp_path / "seq")
 
 
+SEQUENCE = """[Sequence]
+name=MOT17-02-DPM
+imDir=img1
+frameRate=30
+seqLength=600
+imWidth=1920
+imHeight=1080
+imExt=.jpg
+"""
+
+
+def test_mot_says_frame_rate_size_and_folder_in_seqinfo(tmp_path):
+    for place in ("gt/gt.txt", "det/det.txt"):
+        write(tmp_path / place, "1,3,21,11,40,80,1\n")
+    write(tmp_path / "seqinfo.ini", SEQUENCE)
+    for path in (tmp_path, tmp_path / "gt" / "gt.txt", tmp_path / "det" / "det.txt"):
+        found = read_boxes(path)
+        assert (found.fps, found.folder, found.camera) == (30.0, "img1", "MOT17-02-DPM")
+        assert found.sizes == {None: (1920, 1080)}
+    write(tmp_path / "seqinfo.ini", "[Sequence]\nframeRate=29.97\n")
+    found = read_boxes(tmp_path)
+    assert (found.fps, found.folder, found.camera, found.sizes) == (29.97, None, None, {})
+    (tmp_path / "seqinfo.ini").unlink()
+    assert read_boxes(tmp_path).fps is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[Sequence]\nframeRate=fast\n", "seqinfo.ini: frameRate is 'fast'; write a number there"),
+        ("[Sequence]\nframeRate=0\n", "seqinfo.ini: frameRate is '0'; write a number above 0"),
+        (
+            "[Sequence]\nimWidth=-1\nimHeight=9\n",
+            "seqinfo.ini: imWidth is '-1'; write",
+        ),
+        ("frameRate=30\n", "seqinfo.ini: cannot be read .*; correct or remove it"),
+    ],
+)
+def test_a_seqinfo_that_cannot_be_used_is_named(tmp_path, text, said):
+    write(tmp_path / "gt" / "gt.txt", "1,3,21,11,40,80,1\n")
+    write(tmp_path / "seqinfo.ini", text)
+    with pytest.raises(InputError, match=said):
+        read_boxes(tmp_path)
+
+
 def coco(**changes):
     box = {"id": 5, "image_id": 9, "category_id": 1, "bbox": [20, 10, 40, 80], "iscrowd": 0}
     image = {"id": 9, "file_name": "cam/000001.jpg", "width": 200, "height": 100}

@@ -287,3 +287,27 @@ def test_options_that_do_not_fit_are_refused(frames, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             list(work_units(folders, ReadOptions(boxes=file, **options), 3))
+
+
+def test_a_motchallenge_sequence_needs_no_option(tmp_path):
+    root = tmp_path / "MOT17-02"
+    for folder in ("img1", "previews"):
+        for number in (1, 2):
+            frame(root / folder / f"{number:06d}.png", number)
+    (root / "gt").mkdir()
+    mot(root / "gt" / "gt.txt", "1,7,21,11,40,80,1", "2,7,21,11,40,80,1")
+    about = "[Sequence]\nname=MOT17-02-DPM\nimDir=img1\nframeRate=25\nimWidth=200\nimHeight=100\n"
+    (root / "seqinfo.ini").write_text(about)
+    found = read(root, root, start=MOMENT, modality=Modality.VISIBLE)
+    assert [crop.camera for crop in found] == ["MOT17-02-DPM"] * 2
+    assert [crop.track for crop in found] == ["MOT17-02-DPM:7"] * 2
+    assert [crop.time for crop in found] == [MOMENT, MOMENT + 1 / 25]
+    assert edges(found[1]) == (2, LEFT, TOP, RIGHT, BOTTOM)
+    slower = read(root, root, start=MOMENT, fps=2.0, camera="door", modality=Modality.VISIBLE)
+    assert [(crop.camera, crop.time) for crop in slower] == [
+        ("door", MOMENT),
+        ("door", MOMENT + 0.5),
+    ]
+    (root / "seqinfo.ini").write_text(about.replace("imWidth=200", "imWidth=1920"))
+    with pytest.raises(InputError, match="made on frames of 1920 x 100 pixels"):
+        read(root, root, modality=Modality.VISIBLE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,12 @@ def listed(path: Path, settings: ReadOptions, skip_broken: bool = False) -> List
     require_count(settings)
     annotation = read_boxes(settings.boxes, settings.format, settings.label)
     is_video = path.is_file()
+    if not is_video:
+        settings = replace(
+            settings,
+            camera=settings.camera or annotation.camera,
+            fps=annotation.fps if settings.fps is None else settings.fps,
+        )
     seen, faults = (
         _in_video(path, annotation, settings)
         if is_video
@@ -97,7 +104,7 @@ def listed(path: Path, settings: ReadOptions, skip_broken: bool = False) -> List
     film = Film(path, settings.stream) if is_video else None
     chosen, count = _chosen(kept, settings, sequence, film)
     named = (video.video_name(path, settings), video.stream_name(settings)) if is_video else None
-    cuts = [_cut(each, track, number, named) for each, track, number in chosen]
+    cuts = [_cut(each, track, number, named, annotation.camera) for each, track, number in chosen]
     cuts.sort(key=lambda cut: (cut.file, cut.frame))
     return Listed([*cuts, *faults], clipped, annotation.left_out, count)
 
@@ -138,6 +145,8 @@ def _in_folder(
 ) -> tuple[list[_Seen], list[Cut]]:
     if settings.stream is not None:
         raise InputError(f"stream: {root} is no video, which alone has streams; leave --stream out")
+    if annotation.folder and (root / annotation.folder).is_dir():
+        root = root / annotation.folder
     stills = Stills(root, settings, annotation.first)
     sizes: dict[Path, tuple[int, int] | None] = {}
     seen, faults = [], []
@@ -319,11 +328,20 @@ def _moments(
     return moments, PATIENCE
 
 
-def _cut(seen: _Seen, track: str | None, number: int, video_names: tuple[str, str] | None) -> Cut:
-    """video_names: of the video and of its stream, as sources have them; None for an image."""
+def _cut(
+    seen: _Seen,
+    track: str | None,
+    number: int,
+    video_names: tuple[str, str] | None,
+    sequence: str | None,
+) -> Cut:
+    """video_names: of the video and of its stream, as sources have them; None for an image.
+
+    sequence: its name, which the tracks' names begin with; None for the name of the images' folder.
+    """
     _, still, size, box = seen
     end = f"box {number}" if track is None else f"track {track}"
-    name = still.path.parent.name
+    name = sequence or still.path.parent.name
     if video_names is not None:
         name = video_names[0]
         end = f"{video_names[1]}{end} @ frame {still.number}"

@@ -56,6 +56,9 @@ class Annotation:
         sequence: whether the frames follow each other in time, so that people can be followed.
         sizes: (width, height) of frames in pixels, as far as the file says it; key None: of all.
         left_out: reason -> number of boxes that are not in `marks`.
+        fps: frames in a second; None if the file does not say it.
+        folder: of the frames, in the folder of the sequence; None if the file does not say it.
+        camera: the name of the sequence; None if the file does not say it.
     """
 
     path: Path
@@ -66,6 +69,9 @@ class Annotation:
     sequence: bool = False
     sizes: dict[int | str | None, tuple[int, int]] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    fps: float | None = None
+    folder: str | None = None
+    camera: str | None = None
 
 
 @contextmanager
