@@ -125,3 +125,24 @@ def test_times_are_numbers_dates_or_both():
     for wrong in ("nan", "inf", "", "31.01.2026"):
         with pytest.raises(InputError, match=f"row 3: time: '{wrong}' is not a time; write it as"):
             parse_time(wrong, "row 3: time")
+
+
+def test_tracks_and_the_frames_they_were_cut_out_of_are_read(crops):
+    label(
+        crops,
+        "path,track,source\n"
+        "RGB/door/a1.png,site:7,/films/site.mp4::track site:7 @ frame 25\n"
+        "RGB/door/b1.png,site:8,/films/site.mp4::track site:8 @ frame 25\n"
+        "RGB/hall/a2.png,img1:3,img1/000004.jpg::track 3\n"
+        "ir/door/a3.png,x,/films/site.mp4::stream 1 track x @ 3.20s\n"
+        "ir/b2.png,,bought elsewhere\n",
+    )
+    bench = open_benchmark(crops)
+    assert {r.path.name: (r.track, r.frame) for r in bench.train} == {
+        "a1.png": ("site:7", "/films/site.mp4::frame 25"),
+        "b1.png": ("site:8", "/films/site.mp4::frame 25"),
+        "a2.png": ("img1:3", "img1/000004.jpg::"),
+        "b2.png": (None, None),
+        "a3.png": ("x", "/films/site.mp4::stream 1 3.20s"),
+    }
+    assert bench.test == ()  # a track is no identity

@@ -1,10 +1,13 @@
 """Calibration of scores, on made-up features with known truth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from visir.cluster.metrics import purity
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.ranges import NONE
 from visir.evaluation import calibrate as module
@@ -191,3 +194,61 @@ def test_too_little_to_measure_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="false_alarms: must be between 0 and 1, got 0"):
         calibrate(tmp_path, tmp_path, false_alarms=0)
     assert not list(tmp_path.iterdir())
+
+
+def tracked(*facts):
+    """Records of one camera, each with its track and its frame."""
+    return [
+        Record(Path(str(n)), None, 1, Modality.VISIBLE, track=track, frame=frame)
+        for n, (track, frame) in enumerate(facts)
+    ]
+
+
+def turned(*degrees):
+    angles = torch.tensor(degrees).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+def test_the_images_of_a_track_are_in_one_cluster():
+    records = tracked(("a", "1"), ("a", "2"), ("a", "3"), ("b", "9"), (None, None), ("b", "8"))
+    units = turned(0.0, 1.0, 80.0, 90.0, 91.0, 45.0)
+    found = grouping.by_tracks(np.array([0, 0, 1, 1, 1, -1]), units, records)
+    assert found.tolist() == [0, 0, 0, 1, 1, 1]
+    # A cluster all of whose images belong elsewhere is gone, and the next one takes its number.
+    found = grouping.by_tracks(np.array([0, 0, 1, 2, 2, 2]), units, records)
+    assert found.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_two_tracks_of_one_frame_are_two_people():
+    records = tracked(("a", "1"), ("a", "2"), ("b", "2"), ("b", "3"), ("c", "4"))
+    units = turned(0.0, 2.0, 30.0, 32.0, 4.0)
+    found = grouping.by_tracks(np.zeros(5, np.int64), units, records)
+    assert found.tolist() == [0, 0, -1, -1, 0]  # a and b meet in frame 2; a is nearer to the centre
+    apart = tracked(("a", "1"), ("a", "2"), ("b", "5"), ("b", "6"), ("c", "4"))
+    assert grouping.by_tracks(np.zeros(5, np.int64), units, apart).tolist() == [0] * 5
+    other = [record._replace(cam=record.cam + (record.track == "b")) for record in records]
+    assert grouping.by_tracks(np.array([0, 0, 1, 1, 0]), units, other).tolist() == [0, 0, 1, 1, 0]
+
+
+def test_without_tracks_clusters_stay_as_they_are():
+    labels = np.array([0, -1, 1])
+    records = tracked(*[(None, "1")] * 3)
+    assert grouping.by_tracks(labels, turned(0.0, 1.0, 2.0), records) is labels
+
+
+def test_tracks_put_clusters_of_poor_features_right():
+    sides, pids = made(noise=0.9)
+    right = {}
+    for tracks in (False, True):
+        records = {
+            modality: [
+                Record(Path(str(n)), None, 0, modality, track=str(pid) if tracks else None)
+                for n, pid in enumerate(pids)
+            ]
+            for modality in Modality
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(grouping, "_K1", 5)
+            labels = grouping.grouped(sides, records).labels
+        right[tracks] = [purity(of, pids) * (of >= 0).mean() for of in labels.values()]
+    assert min(np.subtract(right[True], right[False])) > 0.05

@@ -1,13 +1,15 @@
 """Learning from identities: what is read, what is refused, what starts from it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.core.types import InputError
+from visir.core.types import InputError, Modality, Record
+from visir.data.dataset import tracklets
 from visir.methods import METHODS
 from visir.methods.identity import PRESETS, Identity
 from visir.methods.losses import supervised_contrastive
@@ -94,6 +96,21 @@ def test_a_tracklet_is_an_identity_in_one_camera(patterns):
             len({(data.identities[r], data.cams[r]) for r in rows[method.labels[rows] == label]})
             == 1
         )
+
+
+def test_tracks_are_tracklets_where_they_exist():
+    def of(number, cam, track=None, pid=None):
+        return Record(Path(f"{number}.png"), pid, cam, Modality.VISIBLE, track=track)
+
+    records = [
+        of(0, 1, "a"), of(1, 1, "a", pid=5), of(2, 2, "a"), of(3, 1, "b"),
+        of(4, 1, pid=5), of(5, 1, pid=5), of(6, 2, pid=5), of(7, 1), of(8, 1),
+    ]  # fmt: skip
+    assert tracklets(records).tolist() == [0, 0, 1, 2, 3, 3, 4, 5, 6]
+    with pytest.raises(InputError, match="no training image has a track or an identity"):
+        tracklets([of(0, 1), of(1, 2)])
+    assert Identity.learns_from_tracks(replace(PRESETS["smoke"], labels="tracklet"))
+    assert not Identity.learns_from_tracks(PRESETS["smoke"])
 
 
 def test_an_image_is_contrasted_with_itself_alone(patterns):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import shutil
 
 import pytest
@@ -298,3 +299,27 @@ def test_a_missing_training_image_is_warned_of_without_reading_the_data_set_agai
     assert len(opened) == 1
     said = capsys.readouterr().err
     assert f"warning: {root}: cam1: " in said and "1 missing (see `visir check`)" in said
+
+
+def test_tracks_alone_are_enough_for_tracklets(people, tmp_path):
+    """Crops of `visir crop` have tracks and no identity."""
+    site, rows = tmp_path / "site", ["path,track"]
+    for number, record in enumerate(open_benchmark(people).train):
+        name = f"{record.modality.value}/{record.cam}/{number:03d}.jpg"
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(record.path, site / name)
+        rows.append(f"{name},{record.pid}")
+    (site / "labels.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match="has no identity label"):
+        run(site, tmp_path / "refused", "identity")
+    done = run(site, tmp_path / "run", "identity", settings={"labels": "tracklet"})
+    labels = {}
+    for line in done.images.read_text().splitlines():
+        path, _, _, camera, label = json.loads(line)
+        labels.setdefault(label, set()).add((camera, path.split("/")[:2][0]))
+    tracks = {(row.split(",")[0].split("/")[1], row.split(",")[1]) for row in rows[1:]}
+    assert len(labels) == len(tracks)
+    assert all(len(places) == 1 for places in labels.values())
+    (site / "labels.csv").unlink()
+    with pytest.raises(InputError, match="labels=tracklet: no training image has a track"):
+        run(site, tmp_path / "none", "identity", settings={"labels": "tracklet"})

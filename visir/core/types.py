@@ -46,7 +46,9 @@ class Span(NamedTuple):
 class Record(NamedTuple):
     """One image: its file, its identity (None if unlabelled), its camera and modality.
 
-    span: of its camera, if that writes more than 8 bits a pixel.
+    span: of its camera, if that writes more than 8 bits a pixel; track: the same for images of one
+    person in one camera that a tracker followed, None if unknown; frame: what it was cut out of,
+    the same for all people seen there at one moment, None if unknown.
     """
 
     path: Path
@@ -54,6 +56,8 @@ class Record(NamedTuple):
     cam: int
     modality: Modality
     span: Span | None = None
+    track: str | None = None
+    frame: str | None = None
 
 
 class Trial(NamedTuple):

@@ -191,6 +191,38 @@ def shared_identities(records: Sequence[Record], both: bool = True) -> IntArray:
     return labels
 
 
+def tracklets(records: Sequence[Record]) -> IntArray:
+    """(N,) labels from 0 of images that show one person in one camera.
+
+    By the track; of an image without one by identity and camera; one without either is alone.
+
+    Args:
+        records: the training images.
+
+    Raises:
+        InputError: no image has a track or an identity.
+    """
+    if all(record.track is None and record.pid is None for record in records):
+        raise InputError(
+            "setting labels=tracklet: no training image has a track or an identity; name them in "
+            "the column track of labels.csv, as visir crop does, or set labels=image"
+        )
+    numbers: dict[tuple[object, ...], int] = {}
+    return np.array(
+        [numbers.setdefault(_tracklet(row, of), len(numbers)) for row, of in enumerate(records)],
+        np.int64,
+    )
+
+
+def _tracklet(row: int, record: Record) -> tuple[object, ...]:
+    place = record.cam, record.modality
+    if record.track is not None:
+        return ("track", *place, record.track)
+    if record.pid is not None:
+        return ("identity", *place, record.pid)
+    return ("image", row)
+
+
 def _sound(path: Path, shape: Shape) -> bool:
     """Whether the file exists and every image in it has its checksum; a damaged one is removed.
 

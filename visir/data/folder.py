@@ -5,7 +5,9 @@
 - no column `pid`: every image is for training and unlabelled; there is nothing to score;
 - `path,pid`: every image is for training, the labelled ones are also the test;
 - `path,pid,split`: rows say so; images without a split are for training, unlabelled without a pid;
-- `camera`: instead of the folder's name.
+- `camera`: instead of the folder's name;
+- `track` and `source`: which images of a camera show one person, and which show several people at
+  one moment.
 """
 
 from __future__ import annotations
@@ -47,11 +49,12 @@ def load(root: Path) -> Benchmark:
         for path in paths
     }
     numbers = {name: number for number, name in enumerate(sorted(set(names.values())), start=1)}
-    records = [
-        Record(path, table.of(path).pid, numbers[names[path]], modality)
-        for modality, paths in images.items()
-        for path in paths
-    ]
+    records = []
+    for modality, paths in images.items():
+        for path in paths:
+            known = table.of(path)
+            record = Record(path, known.pid, numbers[names[path]], modality)
+            records.append(record._replace(track=known.track, frame=known.frame))
     records.sort(key=lambda record: record.path)
     test = tuple(record for record in records if _is_test(table, record))
     return Benchmark(

@@ -103,8 +103,9 @@ def _data_set(root: Path, layout: str) -> list[Item]:
         for record in records:
             camera = benchmark.cameras.get(record.cam, f"camera {record.cam}")
             people = "all" if layout == "folder" else subset
-            _, _, _, time, tags = table.of(record.path)
-            found.setdefault(record.path, Item(record, camera, people, time, tags))
+            known = table.of(record.path)
+            item = Item(record, camera, people, known.time, known.tags)
+            found.setdefault(record.path, item)
     return [found[path] for path in sorted(found)]
 
 

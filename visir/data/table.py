@@ -1,13 +1,14 @@
 """`labels.csv`: what is known about the images of a folder, a row for each.
 
-The column `path` is required. `pid` (an identity: a number or a name), `split`, `camera`, `time`
-and `tags` (separated by semicolons) are optional, and a row may leave them empty. Columns with
-other names are passed over.
+The column `path` is required. `pid` (an identity: a number or a name), `split`, `camera`, `time`,
+`tags` (separated by semicolons), `track` and `source` are optional, and a row may leave them empty.
+Columns with other names are passed over.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,14 +18,16 @@ from visir.core.times import parse_time
 from visir.core.types import InputError
 
 LABELS = "labels.csv"
-COLUMNS = ("path", "pid", "split", "camera", "time", "tags")
+COLUMNS = ("path", "pid", "split", "camera", "time", "tags", "track", "source")
+_PERSON = re.compile(r"(track|box) .*")  # of a source: who was cut out
 SPLITS = ("train", "test", "query", "gallery")
 
 
 class Known(NamedTuple):
     """What a row says of an image; None or empty if it does not say it.
 
-    pid: a number from 0, the same for the same identity; time: seconds since 1970.
+    pid: a number from 0, the same for the same identity; time: seconds since 1970; track: the same
+    for images of one person in one camera; frame: what the image was cut out of.
     """
 
     pid: int | None = None
@@ -32,6 +35,8 @@ class Known(NamedTuple):
     camera: str | None = None
     time: float | None = None
     tags: tuple[str, ...] = ()
+    track: str | None = None
+    frame: str | None = None
 
 
 NOTHING = Known()
@@ -145,4 +150,17 @@ def _known(where: str, row: Mapping[str, str], numbers: Mapping[str, int]) -> Kn
         camera=row.get("camera") or None,
         time=parse_time(time, f"{where}: time") if time else None,
         tags=tuple(tag for word in row.get("tags", "").split(";") if (tag := word.strip())),
+        track=row.get("track") or None,
+        frame=_frame(row.get("source", "")),
     )
+
+
+def _frame(source: str) -> str | None:
+    """What was seen at one moment, from a source as `visir crop` writes it; None without one.
+
+    It is the source without the track or box: of `FILE::stream 1 track 7 @ frame 3` the file, the
+    stream and the frame, of `FILE::box 2` the file.
+    """
+    file, mark, rest = source.partition("::")
+    place, _, moment = rest.partition(" @ ")
+    return f"{file}::{_PERSON.sub('', place)}{moment}" if mark else None

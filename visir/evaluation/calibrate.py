@@ -5,8 +5,9 @@ people who are in them and for people who are not. A logistic curve is fitted: t
 the best hit is right, by its cosine and by the size of the gallery.
 
 Without labels a person is a pair of clusters, one of each modality, that are each other's most
-similar; a cluster without a match is a person that only one modality has seen. The curve is as good
-as these pairs; `benchmarks/calibration.py` compares it with labels.
+similar; a cluster without a match is a person that only one modality has seen. Tracks, where they
+are known, correct the clusters inside each camera. The curve is as good as these pairs;
+`benchmarks/calibration.py` compares it with labels.
 """
 
 from __future__ import annotations
@@ -154,7 +155,7 @@ def _identified(
     if labels:
         return _labelled(sides)
     try:
-        return _clustered(features, sides)
+        return as_people(grouped(features, sides))
     except InputError:
         return None
 
@@ -218,13 +219,6 @@ def _labelled(sides: Mapping[Modality, Sequence[Record]]) -> dict[Modality, IntA
     number: dict[int | None, int] = {None: -1}
     number |= {name: row for row, name in enumerate(name for name in names if name is not None)}
     return {m: np.array([number[r.pid] for r in side], np.int64) for m, side in sides.items()}
-
-
-def _clustered(
-    features: Mapping[Modality, FloatArray], sides: Mapping[Modality, Sequence[Record]]
-) -> dict[Modality, IntArray]:
-    cams = {m: np.array([record.cam for record in side]) for m, side in sides.items()}
-    return as_people(grouped(features, cams))
 
 
 def _table(

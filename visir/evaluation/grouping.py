@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 from visir.cluster.associate import Side, mutual, similarity
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
-from visir.core.types import FloatArray, IntArray, Modality
+from visir.cluster.memory import prototypes
+from visir.core.types import FloatArray, IntArray, Modality, Record
 from visir.methods.clustering import cluster_training
 
 _EPS, _K1 = 0.5, 16  # as in the presets `tiny`
@@ -45,24 +46,66 @@ class Grouping(NamedTuple):
         return vis, self.sims[vis, ir] - second
 
 
-def grouped(features: Mapping[Modality, FloatArray], cams: Mapping[Modality, IntArray]) -> Grouping:
+def grouped(
+    features: Mapping[Modality, FloatArray], records: Mapping[Modality, Sequence[Record]]
+) -> Grouping:
     """Cluster the images of each modality, and match clusters that are each other's most similar.
+
+    Tracks, where they are known, correct the clusters (`by_tracks`).
 
     Args:
         features: (N, D) unit embeddings of each modality.
-        cams: (N,) their cameras.
+        records: the N images of each modality.
 
     Raises:
         InputError: a modality has fewer than two clusters.
     """
+    cams = {m: np.array([record.cam for record in of], np.int64) for m, of in records.items()}
     units = {m: centred(torch.from_numpy(of), cams[m]) for m, of in features.items()}
 
     def cluster(_: Modality, of: Tensor, eps: float) -> IntArray:
         return pseudo_labels(of, eps, k1=_K1)
 
     labels, *_ = cluster_training(units, cluster, _EPS, momentum=0.1, adapt="eps")
+    labels = {m: by_tracks(labels[m], units[m], records[m]) for m in units}
     vis, ir = (Side(units[m], labels[m]) for m in (Modality.VISIBLE, Modality.INFRARED))
     return Grouping(units, labels, similarity(vis, ir), mutual(vis, ir).infrared_partners())
+
+
+def by_tracks(labels: IntArray, units: Tensor, records: Sequence[Record]) -> IntArray:
+    """Clusters that contradict no track: (N,) labels from 0, -1 for outliers.
+
+    The images of a track show one person: all get the label that most of them have. Two tracks in
+    one frame are two people: of such tracks in one cluster the one nearest to its centre stays, and
+    the images of the other become outliers.
+
+    Args:
+        labels: (N,) clusters, -1 for outliers.
+        units: (N, D) unit features.
+        records: the N images.
+    """
+    groups: dict[tuple[int, str], list[int]] = {}
+    for row, record in enumerate(records):
+        if record.track is not None:
+            groups.setdefault((record.cam, record.track), []).append(row)
+    if not groups:
+        return labels
+    joined = labels.copy()
+    for rows in groups.values():
+        known = labels[rows][labels[rows] >= 0]
+        if len(known):
+            joined[rows] = np.bincount(known).argmax()
+    centres = prototypes(units, joined)
+    near = (units * centres[np.maximum(joined, 0)]).sum(dim=1).cpu().numpy()
+    taken: dict[tuple[int, str], tuple[int, str]] = {}
+    for track, rows in sorted(groups.items(), key=lambda item: -float(near[item[1]].mean())):
+        frames = {(int(joined[row]), frame) for row in rows if (frame := records[row].frame)}
+        if any(taken.get(seen, track) != track for seen in frames):
+            joined[rows] = -1
+        elif joined[rows[0]] >= 0:
+            taken |= dict.fromkeys(frames, track)
+    names = np.unique(joined[joined >= 0])
+    return np.where(joined >= 0, np.searchsorted(names, joined), -1)
 
 
 def as_people(grouping: Grouping) -> dict[Modality, IntArray]:

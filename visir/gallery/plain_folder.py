@@ -302,9 +302,10 @@ def _cache_file(run: Path, folder: Path) -> Path:
 
 def _fingerprint(embedder: ImageEmbedder, items: Sequence[Item]) -> str:
     digest = hashlib.sha256(embedder.fingerprint.encode())
-    for path, _, _, modality, span in (item.record for item in items):
-        facts = path.stat()
-        told = (path.resolve(), facts.st_size, facts.st_mtime_ns, modality.value, *(span or ()))
+    for record in (item.record for item in items):
+        facts, place = record.path.stat(), record.path.resolve()
+        size, changed = facts.st_size, facts.st_mtime_ns
+        told = (place, size, changed, record.modality.value, *(record.span or ()))
         line = "\0".join(map(str, told)) + "\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()

@@ -96,6 +96,11 @@ class Method(ABC):
     def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
         """Build the network on `device`; set `config`, `model` and `epochs`."""
 
+    @classmethod
+    def learns_from_tracks(cls, config: Any) -> bool:  # noqa: ANN401
+        """Whether `identities` need only be right inside each camera, so that tracks will do."""
+        return False
+
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
         """A new optimiser. A group's `lr_scale`, if it has one, multiplies the plan's rate."""

@@ -5,9 +5,10 @@ positives (supervised contrastive learning; Khosla et al., 2020); or, with `loss
 recipe of supervised re-identification: an identity loss behind the batch-norm bottleneck and
 hardest triplets before it.
 With `modalities=visible` no infrared image is read, as in pre-training on LUPerson; saved weights
-hold the trained stem twice. `labels=tracklet` takes the images of a person in one camera for an
-identity of their own, so nobody has to know the person in another camera; `labels=image` contrasts
-views of single images (the loss of SimCLR), so nobody has to know anything.
+hold the trained stem twice. `labels=tracklet` takes the images of a track, or of a person in one
+camera, for an identity of their own, so nobody has to know the person in another camera;
+`labels=image` contrasts views of single images (the loss of SimCLR), so nobody has to know
+anything.
 
 | paper | function |
 |---|---|
@@ -106,6 +107,11 @@ class Identity(Method):
             identities = int(self.labels.max()) + 1
             self.classifier = nn.Linear(self.model.embedding_dim, identities, bias=False).to(device)
             nn.init.normal_(self.classifier.weight, 0.0, 0.01)
+
+    @classmethod
+    def learns_from_tracks(cls, config: Config) -> bool:
+        """With `labels=tracklet`."""
+        return config.labels == "tracklet"
 
     def _labels(self) -> IntArray:
         """(rows,) numbers of identities, tracklets or images; -1 for rows that are never read."""

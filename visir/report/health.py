@@ -104,11 +104,9 @@ def examine(records: Sequence[Record], features: FloatArray) -> Health:
 def _grouped(
     records: Sequence[Record], features: FloatArray, rows: Mapping[Modality, IntArray]
 ) -> tuple[Grouping | None, str]:
-    cams = np.array([record.cam for record in records], np.int64)
+    sides = {m: [records[row] for row in side] for m, side in rows.items()}
     try:
-        return grouped(
-            {m: features[side] for m, side in rows.items()}, {m: cams[s] for m, s in rows.items()}
-        ), ""
+        return grouped({m: features[side] for m, side in rows.items()}, sides), ""
     except InputError as error:
         return None, str(error).split(";")[0]
 

@@ -20,7 +20,14 @@ from visir.core.run import Run, sweep, write_text
 from visir.core.types import Benchmark, InputError, IntArray, Modality
 from visir.data.check import missing_in_training
 from visir.data.contents import contents
-from visir.data.dataset import LatePixels, TrainingSet, announced, decoded, shared_identities
+from visir.data.dataset import (
+    LatePixels,
+    TrainingSet,
+    announced,
+    decoded,
+    shared_identities,
+    tracklets,
+)
 from visir.data.ranges import as_json, from_json
 from visir.data.registry import open_benchmark
 from visir.data.rng import key
@@ -261,10 +268,12 @@ def _keep(run: Run, setting: RunSettings, benchmark: Benchmark, say: bool) -> No
 
 
 def _identities(setting: RunSettings, benchmark: Benchmark) -> IntArray | None:
-    """Labels only for methods that learn from labels."""
+    """Labels only for methods that learn from labels; tracks if they will do."""
     method = METHODS.find(setting.method)
     if not method.learns_from_labels:
         return None
+    if method.learns_from_tracks(setting.settings):
+        return tracklets(benchmark.train)
     return shared_identities(benchmark.train, both=method.needs_both_modalities)
 
 
