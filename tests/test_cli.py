@@ -44,7 +44,7 @@ CALLS = [
      ("regdb", Path("a"), Path("b c")), {"progress": True}),
     (
         "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
-        "--device cpu --start s --layout regdb",
+        "--device cpu --start s --layout regdb --accumulate 2 --batch-norm own",
         "visir.training.train.train",
         ("adca", Path("d"), Path("runs/adca-d-2")),
         {
@@ -57,6 +57,8 @@ CALLS = [
             "device": "cpu",
             "resume": True,
             "save_every": 0,
+            "accumulate": 2,
+            "batch_norm": "own",
             "on_epoch": None,
         },
     ),
@@ -70,7 +72,8 @@ CALLS = [
         (Path("d"), Path("runs/pretrain-d-1")),
         {
             "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
-            "device": "auto", "resume": False, "save_every": 0,
+            "device": "auto", "resume": False, "save_every": 0, "accumulate": None,
+            "batch_norm": None,
         },
     ),
 ]  # fmt: skip

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"visir: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
-        print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
+        if _reports():
+            print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
         return 143 if isinstance(stopped, _TerminatedError) else 130
 
 
@@ -127,12 +128,17 @@ def _run(name: str, words: Sequence[str]) -> int:
     given, result = _called(command, words)
     if result is None:
         return 0
-    if os.environ.get("RANK", "0") == "0":  # torchrun starts several processes; one reports
+    if _reports():
         print(result, flush=True)
         following = next_step(name, given, result)
         if following is not None:
             print(f"next: {following}", file=sys.stderr)
     return getattr(result, "exit_code", 0)
+
+
+def _reports() -> bool:
+    """Whether this process says what all do: torchrun starts several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _called(command: Command, words: Sequence[str]) -> tuple[dict[str, Any], object]:

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
-from torch import distributed
 from torch.nn import functional as F
 
 from visir.cluster.memory import Memory, prototypes
@@ -76,28 +74,6 @@ def test_an_empty_batch_changes_nothing(rule):
     memory = Memory(start, 0.2, rule=rule)
     memory.update(torch.empty(0, 8), torch.empty(0, dtype=torch.int64))
     assert torch.equal(memory.rows_CD, start)
-
-
-def one_rank(rank, folder):
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    start, features, labels = draw()
-    mine = slice(0, 25) if rank == 0 else slice(25, 40)
-    memory = Memory(start, 0.1)
-    memory.update(features[mine], labels[mine])
-    torch.save(memory.rows_CD, f"{folder}/{rank}.pt")
-    distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_ranks_blend_in_the_samples_of_all(tmp_path):
-    mp.spawn(one_rank, (str(tmp_path),), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    assert torch.equal(found[0], found[1])
-    start, features, labels = draw()
-    assert torch.allclose(found[0], one_by_one(start, features, labels, 0.1), atol=1e-6)
-    assert not torch.allclose(found[0], one_by_one(start, features[:25], labels[:25], 0.1))
 
 
 def test_update_leaves_unseen_clusters_and_the_start_alone():

@@ -40,10 +40,11 @@ def step(method, epoch):
         group["lr"] = plan.lr
     batch = method.data.batch(next(iter(plan.batches)), 0, 1, CPU)
     method.model.train()
-    outputs = method.model(batch.images, batch.infrared)
+    outputs = method.forward(batch)
     loss = method.loss(batch, outputs)["dino"]
     optimizer.zero_grad()
     loss.backward()
+    method.before_step()
     optimizer.step()
     method.after_step(batch, outputs)
     return batch, float(loss.detach())
@@ -78,9 +79,25 @@ def test_the_last_layer_rests_for_an_epoch(method):
 
 
 def test_gradients_are_shortened_one_by_one(method):
-    long = torch.full((10,), 5.0)
-    assert float(method._clipped(long).norm()) == pytest.approx(CONFIG.clip)
-    assert torch.equal(method._clipped(long / 100), long / 100)
+    method.plan(1)
+    long, short, none = list(method.model.parameters())[:3]
+    long.grad = torch.full_like(long, 5.0)
+    short.grad = torch.full_like(short, 1e-6)
+    method.before_step()
+    assert float(long.grad.norm()) == pytest.approx(CONFIG.clip)
+    assert torch.equal(short.grad, torch.full_like(short, 1e-6))
+    assert none.grad is None
+
+
+def test_the_network_computes_student_crops_and_teacher(method):
+    batch = method.data.batch(next(iter(method.plan(0).batches)), 0, 1, CPU)
+    with torch.no_grad():
+        tokens = method.forward(batch).tokens
+        assert tokens.shape == (len(batch.rows), 3, method.model.embedding_dim)
+        assert torch.equal(tokens[:, 0], method.model(batch.images, batch.infrared).tokens[:, 0])
+        crops = method._small_crops(batch, 0)
+        assert torch.equal(tokens[:, 1], method.model(crops, batch.infrared).tokens[:, 0])
+    assert torch.equal(tokens[:, 2], method.teacher(batch.images, batch.infrared).tokens[:, 0])
 
 
 def test_small_crops_are_windows_of_the_large_views(method):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, assert_never
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
 from visir.core.types import IntArray
@@ -18,8 +18,7 @@ class Memory:
     """Prototypes of clusters (Dai et al., ACCV 2022) or one row per image, outside autograd.
 
     All losses of one step read the rows as they were before it; `update` is called once, after the
-    step. In a distributed run every rank uses the samples of all ranks, in the order of the ranks,
-    so that all keep the same rows.
+    step.
 
     Args:
         rows_CD: (C, D) L2-normalised starting values.
@@ -60,7 +59,7 @@ class Memory:
             features_BD: (B, D), of any norm.
             labels: (B,) row numbers.
         """
-        features_BD, labels = _over_ranks(features_BD.detach().float(), labels)
+        features_BD = features_BD.detach().float()
         if self.unit:
             features_BD = F.normalize(features_BD, dim=1)
         match self.rule:
@@ -109,24 +108,6 @@ def _means(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     sums = features_BD.new_zeros(len(names), features_BD.shape[1])
     sums.index_add_(0, group, features_BD)
     return sums / torch.bincount(group)[:, None], names
-
-
-def _over_ranks(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The samples of all ranks, in the order of the ranks; batches may differ in length."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return features_BD, labels
-    count = torch.tensor([len(labels)], device=labels.device)
-    counts = [torch.empty_like(count) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(counts, count)
-    longest = int(torch.stack(counts).max())
-    gathered = []
-    for own in (features_BD, labels):
-        padded = own.new_zeros(longest, *own.shape[1:])
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in counts]
-        distributed.all_gather(parts, padded)
-        gathered.append(torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)]))
-    return gathered[0], gathered[1]
 
 
 def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:

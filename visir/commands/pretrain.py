@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from visir.commands.terminal import Written
 
@@ -22,6 +23,9 @@ def pretrain(
     resume: bool = False,
     device: str = "auto",
     save_every: int = 0,
+    devices: int = 1,
+    accumulate: int | None = None,
+    batch_norm: Literal["shared", "own"] | None = None,
 ) -> Written:
     """Train a backbone on unlabelled crops, as a start for other methods.
 
@@ -40,6 +44,9 @@ def pretrain(
         resume: continue the run in --out; DATA may name the place its data set has moved to.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         save_every: save the state inside an epoch after every so many batches; 0 for never.
+        devices: GPUs of this machine, or processes on a CPU, that train one run together.
+        accumulate: slices in which a batch is computed, to need less memory; 1 if omitted.
+        batch_norm: over the images of all devices (shared, as on one), or of each its own.
 
     Returns:
         The backbone's file.
@@ -47,19 +54,28 @@ def pretrain(
     Raises:
         InputError: unusable settings or data, or `out` holds a run already.
     """
+    words = {**locals(), "devices": 1}
     import visir.training.pretrain
     from visir.core.config import parse_pairs
 
+    out = out or Path("runs") / f"pretrain-{data.resolve().name}-{seed}"
+    if devices != 1:
+        return _by_several(devices, out, words)
     made = visir.training.pretrain.pretrain(
-        data,
-        out or Path("runs") / f"pretrain-{data.resolve().name}-{seed}",
-        method=method,
-        preset=preset,
-        settings=parse_pairs(set),
-        seed=seed,
-        layout=layout,
-        device=device,
-        resume=resume,
-        save_every=save_every,
-    )
+        data, out, method=method, preset=preset, settings=parse_pairs(set), seed=seed,
+        layout=layout, device=device, resume=resume, save_every=save_every,
+        accumulate=accumulate, batch_norm=batch_norm,
+    )  # fmt: skip
+    return _written(made)
+
+
+def _by_several(devices: int, out: Path, words: dict[str, Any]) -> Written:
+    from visir.core.run import Run
+    from visir.training.launch import launch
+
+    launch(devices, words["device"], partial(pretrain, words.pop("data"), **words))
+    return _written(Run(out).pretrained)
+
+
+def _written(made: Path) -> Written:
     return Written(made, f"start a training from it with: --start {shlex.quote(str(made))}")

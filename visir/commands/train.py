@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from visir.core.config import parse_pairs
 
 if TYPE_CHECKING:
     from visir.core.run import Run
@@ -43,6 +46,9 @@ def train(
     device: str = "auto",
     eval_every: int = 0,
     save_every: int = 0,
+    devices: int = 1,
+    accumulate: int | None = None,
+    batch_norm: Literal["shared", "own"] | None = None,
     dry_run: bool = False,
 ) -> Trained | Outlook:
     """Train a method on a data set, or on a folder of crops.
@@ -51,8 +57,8 @@ def train(
         method: training method, or package.module:Class of your own.
         data: folder of the data set.
         out: run folder to write; runs/METHOD-DATA-SEED if omitted.
-        preset: named settings: own, sized by your images and device, for methods without labels;
-            tiny, sysu, regdb; some methods have more. `visir config METHOD` shows them.
+        preset: named settings, shown by `visir config METHOD`: tiny, sysu, regdb, or own, sized
+            by your images and device, for methods without labels.
         set: settings to replace, as key=value.
         seed: seed of all random draws.
         split: which of the data set's fixed splits; RegDB has 1 to 10.
@@ -64,27 +70,46 @@ def train(
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.
         eval_every: score the test images after every so many epochs; 0 for never.
         save_every: save the state inside an epoch after every so many batches; 0 for never.
-        dry_run: only say the images, epochs and batches, and the memory, disk and time they take,
-            estimated from a few batches; nothing is written.
+        devices: GPUs of this machine, or processes on a CPU, that train one run together.
+        accumulate: slices in which a batch is computed, to need less memory; 1 if omitted.
+        batch_norm: over the images of all devices (shared, as on one), or of each its own.
+        dry_run: only say images, epochs, batches, memory, disk and time, as estimated from a few
+            batches on one device; nothing is written.
 
     Raises:
         InputError: unusable settings or data, or `out` holds a run already.
     """
-    import visir.training.train
-    from visir.commands.next_step import after_training
-    from visir.core.config import parse_pairs
-
     out = out or _usual_folder(method, data, seed)
-    how: dict[str, Any] = {
-        "preset": preset, "settings": parse_pairs(set), "seed": seed, "split": split,
-        "layout": layout, "start": start, "exclude": exclude_list, "device": device,
-    }  # fmt: skip
-    if dry_run:
+    words = {**locals(), "devices": 1}
+    return _by_one(words) if devices == 1 or dry_run else _by_several(words, devices)
+
+
+def _by_one(words: dict[str, Any]) -> Trained | Outlook:
+    """Train in this process, or say what that takes; `words` are the command's arguments."""
+    import visir.training.train
+
+    same = ("preset", "seed", "split", "layout", "start", "device", "accumulate")
+    how = {name: words[name] for name in same}
+    how |= {"settings": parse_pairs(words["set"]), "exclude": words["exclude_list"]}
+    method, data, out = words["method"], words["data"], words["out"]
+    if words["dry_run"]:
         return visir.training.train.dry_run(method, data, out, **how)
-    scored = _score_every(eval_every, out, data, layout, split) if eval_every > 0 else None
-    run = visir.training.train.train(
-        method, data, out, **how, resume=resume, save_every=save_every, on_epoch=scored
-    )
+    how |= {name: words[name] for name in ("resume", "save_every", "batch_norm")}
+    scored = _score_every(words["eval_every"], out, data, words["layout"], words["split"])
+    return _trained(visir.training.train.train(method, data, out, **how, on_epoch=scored))
+
+
+def _by_several(words: dict[str, Any], devices: int) -> Trained:
+    from visir.core.run import Run
+    from visir.training.launch import launch
+
+    launch(devices, words["device"], partial(train, words.pop("method"), **words))
+    return _trained(Run(words["out"]))
+
+
+def _trained(run: Run) -> Trained:
+    from visir.commands.next_step import after_training
+
     return Trained(run, after_training(run))
 
 
@@ -93,8 +118,12 @@ def _usual_folder(method: str, data: Path, seed: int) -> Path:
     return Path("runs") / f"{name}-{data.resolve().name}-{seed}"
 
 
-def _score_every(every: int, out: Path, data: Path, layout: str | None, split: int) -> OnEpoch:
-    """A callback of training that logs the scores of the data set's first protocol."""
+def _score_every(
+    every: int, out: Path, data: Path, layout: str | None, split: int
+) -> OnEpoch | None:
+    """A callback of training that logs the scores of the data set's first protocol; 0: none."""
+    if every <= 0:
+        return None
     from visir.core.run import Run
     from visir.core.types import InputError
     from visir.data.registry import open_benchmark

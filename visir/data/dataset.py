@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from visir.core.progress import bar
 from visir.core.run import DamageWarning, sweep
@@ -55,16 +56,46 @@ class TrainingSet(NamedTuple):
 
     def batch(self, parts: Sequence[Part], stream: int, pad: int, device: torch.device) -> Batch:
         """Augment and join the parts; `stream` names seed, epoch and step."""
-        views = []
+        found = self.without_images(parts, device)
+        return found._replace(images=self.images(parts, stream, pad, device))
+
+    def images(
+        self,
+        parts: Sequence[Part],
+        stream: int,
+        pad: int,
+        device: torch.device,
+        places: IntArray | None = None,
+    ) -> Tensor:
+        """The augmented images of a batch, or those at some places of it; see `batch`.
+
+        Args:
+            parts: of the whole batch.
+            stream: names seed, epoch and step.
+            pad: border before the random crop, in pixels.
+            device: of the images.
+            places: positions in the whole batch, in ascending order; None for all.
+        """
+        views, first = [], 0
         for number, part in enumerate(parts):
-            pixels = torch.from_numpy(np.asarray(self.pixels[part.rows])).to(device)
+            chosen = np.arange(len(part.rows))
+            if places is not None:
+                chosen = places[(places >= first) & (places < first + len(chosen))] - first
+            first += len(part.rows)
+            if not len(chosen):
+                continue
+            rows = part.rows[chosen]
+            pixels = torch.from_numpy(np.asarray(self.pixels[rows])).to(device)
             # The position is part of the draw: a row drawn twice is augmented twice.
-            draws = part.rows * 4096 + np.arange(len(part.rows))
-            views.append(augment(pixels, draws, part.how, key(stream, number), pad))
+            views.append(augment(pixels, rows * 4096 + chosen, part.how, key(stream, number), pad))
+        return torch.cat(views)
+
+    def without_images(self, parts: Sequence[Part], device: torch.device) -> Batch:
+        """What is known of a batch before its images are read; `images` is empty."""
         rows = np.concatenate([part.rows for part in parts])
         labels = np.concatenate([part.labels for part in parts])
         return Batch(
-            images=torch.cat(views),
+            images=torch.empty(0, 3, *self.pixels.shape[1:3], device=device),
             infrared=torch.from_numpy(self.infrared[rows]).to(device),
             labels=torch.from_numpy(labels).to(device),
             cams=torch.from_numpy(self.cams[rows]).to(device),

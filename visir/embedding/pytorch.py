@@ -21,6 +21,9 @@ from visir.nets.build import Network
 from visir.nets.shipped import ShippedWarning, builtin_file, card_of, is_builtin
 from visir.nets.weights import load_weights
 
+AT_ONCE = 256
+"""Images that pass through the network together."""
+
 
 @torch.no_grad()
 def embed_pixels(
@@ -51,8 +54,8 @@ def embed_pixels(
     """
     rows = np.arange(len(pixels)) if rows is None else rows
     found = []
-    for start in range(0, len(rows), 256):
-        images = normalise(torch.from_numpy(pixels[rows[start : start + 256]]).to(device))
+    for start in range(0, len(rows), AT_ONCE):
+        images = normalise(torch.from_numpy(pixels[rows[start : start + AT_ONCE]]).to(device))
         infrared = torch.full((len(images),), modality is Modality.INFRARED, device=device)
         with autocast(device, precision):
             views = [images, images.flip(3)] if flip else [images]

@@ -90,6 +90,7 @@ class Template(Method):
     """One line on what is trained, and which state is kept between epochs."""
 
     presets: ClassVar[dict[str, Any]] = PRESETS
+    reads_maps: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:

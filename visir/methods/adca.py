@@ -124,6 +124,7 @@ class Adca(Method):
     """Two stages over one network; the memories are rebuilt in every epoch."""
 
     presets: ClassVar[dict[str, Config]] = PRESETS
+    reads_maps: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from visir.cluster.adapt import Adapt, adapt_eps, adapt_momentum
+from visir.core import ranks
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
 from visir.data.samplers import cluster_batches
 from visir.data.transforms import Augmentation, View
-from visir.embedding.pytorch import embed_pixels
+from visir.embedding.pytorch import AT_ONCE, embed_pixels
 from visir.nets.build import Network
 
 Cluster = Callable[[Modality, Tensor, float], IntArray]
@@ -25,13 +26,38 @@ def embed_training(
     net: Network, data: TrainingSet, device: torch.device, precision: str
 ) -> dict[Modality, Tensor]:
     """Unit embeddings of all images: (N, D) for each modality, in the order of `data.rows`."""
-    net.eval()
     return {
-        modality: embed_pixels(
-            net, data.pixels, modality, device, precision, rows=data.rows(modality)
-        )
+        modality: embed_rows(net, data, modality, data.rows(modality), device, precision)
         for modality in Modality
     }
+
+
+def embed_rows(
+    net: Network,
+    data: TrainingSet,
+    modality: Modality,
+    rows: IntArray,
+    device: torch.device,
+    precision: str,
+) -> Tensor:
+    """Unit embeddings of some images of one modality: (len(rows), D), in the order of `rows`.
+
+    The processes of a training embed every so many images in turn, in the groups that one process
+    would take, so all get the same bits.
+    """
+    net.eval()
+    starts = range(0, len(rows), AT_ONCE)
+    groups = [np.arange(start, min(start + AT_ONCE, len(rows))) for start in starts]
+    none = np.arange(0)
+    shares = [
+        np.concatenate([none, *groups[number :: ranks.count()]]) for number in range(ranks.count())
+    ]
+    own = embed_pixels(
+        net, data.pixels, modality, device, precision, rows=rows[shares[ranks.rank()]]
+    )
+    found = ranks.gathered(own, [len(share) for share in shares])
+    order = torch.from_numpy(np.concatenate(shares)).to(device)
+    return torch.empty_like(found).index_copy_(0, order, found)
 
 
 def cluster_training(

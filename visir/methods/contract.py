@@ -81,6 +81,8 @@ class Method(ABC):
         stage_starts: epochs at which a stage begins that continues from an earlier one's weights.
         stage_start: whether such a stage continues from the last epoch before it, or from the one
             that scored best on the test identities, as some public scripts do.
+        reads_maps: whether `loss` or `after_step` reads the maps of `Features`; if not, several
+            processes do not exchange them.
     """
 
     presets: ClassVar[dict[str, Any]] = {}
@@ -91,6 +93,7 @@ class Method(ABC):
     epochs: int
     stage_starts: Sequence[int] = ()
     stage_start: StageStart = "last"
+    reads_maps: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, config: Any, data: TrainingSet, device: torch.device, seed: int) -> None:  # noqa: ANN401
@@ -113,9 +116,23 @@ class Method(ABC):
         """How many batches the epoch will have, for estimates; None if only its plan knows."""
         return None
 
+    def forward(self, batch: Batch) -> Features:
+        """What the networks compute of a batch, image by image, but for batch norms.
+
+        With several processes, or with `--accumulate`, `batch` is a slice of the whole one. Only
+        here a method may read `batch.images`, and only here is a network called that has batch
+        norms for images.
+        """
+        found: Features = self.model(batch.images, batch.infrared)
+        return found
+
     @abstractmethod
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
-        """Named terms; the loop adds them up."""
+        """Named terms of the whole batch; the loop adds them up."""
+
+    def before_step(self) -> None:
+        """What comes between the gradients of the whole batch and the optimiser's step."""
+        return
 
     @abstractmethod
     def after_step(self, batch: Batch, outputs: Features) -> None:

@@ -39,6 +39,7 @@ from visir.methods.contract import Method, Plan
 from visir.methods.schedule import adamw, cosine
 from visir.nets.features import Features
 from visir.nets.foreign import grid_of
+from visir.nets.slices import places
 from visir.nets.vit import Block, Vit
 
 _FREEZE_LAST = 1  # epochs in which the last layer of the head does not learn
@@ -143,12 +144,6 @@ class Dino(Method):
             module.to(device)
         for module in (self.teacher, self.teacher_head):
             module.requires_grad_(requires_grad=False)
-        for weight in (*self.model.parameters(), *self.head.parameters()):
-            if weight.requires_grad:
-                weight.register_hook(self._clipped)
-        for weight in self.head.last_layer.parameters():
-            if weight.requires_grad:
-                weight.register_hook(self._frozen_at_first)
         self.criterion = DINOLoss(
             output_dim=config.outputs,
             warmup_teacher_temp=config.teacher_temperature[0],
@@ -156,15 +151,6 @@ class Dino(Method):
             warmup_teacher_temp_epochs=config.warmup,
             student_temp=config.student_temperature,
         ).to(device)
-
-    def _frozen_at_first(self, grad: Tensor) -> Tensor:
-        """The gradient of the head's last layer, zero in the first epochs."""
-        return grad if self.epoch >= _FREEZE_LAST else torch.zeros_like(grad)
-
-    def _clipped(self, grad: Tensor) -> Tensor:
-        """A weight's gradient, scaled down to the maximum norm."""
-        scaled: Tensor = grad * (self.config.clip / grad.norm().clamp(min=1e-6)).clamp(max=1)
-        return scaled
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW over the student and its head; biases and norms do not decay."""
@@ -191,15 +177,22 @@ class Dino(Method):
         """As set."""
         return self.config.iterations
 
+    def forward(self, batch: Batch) -> Features:
+        """Student on large and small crops, then teacher: tokens (B, 2 + crops of a view, dim)."""
+        large = self.model(batch.images, batch.infrared)
+        tokens = [large.tokens]
+        for number in range(self.config.small_crops // 2):
+            tokens.append(self.model(self._small_crops(batch, number), batch.infrared).tokens)
+        with torch.no_grad():
+            tokens.append(self.teacher(batch.images, batch.infrared).tokens)
+        return Features(large.embedding, torch.cat(tokens, dim=1))
+
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Cross-entropy of the student's outputs on all crops with the teacher's on large ones."""
+        *seen, taught = outputs.tokens.unbind(dim=1)
         with torch.no_grad():
-            taught = self.teacher(batch.images, batch.infrared).tokens
-            teacher = self.teacher_head(taught[:, 0])
-        student = [self.head(outputs.tokens[:, 0])]
-        for number in range(self.config.small_crops // 2):
-            crops = self._small_crops(batch, number)
-            student.append(self.head(self.model(crops, batch.infrared).tokens[:, 0]))
+            teacher = self.teacher_head(taught)
+        student = [self.head(tokens) for tokens in seen]
         halves = [view for whole in student for view in _by_view(whole, batch)]
         loss: Tensor = self.criterion(_by_view(teacher, batch), halves, epoch=self.epoch)
         return {"dino": loss}
@@ -208,7 +201,7 @@ class Dino(Method):
         """A small window of every view, (B, 3, h, w): its area and aspect drawn, bilinear."""
         config = self.config
         stream = key(self.seed, self.epoch, self.step, number)
-        draws = uniforms(stream, np.arange(len(batch.rows)), 5)
+        draws = uniforms(stream, places(len(batch.rows)), 5)
         smallest, largest = config.small_area
         area = smallest + (largest - smallest) * draws[:, 0]
         aspect = (3 / 4) ** (1 - 2 * draws[:, 1])
@@ -224,6 +217,15 @@ class Dino(Method):
         shape = (len(batch.rows), 3, *config.small_size)
         grid = F.affine_grid(matrix, list(shape), align_corners=False)
         return F.grid_sample(batch.images, grid, align_corners=False, padding_mode="border")
+
+    def before_step(self) -> None:
+        """Clip each weight's gradient; the head's last layer does not learn in the first epochs."""
+        for weight in (*self.model.parameters(), *self.head.parameters()):
+            if weight.grad is not None:
+                weight.grad *= (self.config.clip / weight.grad.norm().clamp(min=1e-6)).clamp(max=1)
+        for weight in self.head.last_layer.parameters():
+            if weight.grad is not None and self.epoch < _FREEZE_LAST:
+                weight.grad.zero_()
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Update the teacher; its momentum rises to 1 along a cosine."""

@@ -85,6 +85,7 @@ class Identity(Method):
     presets: ClassVar[dict[str, Config]] = PRESETS
     learns_from_labels: ClassVar[bool] = True
     needs_both_modalities: ClassVar[bool] = False
+    reads_maps: ClassVar[bool] = False
     config: Config
 
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:

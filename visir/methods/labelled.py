@@ -94,6 +94,7 @@ class Learner(Method):
     """
 
     learns_from_labels: ClassVar[bool] = True
+    reads_maps: ClassVar[bool] = False
     config: Config
     data: TrainingSet
     seed: int

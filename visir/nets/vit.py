@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from visir.core.types import InputError
 from visir.nets.features import Features, by_stem
+from visir.nets.slices import uniform
 from visir.nets.stems import VitSize, make_stem
 
 SIZES = {
@@ -86,7 +87,7 @@ class Block(nn.Module):
         if not self.training or self.drop_path == 0:
             return branch
         keep = 1 - self.drop_path
-        mask = torch.rand(len(branch), 1, 1, device=branch.device) < keep
+        mask = uniform(len(branch), branch.device) < keep
         return branch * (mask / keep).to(branch.dtype)
 
 

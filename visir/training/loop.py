@@ -2,7 +2,8 @@
 
 An epoch is planned, trained, scored, logged and saved as a whole; if asked, the state is also saved
 every so many batches. All randomness is drawn from (seed, epoch, step, row), so a run that was
-stopped anywhere continues from what was saved to the same weights as one that was not.
+stopped anywhere continues from what was saved to the same weights as one that was not. With several
+processes (`visir.training.processes`) each runs this loop, and the first one writes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -23,9 +25,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from visir.core import ranks
 from visir.core.progress import bar, beating, in_words
 from visir.core.run import DamageWarning, Run, write_json, write_text
-from visir.core.types import Batch, Benchmark, InputError
+from visir.core.types import Benchmark, InputError
 from visir.data.dataset import TrainingSet
 from visir.data.ranges import as_json
 from visir.data.rng import key
@@ -33,9 +36,17 @@ from visir.embedding.pytorch import Embedder
 from visir.methods.contract import Method, Plan
 from visir.nets.weights import save_weights, start_from
 from visir.training.checkpoint import Saved, State, save, save_within
+from visir.training.passes import (
+    Loaded,
+    Passes,
+    generator_states,
+    naming_memory,
+    set_generators,
+)
+from visir.training.processes import digest, require_alike
 from visir.training.progress import Progress
 from visir.training.remaining import FIRST, Remaining
-from visir.training.settings import RunSettings
+from visir.training.settings import Division, RunSettings
 from visir.training.step import train_step
 
 OnEpoch = Callable[[int, Plan | None, Embedder], float | None]
@@ -67,6 +78,7 @@ class Loop:
         data: its training images.
         method: what is trained.
         device: of the network.
+        division: how batches are divided.
         origin: what checkpoints keep of settings and images.
         save_every: batches after which the state inside an epoch is saved; 0 for never.
         on_epoch: as for `visir.training.train.train`.
@@ -81,6 +93,7 @@ class Loop:
         data: TrainingSet,
         method: Method,
         device: torch.device,
+        division: Division,
         origin: Mapping[str, Any],
         save_every: int,
         on_epoch: OnEpoch | None,
@@ -89,7 +102,12 @@ class Loop:
         self.run, self.setting, self.config = run, setting, setting.settings
         self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
         self.origin, self.save_every, self.on_epoch = origin, save_every, on_epoch
-        self.progress = Progress(run, benchmark, data, method.epochs, progress)
+        self.passes = Passes(method, data, device, division)
+        self.writes = ranks.rank() == 0
+        self.show = progress and self.writes
+        self.progress = (
+            Progress(run, benchmark, data, method.epochs, self.show) if self.writes else None
+        )
         self.optimizer = method.optimizer()
         self.left = Remaining([method.steps(epoch) for epoch in range(method.epochs)])
         self.best = (-math.inf, -1)  # score and epoch of the best in the stage, if one is kept
@@ -108,7 +126,15 @@ class Loop:
         if saved.last is not None:
             self._restore(saved.last)
         saved.last = None  # as large as network and optimiser
-        self._forget_from(first)
+        if ranks.count() > 1:
+            at = "no saved batch" if saved.within is None else f"batch {saved.within['step']}"
+            weights = digest(self.method.model.state_dict())
+            require_alike(
+                {"a training at": f"epoch {first + 1}, {at}", "weights with the digest": weights},
+                "put the run folder and the file of --start on a disk that all machines share",
+            )
+        if self.writes:
+            self._forget_from(first)
         if first == 0:
             self._report(BEFORE_TRAINING, None)
         for epoch in range(first, self.method.epochs):
@@ -116,11 +142,7 @@ class Loop:
             torch.manual_seed(key(self.setting.seed, epoch))
             began = time.perf_counter()
             said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
-            with beating(
-                f"epoch {epoch + 1}/{self.method.epochs}: embedding and clustering",
-                self.progress.show,
-            ):
-                plan = self.method.plan(epoch)
+            plan = self._planned(epoch)
             self.left.planned(plan.steps, time.perf_counter() - began)
             plan = replace(plan, warnings=(*said, *plan.warnings))
             if plan.fresh_optimizer:
@@ -129,13 +151,30 @@ class Loop:
             if saved.within is not None and epoch == first:
                 done = self._restore_within(saved.within, epoch, plan)
                 saved.within = None
-            log = self._epoch(epoch, plan, done, first)
+            with self._naming_memory(epoch):
+                log = self._epoch(epoch, plan, done, first)
             log["seconds"] = round(time.perf_counter() - began, 3)
             left = self.left.seconds(epoch, plan.steps)
-            self.progress.log(epoch, plan, log, left)
+            if self.progress is not None:
+                self.progress.log(epoch, plan, log, left)
             self._report(epoch, plan)
             self._save(epoch)
             self.left.finished(time.perf_counter() - began - self.left.batch * plan.steps)
+
+    def _planned(self, epoch: int) -> Plan:
+        """The plan of an epoch, the same in all processes."""
+        said = f"epoch {epoch + 1}/{self.method.epochs}: embedding and clustering"
+        with beating(said, self.show), self._naming_memory(epoch):
+            plan = self.method.plan(epoch)
+        require_alike(
+            {f"a plan of epoch {epoch + 1} with the digest": _digest(plan)},
+            "use the same kind of processor and the same versions of libraries for all",
+        )
+        return plan
+
+    def _naming_memory(self, epoch: int) -> AbstractContextManager[None]:
+        """Turn a lack of memory into one sentence."""
+        return naming_memory(f"{self.run.folder}: epoch {epoch + 1}", self.passes.division)
 
     def _epoch(self, epoch: int, plan: Plan, done: _Done, first: int) -> dict[str, Any]:
         """Train on every batch of the plan that is not done; return mean losses and speed.
@@ -153,26 +192,28 @@ class Loop:
             initial=done.step,
             unit="batches",
             leave=False,
-            show=self.progress.show,
+            show=self.show,
         )
         start, timed = done.step, time.perf_counter()
         for parts in shown:
             stream = key(self.setting.seed, epoch, done.step)
-            batch = self.data.batch(parts, stream, self.config.pad, self.device)
-            terms = self._step(batch, epoch, done.step)
+            loaded = self.passes.load(parts, stream)
+            terms = self._step(loaded, epoch, done.step)
             for name, value in terms.items():
                 done.sums[name] = done.sums.get(name, 0.0) + value / plan.steps
-            done.views += len(batch.rows)
+            done.views += len(loaded.batch.rows)
             done.step += 1
             self.left.trained(done.step - start, time.perf_counter() - timed)
             left = in_words(self.left.seconds(epoch, done.step))
             shown.set_postfix_str(f"about {left} left", refresh=False)
-            if epoch == first and done.step - start == FIRST and self.progress.show:
+            if epoch == first and done.step - start == FIRST and self.show:
                 said = f"about {left} left for {self.method.epochs - epoch} epochs"
                 tqdm.write(f"{said}, estimated from {FIRST} batches", file=sys.stderr)
             if self.save_every and done.step % self.save_every == 0 and done.step < plan.steps:
                 done.seconds = time.perf_counter() - began
                 self._save_within(epoch, plan, done)
+        if self.passes.division.batch_norm == "own":  # as everywhere, those of the first are kept
+            ranks.copy_first(list(self.method.model.buffers()))
         return {
             "loss": round(sum(done.sums.values()), 5),
             "losses": {name: round(value, 5) for name, value in done.sums.items()},
@@ -180,31 +221,32 @@ class Loop:
             "views_per_second": round(done.views / (time.perf_counter() - began), 1),
         }
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> dict[str, float]:
-        refused = partial(self._not_a_number, batch, epoch, step)
-        return train_step(self.method, self.optimizer, batch, self.device, refused)
+    def _step(self, loaded: Loaded, epoch: int, step: int) -> dict[str, float]:
+        refused = partial(self._not_a_number, loaded, epoch, step)
+        return train_step(self.passes, self.optimizer, loaded, refused)
 
     def _not_a_number(
-        self, batch: Batch, epoch: int, step: int, terms: Mapping[str, Tensor]
+        self, loaded: Loaded, epoch: int, step: int, terms: Mapping[str, Tensor]
     ) -> InputError:
         """Save the batch for looking at; the error that names its file and the terms."""
+        batch, finite = loaded.batch, self.passes.finite_images(loaded)
         values = {name: float(value.detach()) for name, value in terms.items()}
         wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
         rows = batch.rows.tolist()
-        write_json(
-            self.run.bad_batch,
-            {
-                "epoch": epoch + 1,
-                "batch": step + 1,
-                "lr": [group["lr"] for group in self.optimizer.param_groups],
-                "terms": {name: _as_json(value) for name, value in values.items()},
-                "rows": rows,
-                "files": [str(self.benchmark.train[row].path) for row in rows],
-                "infrared": batch.infrared.tolist(),
-                "labels": batch.labels.tolist(),
-                "finite_images": batch.images.isfinite().flatten(1).all(dim=1).tolist(),
-            },
-        )
+        about = {
+            "epoch": epoch + 1,
+            "batch": step + 1,
+            "lr": [group["lr"] for group in self.optimizer.param_groups],
+            "terms": {name: _as_json(value) for name, value in values.items()},
+            "rows": rows,
+            "files": [str(self.benchmark.train[row].path) for row in rows],
+            "infrared": batch.infrared.tolist(),
+            "labels": batch.labels.tolist(),
+            "finite_images": finite,
+        }
+        if self.writes:
+            write_json(self.run.bad_batch, about)
+        ranks.told(None)  # no process ends before it is written
         return InputError(
             f"{self.run.folder}: the loss is no longer a number in epoch {epoch + 1}, batch "
             f"{step + 1} ({', '.join(wrong) or 'the sum of the terms overflows'}); its images and "
@@ -215,16 +257,18 @@ class Loop:
     def _report(self, epoch: int, plan: Plan | None) -> None:
         """Call `on_epoch`; keep a stage's best-scored weights if the settings say so."""
         score = None
-        if self.on_epoch is not None:
+        if self.on_epoch is not None and self.writes:
             embedder = Embedder(self.method.model, self.about, str(self.device))
             score = self.on_epoch(epoch, plan, embedder)
+        score = ranks.told(score)
         if plan is None or not self._by_test or epoch >= max(self.method.stage_starts, default=0):
             return
         if score is None:
             raise InputError(NEEDS_SCORES)
         if score > self.best[0]:
             self.best = (score, epoch)
-            save_weights(self.run.stage_best, self.method.model, self.about)
+            if self.writes:
+                save_weights(self.run.stage_best, self.method.model, self.about)
 
     @property
     def _by_test(self) -> bool:
@@ -250,9 +294,12 @@ class Loop:
                 f"{epoch + 1}; start another run with a lower lr (--set lr=...) or --set "
                 "precision=fp32; the epoch before it is saved"
             )
-        # Weights first: if the process is killed between the two, a resumed run repeats this epoch.
-        save_weights(self.run.weights, self.method.model, self.about)
-        save(self.run, {**self._state(epoch), "labels": self.progress.state(), "best": self.best})
+        if self.progress is not None:
+            # Weights first: if it is killed between the two, a resumed run repeats this epoch.
+            save_weights(self.run.weights, self.method.model, self.about)
+            labels = self.progress.state()
+            save(self.run, {**self._state(epoch), "labels": labels, "best": self.best})
+        ranks.told(None)  # the others read what the first has written
 
     def _state(self, epoch: int) -> State:
         return {
@@ -265,6 +312,9 @@ class Loop:
         }
 
     def _save_within(self, epoch: int, plan: Plan, done: _Done) -> None:
+        if not self.writes:
+            return
+        draws, *on_device = generator_states(self.device)
         state = {
             **self._state(epoch),
             "step": done.step,
@@ -272,10 +322,10 @@ class Loop:
             "done": vars(done),
             "changing": self.method.step_state(),
             "plan": _digest(plan),
-            "draws": torch.get_rng_state(),
+            "draws": draws,
         }
-        if self.device.type == "cuda":
-            state["draws_cuda"] = torch.cuda.get_rng_state(self.device)
+        if on_device:
+            state["draws_cuda"] = on_device[0]
         save_within(self.run, state)
 
     def _restore(self, state: State) -> None:
@@ -291,7 +341,8 @@ class Loop:
                 "the images and labels it was started with, or start a new run with another --out"
             ) from error
         if "labels" in state:
-            self.progress.load_state(state["labels"])
+            if self.progress is not None:
+                self.progress.load_state(state["labels"])
             self.best = state.get("best", self.best)
 
     def _restore_within(self, state: State, epoch: int, plan: Plan) -> _Done:
@@ -306,9 +357,8 @@ class Loop:
             return _Done()
         self._restore(state)
         self.method.load_step_state(state["changing"])
-        torch.set_rng_state(state["draws"].cpu())
-        if self.device.type == "cuda" and "draws_cuda" in state:
-            torch.cuda.set_rng_state(state["draws_cuda"].cpu(), self.device)
+        on_device = [state["draws_cuda"]] if "draws_cuda" in state else []
+        set_generators([state["draws"], *on_device], self.device)
         return _Done(**state["done"])
 
     def _forget_from(self, epoch: int) -> None:

@@ -22,7 +22,8 @@ from visir.data.images import read_resized
 from visir.data.rng import key
 from visir.methods import METHODS
 from visir.methods.contract import Method
-from visir.training.settings import RunSettings
+from visir.training.passes import Passes
+from visir.training.settings import Division, RunSettings
 from visir.training.step import train_step
 
 _ROWS = 256  # of each modality in a rehearsal
@@ -117,7 +118,9 @@ def outlook(benchmark: Benchmark, method: Method, device: torch.device, folder: 
     )
 
 
-def rehearsed(setting: RunSettings, benchmark: Benchmark, device: torch.device) -> Measured:
+def rehearsed(
+    setting: RunSettings, benchmark: Benchmark, device: torch.device, division: Division
+) -> Measured:
     """Train a few batches of each stage on copies of some images, without writing anything.
 
     Copies of an image are a cluster whatever the network is, and a person for methods that learn
@@ -138,7 +141,7 @@ def rehearsed(setting: RunSettings, benchmark: Benchmark, device: torch.device) 
     found: dict[int, _Stage] = {}
     for epoch in stages:
         try:
-            found[epoch] = _stage(method, epoch, data, device, setting)
+            found[epoch] = _stage(method, epoch, data, device, setting, division)
         except InputError:
             if not found:
                 raise
@@ -164,19 +167,24 @@ class _Stage(NamedTuple):
 
 
 def _stage(
-    method: Method, epoch: int, data: TrainingSet, device: torch.device, setting: RunSettings
+    method: Method,
+    epoch: int,
+    data: TrainingSet,
+    device: torch.device,
+    setting: RunSettings,
+    division: Division,
 ) -> _Stage:
     """Plan an epoch and train its first batches; the first one warms up and does not count."""
     began = time.perf_counter()
     plan = method.plan(epoch)
     planned = time.perf_counter()
-    optimizer, config = method.optimizer(), method.config
+    optimizer, passes = method.optimizer(), Passes(method, data, device, division)
     method.model.train()
     views, first = 0, planned
     for step, parts in enumerate(islice(plan.batches, _BATCHES)):
-        batch = data.batch(parts, key(setting.seed, epoch, step), config.pad, device)
-        train_step(method, optimizer, batch, device)
-        views = len(batch.rows)
+        loaded = passes.load(parts, key(setting.seed, epoch, step))
+        train_step(passes, optimizer, loaded)
+        views = len(loaded.batch.rows)
         if step == 0:
             first = time.perf_counter()
     each = (time.perf_counter() - first) / (_BATCHES - 1)

@@ -14,6 +14,8 @@ from visir.core.types import InputError
 from visir.data.registry import fitting_layout
 from visir.nets.foreign import to_transreid
 from visir.training.checkpoint import complete
+from visir.training.processes import is_first
+from visir.training.settings import BatchNorm
 from visir.training.train import OnEpoch, train
 
 
@@ -29,6 +31,8 @@ def pretrain(
     device: str = "cpu",
     resume: bool = False,
     save_every: int = 0,
+    accumulate: int | None = None,
+    batch_norm: BatchNorm | None = None,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Path:
@@ -54,19 +58,12 @@ def pretrain(
         )
     layout = layout or fitting_layout(data) or "crops"
     run = train(
-        method,
-        data,
-        out,
-        preset=preset,
-        settings=settings,
-        seed=seed,
-        layout=layout,
-        device=device,
-        resume=resume,
-        save_every=save_every,
-        on_epoch=on_epoch,
-        progress=progress,
-    )
+        method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
+        device=device, resume=resume, save_every=save_every, accumulate=accumulate,
+        batch_norm=batch_norm, on_epoch=on_epoch, progress=progress,
+    )  # fmt: skip
+    if not is_first():
+        return run.pretrained
     state = complete(run)
     made = to_transreid(state["method"]["teacher"] if method == "dino" else state["model"])
     buffer = io.BytesIO()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
+from visir.core import ranks
 from visir.core.bounds import require_within_bounds
 from visir.core.config import apply, did_you_mean, from_mapping, load_yaml
 from visir.core.device import resolve_device
@@ -18,13 +19,17 @@ from visir.data.registry import open_benchmark
 from visir.methods import METHODS
 from visir.training.own import OWN, facts_of, own_settings, own_start, require_own
 
+BatchNorm: TypeAlias = Literal["shared", "own"]
+
 
 @dataclass(frozen=True)
 class RunSettings:
     """What config.yaml holds: everything that determines a run.
 
     ranges: of cameras with more than 8 bits a pixel, see `visir.data.ranges`; None if there are
-    none; exclude: file with the names of training images that are left out.
+    none; exclude: file with the names of training images that are left out; batch_norm: whether
+    processes share the statistics of batch norms; norm_parts: parts of a batch with statistics of
+    their own.
     """
 
     method: str
@@ -37,6 +42,31 @@ class RunSettings:
     settings: Any
     ranges: Any = None
     exclude: str | None = None
+    batch_norm: BatchNorm = "shared"
+    norm_parts: int = 1
+
+
+class Division(NamedTuple):
+    """How batches are divided: by the processes, and in each into slices, one after the other."""
+
+    accumulate: int = 1
+    batch_norm: BatchNorm = "shared"
+
+    @property
+    def slices(self) -> int:
+        """In all processes together."""
+        return self.accumulate * ranks.count()
+
+    @property
+    def said(self) -> str:
+        """For messages."""
+        times = f"{ranks.count()} processes times --accumulate {self.accumulate}"
+        return f"{self.slices} slices ({times})"
+
+    @property
+    def norm_parts(self) -> int:
+        """Parts of a batch with statistics of their own."""
+        return self.accumulate if self.batch_norm == "shared" else self.slices
 
 
 class DataPlace(NamedTuple):
@@ -57,6 +87,24 @@ class Asked(NamedTuple):
     seed: int
     data: DataPlace
     start: Path | None
+    accumulate: int | None = None
+    batch_norm: BatchNorm | None = None
+
+    def named(self) -> dict[str, object]:
+        """The values by the names that a command has for them, to be compared and shown."""
+        return {
+            "method": self.method,
+            "--preset": self.preset,
+            "--set": " ".join(f"{name}={value}" for name, value in self.settings.items()),
+            "--seed": self.seed,
+            "--data": self.data.folder,
+            "--layout": self.data.layout,
+            "--split": self.data.split,
+            "--exclude-list": self.data.exclude,
+            "--start": self.start,
+            "--accumulate": self.accumulate,
+            "--batch-norm": self.batch_norm,
+        }
 
 
 def require_new(run: Run) -> None:
@@ -79,6 +127,7 @@ def new_settings(asked: Asked) -> RunSettings:
     """
     config = apply(find_preset(asked.method, asked.preset), asked.settings)
     require_within_bounds(config)
+    division = Division(asked.accumulate or 1, asked.batch_norm or "shared")
     return RunSettings(
         method=asked.method,
         preset=asked.preset,
@@ -89,7 +138,34 @@ def new_settings(asked: Asked) -> RunSettings:
         start=_start(asked),
         exclude=None if asked.data.exclude is None else str(asked.data.exclude),
         settings=config,
+        batch_norm=division.batch_norm,
+        norm_parts=division.norm_parts,
     )
+
+
+def division_of(run: Run, setting: RunSettings, asked: Asked) -> Division:
+    """How a run divides its batches; batch norms keep the meaning that the run began with.
+
+    Raises:
+        InputError: they would not, or a number is none.
+    """
+    if asked.accumulate is not None and asked.accumulate < 1:
+        raise InputError(f"--accumulate {asked.accumulate}: give 1 or more")
+    kind, parts = setting.batch_norm, setting.norm_parts
+    processes = 1 if kind == "shared" else ranks.count()
+    if asked.batch_norm not in (None, kind):
+        raise InputError(
+            f"{run.config}: the run began with --batch-norm {kind}, not {asked.batch_norm}; leave "
+            "it out, or start another run"
+        )
+    if parts % processes or asked.accumulate not in (None, parts // processes):
+        fitting = f"--accumulate {parts}" if kind == "shared" else f"--devices {parts}"
+        raise InputError(
+            f"{run.config}: the batch norms of the run began with {parts} parts of a batch, and "
+            f"--batch-norm {kind} with {ranks.count()} processes and --accumulate "
+            f"{asked.accumulate or 1} does not give these; use {fitting}, or start another run"
+        )
+    return Division(parts // processes, kind)
 
 
 def settings_of(

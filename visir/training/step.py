@@ -7,38 +7,35 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from visir.core.device import autocast
-from visir.core.types import Batch
-from visir.methods.contract import Method
+from visir.training.passes import Loaded, Passes
 
 
 def train_step(
-    method: Method,
+    passes: Passes,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    device: torch.device,
+    loaded: Loaded,
     refused: Callable[[Mapping[str, Tensor]], Exception] | None = None,
 ) -> dict[str, float]:
     """Forward, loss, backward, optimiser, and what follows.
 
     Args:
-        method: what is trained.
+        passes: through the network of the method that is trained.
         optimizer: of its weights.
-        batch: what on.
-        device: of the network.
+        loaded: what on.
         refused: the error to raise if the sum of the terms is no number.
 
     Returns:
         The terms of the loss.
     """
-    with autocast(device, method.config.precision):
-        outputs = method.model(batch.images, batch.infrared)
+    method, batch = passes.method, loaded.batch
+    outputs = passes.forward(loaded)
     terms = method.loss(batch, outputs)
     total = torch.stack(list(terms.values())).sum()
     if refused is not None and not torch.isfinite(total):
         raise refused(terms)
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(total)
+    passes.backward(total, loaded, outputs, optimizer)
+    method.before_step()
     optimizer.step()
     method.after_step(batch, outputs)
     return {name: float(value.detach()) for name, value in terms.items()}

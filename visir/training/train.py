@@ -5,19 +5,21 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
+from visir.core import ranks
 from visir.core.config import dump_yaml, to_mapping
 from visir.core.device import resolve_device
 from visir.core.lock import LOCK, locked
 from visir.core.run import Run, sweep, write_text
-from visir.core.types import Benchmark, InputError, IntArray, Modality
+from visir.core.types import Benchmark, ByteArray, InputError, IntArray, Modality
 from visir.data.check import missing_in_training
 from visir.data.contents import contents
 from visir.data.dataset import (
@@ -43,10 +45,14 @@ from visir.training.loop import NEEDS_SCORES, Loop
 from visir.training.loop import OnEpoch as OnEpoch
 from visir.training.origin import listed, origin, require_same_images, require_same_settings
 from visir.training.outlook import Outlook, outlook, rehearsed
+from visir.training.processes import joined, require_alike, told_pixels
 from visir.training.settings import (
     Asked,
+    BatchNorm,
     DataPlace,
+    Division,
     RunSettings,
+    division_of,
     new_settings,
     require_new,
     sized,
@@ -63,6 +69,7 @@ TINY = (
 class _Built(NamedTuple):
     """What is known before an image is decoded."""
 
+    division: Division
     setting: RunSettings
     benchmark: Benchmark
     method: Method
@@ -86,6 +93,8 @@ def train(
     device: str = "cpu",
     resume: bool = False,
     save_every: int = 0,
+    accumulate: int | None = None,
+    batch_norm: BatchNorm | None = None,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Run:
@@ -94,37 +103,57 @@ def train(
     Arguments are those of `visir.commands.train.train`, with `settings` to replace as a mapping
     (`{"eps": "0.5"}`). `on_epoch` is called before the first epoch (with `BEFORE_TRAINING` as its
     number and no plan) and after each one, and may return the network's score. `progress` shows a
-    bar and one line an epoch on standard error.
+    bar and one line an epoch on standard error. Called in each of several processes that torchrun
+    started, all train one run; `on_epoch` is called in the first one.
 
     Returns:
         The finished run.
 
     Raises:
-        InputError: unusable settings or data, a run folder in the way or in use, or a run to
-            resume whose settings, images or checkpoints changed.
+        InputError: unusable settings or data, a run folder in the way or in use, a run to
+            resume whose settings, images or checkpoints changed, or processes that differ.
     """
-    run = Run(out)
-    if not resume:
-        require_new(run)
-    asked = Asked(
-        method, preset, settings or {}, seed, DataPlace(data, layout, split, exclude), start
-    )
-    if save_every:
-        require_step_state(METHODS.find(method), method)
-    built = _built(run, asked, resume, resolve_device(device), progress)
-    if built.method.stage_start == "test-best" and on_epoch is None:
-        raise InputError(NEEDS_SCORES)
-    if progress:
-        tqdm.write(f"training: {_outlook(built, run)}", file=sys.stderr)
-    new = _missing(run)
-    with held(run), _leaving_nothing(run, new):
+    run, place = Run(out), DataPlace(data, layout, split, exclude)
+    asked = Asked(method, preset, settings or {}, seed, place, start, accumulate, batch_norm)
+    with joined(device) as own, ExitStack() as stack:
+        _require_alike(run, asked, resume, save_every)
         if not resume:
-            require_new(run)  # again: another process may have trained there meanwhile
+            require_new(run)
+        if save_every:
+            require_step_state(METHODS.find(method), method)
+        progress = progress and ranks.rank() == 0
+        built = _built(run, asked, resume, own, progress)
+        if built.method.stage_start == "test-best" and on_epoch is None:
+            raise InputError(NEEDS_SCORES)
+        if progress:
+            tqdm.write(f"training: {_outlook(built, run)}", file=sys.stderr)
+        if ranks.rank() == 0:
+            _hold(run, resume, stack)
         loop, saved = _prepared(
             run, built, resume, save_every=save_every, on_epoch=on_epoch, progress=progress
         )
         loop.go(saved)
     return run
+
+
+def _require_alike(run: Run, asked: Asked, resume: bool, save_every: int) -> None:
+    """Refuse processes that were started otherwise, or with other versions."""
+    whole = sys.modules["visir"]  # imported: its functions use rooms above this one
+    versions = {"visir": whole.__version__, "PyTorch": torch.__version__, "NumPy": np.__version__}
+    said = {"--out": run.folder, "--resume": resume, "--save-every": save_every}
+    require_alike(
+        {**asked.named(), **said, **versions},
+        "start all processes with the same command and the same versions",
+    )
+
+
+def _hold(run: Run, resume: bool, stack: ExitStack) -> None:
+    """Hold the run's folder until `stack` closes; leave nothing in it if a new run is refused."""
+    new = _missing(run)
+    stack.enter_context(held(run))
+    stack.enter_context(_leaving_nothing(run, new))
+    if not resume:
+        require_new(run)  # again: another process may have trained there meanwhile
 
 
 def dry_run(
@@ -140,6 +169,7 @@ def dry_run(
     start: Path | None = None,
     exclude: Path | None = None,
     device: str = "cpu",
+    accumulate: int | None = None,
 ) -> Outlook:
     """What `train` with these arguments would do, use and take; writes nothing.
 
@@ -149,13 +179,11 @@ def dry_run(
     Raises:
         InputError: as `train`.
     """
-    run = Run(out)
+    run, place = Run(out), DataPlace(data, layout, split, exclude)
     require_new(run)
-    asked = Asked(
-        method, preset, settings or {}, seed, DataPlace(data, layout, split, exclude), start
-    )
+    asked = Asked(method, preset, settings or {}, seed, place, start, accumulate)
     built = _built(run, asked, False, resolve_device(device), progress=False)
-    measured = rehearsed(built.setting, built.benchmark, built.device)
+    measured = rehearsed(built.setting, built.benchmark, built.device, built.division)
     return _outlook(built, run)._replace(measured=measured)
 
 
@@ -200,24 +228,60 @@ def _clear(folder: Path, kept: Set[Path], new: Sequence[Path]) -> None:
 def _built(run: Run, asked: Asked, resume: bool, device: torch.device, progress: bool) -> _Built:
     """Open the data set and build the method, so that settings are refused before images are read.
 
-    The weights that a new training starts from are loaded too.
+    The weights that a new training starts from are loaded too. The first of several processes
+    opens the data set and decides the settings.
     """
-    setting = stored_settings(run, asked) if resume else new_settings(asked)
-    benchmark = _open(setting)
-    if not resume:
-        setting = sized(setting, asked, benchmark, device)
-    setting = replace(setting, ranges=as_json(benchmark.ranges) or None)
+    chosen = _chosen(run, asked, resume, device) if ranks.rank() == 0 else None
+    chosen = ranks.told(chosen)
+    assert chosen is not None
+    setting, benchmark = chosen
+    division = division_of(run, setting, asked)
     data, pixels = announced(benchmark.train, setting.settings.size)
     data = data._replace(identities=_identities(setting, benchmark))
     torch.manual_seed(key(setting.seed))
     method = METHODS.find(setting.method)(setting.settings, data, device, setting.seed)
     if setting.start and not resume:
         _start(method, Path(setting.start), progress)
-    return _Built(setting, benchmark, method, data, pixels, device)
+    return _Built(division, setting, benchmark, method, data, pixels, device)
+
+
+def _chosen(
+    run: Run, asked: Asked, resume: bool, device: torch.device
+) -> tuple[RunSettings, Benchmark]:
+    """The settings and the data set."""
+    setting = stored_settings(run, asked) if resume else new_settings(asked)
+    benchmark = _open(setting)
+    if not resume:
+        setting = sized(setting, asked, benchmark, device)
+    return replace(setting, ranges=as_json(benchmark.ranges) or None), benchmark
 
 
 def _outlook(built: _Built, run: Run) -> Outlook:
     return outlook(built.benchmark, built.method, built.device, run.folder)
+
+
+class _Read(NamedTuple):
+    """What the first process has read: the list of images, their pixels, the saved state."""
+
+    images: str
+    pixels: ByteArray
+    saved: Saved
+
+
+def _read(run: Run, built: _Built, resume: bool, progress: bool) -> _Read:
+    """Compare with what was saved, and decode the images."""
+    benchmark, size = built.benchmark, built.setting.settings.size
+    sweep(run.folder, below=False)  # folders inside may hold files of others
+    saved = newest(run, built.device) if resume else Saved(None, None)
+    known = saved.origin
+    if known is not None:
+        require_same_settings(run, known, built.setting)
+    found = contents(benchmark.train, progress)
+    images = listed(benchmark, found, built.data.identities)
+    if known is not None:
+        require_same_images(run, known, images, benchmark.root)
+    cache = run.folder / "cache"
+    return _Read(images, decoded(benchmark.train, size, cache, progress, known=found), saved)
 
 
 def _prepared(
@@ -228,30 +292,27 @@ def _prepared(
     on_epoch: OnEpoch | None,
     progress: bool,
 ) -> tuple[Loop, Saved]:
-    """Compare with what was saved, read the images, write the settings."""
-    setting, benchmark, method, data, pixels, device = built
-    sweep(run.folder, below=False)  # folders inside may hold files of others
-    saved = newest(run, device) if resume else Saved(None, None)
-    known = saved.origin
-    if known is not None:
-        require_same_settings(run, known, setting)
-    found = contents(benchmark.train, progress)
-    images = listed(benchmark, found, data.identities)
-    if known is not None:
-        require_same_images(run, known, images, benchmark.root)
+    """Load what was saved and the images; the first process reads, compares and writes them."""
+    setting, benchmark, method = built.setting, built.benchmark, built.method
+    read = _read(run, built, resume, progress) if ranks.rank() == 0 else None
+    built.pixels.fill(told_pixels(None if read is None else read.pixels))
+    images = ranks.told("" if read is None else read.images)
+    if read is not None:
+        saved = read.saved
+        write_text(run.images, images)
+        _keep(run, setting, benchmark, progress and not resume)
+    else:
+        saved = newest(run, built.device) if resume else Saved(None, None)
     if setting.start and resume and saved.last is None:
         _start(method, Path(setting.start), progress)
-    cache = run.folder / "cache"
-    pixels.fill(decoded(benchmark.train, setting.settings.size, cache, progress, known=found))
-    write_text(run.images, images)
-    _keep(run, setting, benchmark, progress and not resume)
     loop = Loop(
         run,
         setting,
         benchmark=benchmark,
-        data=data,
+        data=built.data,
         method=method,
-        device=device,
+        device=built.device,
+        division=built.division,
         origin=origin(setting, images),
         save_every=save_every,
         on_epoch=on_epoch,

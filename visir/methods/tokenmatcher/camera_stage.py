@@ -19,7 +19,7 @@ from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
 from visir.data.samplers import cluster_batches
 from visir.data.transforms import Augmentation, View
-from visir.embedding.pytorch import embed_pixels
+from visir.methods.clustering import embed_rows
 from visir.methods.contract import Plan
 from visir.methods.tokenmatcher.settings import Config, radii_of
 from visir.nets.build import Network
@@ -89,9 +89,8 @@ class CameraStage:
             self._enter()
         rows = self.data.rows(when.modality)
         rows = rows[self.data.cams[rows] == when.camera]
-        self.model.eval()
-        features = embed_pixels(
-            self.model, self.data.pixels, when.modality, self.device, config.precision, rows=rows
+        features = embed_rows(
+            self.model, self.data, when.modality, rows, self.device, config.precision
         )
         labels, score = self._clustered(features, self.radii[when.camera])
         if self.best.offer(when.epoch, score, labels):
