@@ -3,9 +3,11 @@
 Every method, preset smoke, on ten synthetic people. Each run is killed several times before it may
 end: at a random time, between writing a file and its taking its name, and between two batches. Half
 of the runs also save inside their epochs. The final weights and the metrics (without times) must be
-equal to those of the run that was left alone.
+equal to those of the run that was left alone. With --processes 2 two processes train each run, and
+one of them is killed; the other has to end by itself.
 
     python benchmarks/kills.py            # ten to twenty minutes on two cores
+    python benchmarks/kills.py --processes 2
 """
 
 from __future__ import annotations
@@ -28,64 +30,75 @@ import numpy as np
 import torch
 import torch.utils.tensorboard  # before the forks, which then start at once
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
+from visir.core.ranks import LostError
 from visir.core.run import Run
 from visir.methods import METHODS
 from visir.synth.write import synthesise
 from visir.training.loop import Loop
 from visir.training.train import train
 
-TABLE = Path(__file__).parent.parent / "docs" / "tables" / "kills.md"
+TABLES = Path(__file__).parent.parent / "docs" / "tables"
 Kind = Literal["time", "rename", "batch"]
 KINDS: tuple[Kind, ...] = ("time", "rename", "batch")
 WORDS = {"time": "at a random time", "rename": "before a file takes its name",
          "batch": "between two batches"}  # fmt: skip
 CLOCK = ("seconds", "views_per_second")
+LEFT = 3  # exit code of a process whose partner was killed
+STORES: list[TCPStore] = []
 
 
 class Whole(NamedTuple):
-    """A run that was left alone: its folder, its seconds, its renames and its batches."""
+    """A run that was left alone: its folder, seconds, renames, batches, and its processes."""
 
     run: Run
     seconds: float
     renames: int
     batches: int
+    processes: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=3, help="of each run; there are two a method")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=1, help="that train one run")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
     rows, began = [], time.perf_counter()
     with tempfile.TemporaryDirectory() as place:
         people = Path(place) / "people"
         synthesise(people, ids=10, train_ids=6, images=2, size="32x16", progress=False)
-        for method in METHODS:
-            whole = left_alone(method, people, Path(place) / method)
+        for method in arguments.methods:
+            whole = left_alone(method, people, Path(place) / method, arguments.processes)
             for save_every in (0, 1):
                 out = Path(place) / f"{method}-{save_every}"
                 rows.append(campaign(whole, method, people, out, save_every, arguments.kills, rng))
                 print(*rows[-1].values(), flush=True)
-    text = table(rows, (time.perf_counter() - began) / 60)
+    text = table(rows, (time.perf_counter() - began) / 60, arguments.processes)
     print(text)
-    TABLE.write_text(text, encoding="utf-8")
+    if list(arguments.methods) == list(METHODS):
+        suffix = "" if arguments.processes == 1 else f"-{arguments.processes}"
+        (TABLES / f"kills{suffix}.md").write_text(text, encoding="utf-8")
     sys.exit(any(row["tensors"] or row["lines"] or row["errors"] for row in rows))
 
 
-def left_alone(method: str, people: Path, out: Path) -> Whole:
+def left_alone(method: str, people: Path, out: Path, processes: int) -> Whole:
     """Train once without a kill, and count what kills are placed by."""
     file = out.with_suffix(".npy")
 
-    def work() -> None:
-        np.save(file, trained(method, people, out, 0, False))
+    def work(rank: int) -> None:
+        counts = trained(method, people, out, 0, False)
+        if rank == 0:
+            np.save(file, counts)
 
     began = time.perf_counter()
-    if os.waitpid(forked(work), 0)[1]:
+    if any(statuses(started(work, processes))):
         raise SystemExit(f"{method} cannot be trained")
     renames, batches = np.load(file).tolist()
-    return Whole(Run(out), time.perf_counter() - began, renames, batches)
+    return Whole(Run(out), time.perf_counter() - began, renames, batches, processes)
 
 
 def campaign(
@@ -96,11 +109,17 @@ def campaign(
     done: Counter[str] = Counter()
     errors = 0
     for kind in itertools.islice(itertools.cycle(KINDS), kills):
-        status = one_kill(whole, kind, method, people, out, save_every, rng)
-        done[kind] += os.WIFSIGNALED(status)  # a run that had ended before was not killed
-        errors += os.WIFEXITED(status) and os.WEXITSTATUS(status) != 0
-    child = forked(lambda: trained(method, people, out, save_every, True))
-    errors += os.waitpid(child, 0)[1] != 0
+        ends = one_kill(whole, kind, method, people, out, save_every, rng)
+        killed = any(os.WIFSIGNALED(status) for status in ends)
+        done[kind] += killed  # a run that had ended before was not killed
+        allowed = (0, LEFT) if killed else (0,)
+        errors += sum(
+            os.WIFEXITED(status) and os.WEXITSTATUS(status) not in allowed for status in ends
+        )
+    ends = statuses(
+        started(lambda _: trained(method, people, out, save_every, True), whole.processes)
+    )
+    errors += sum(status != 0 for status in ends)
     tensors, lines = differences(whole.run, Run(out))
     return {"method": method, "save_every": save_every, **{kind: done[kind] for kind in KINDS},
             "tensors": tensors, "lines": lines, "errors": errors}  # fmt: skip
@@ -109,8 +128,8 @@ def campaign(
 def one_kill(
     whole: Whole, kind: Kind, method: str, people: Path, out: Path, save_every: int,
     rng: np.random.Generator,
-) -> int:  # fmt: skip
-    """Start or resume, and kill; the status of the process."""
+) -> list[int]:  # fmt: skip
+    """Start or resume, and kill one process; the statuses of all."""
     resume = Run(out).config.exists()
     share = rng.uniform(0.1, 0.5)  # of a whole run, so that several kills fit into one
     limits = {"rename": 0, "batch": 0}
@@ -118,11 +137,17 @@ def one_kill(
         limits["rename"] = 1 + int(share * whole.renames)
     if kind == "batch":
         limits["batch"] = 1 + int(share * whole.batches)
-    child = forked(lambda: trained(method, people, out, save_every, resume, **limits))
+    # Only the first process renames files.
+    victim = 0 if kind == "rename" else int(rng.integers(whole.processes))
+
+    def work(rank: int) -> None:
+        trained(method, people, out, save_every, resume, **(limits if rank == victim else {}))
+
+    children = started(work, whole.processes)
     if kind == "time":
         time.sleep(share * whole.seconds)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
+        os.kill(children[victim], signal.SIGKILL)
+    return statuses(children)
 
 
 def trained(
@@ -151,13 +176,32 @@ def trained(
     return counts
 
 
-def forked(work: Callable[[], object]) -> int:
+def started(work: Callable[[int], object], processes: int) -> list[int]:
+    """Do something in copies of this process that train together; their numbers."""
+    if processes == 1:
+        return [forked(work, 0, {})]
+    place = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    STORES.append(place)  # as long as the processes need it
+    meet = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(place.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
+    return [forked(work, rank, {**meet, "RANK": str(rank)}) for rank in range(processes)]
+
+
+def statuses(children: list[int]) -> list[int]:
+    """How each ended."""
+    return [os.waitpid(child, 0)[1] for child in children]
+
+
+def forked(work: Callable[[int], object], rank: int, environment: dict[str, str]) -> int:
     """Do something in a copy of this process; its number."""
     child = os.fork()
     if child:
         return child
+    os.environ |= environment
     try:
-        work()
+        work(rank)
+    except (LostError, SystemExit):
+        os._exit(LEFT)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
@@ -177,7 +221,7 @@ def timeless(run: Run) -> list[dict[str, Any]]:
     return [{name: v for name, v in line.items() if name not in CLOCK} for line in lines]
 
 
-def table(rows: list[dict[str, Any]], minutes: float) -> str:
+def table(rows: list[dict[str, Any]], minutes: float, processes: int) -> str:
     heads = ["method", "saved within epochs", *(f"killed {WORDS[kind]}" for kind in KINDS),
              "tensors that differ", "metrics lines that differ", "errors"]  # fmt: skip
     lines = [heads, ["---"] * len(heads)]
@@ -188,7 +232,8 @@ def table(rows: list[dict[str, Any]], minutes: float) -> str:
     lines.append(["all", "", *sums])
     text = "".join("| " + " | ".join(line) + " |\n" for line in lines)
     return (
-        f"{text}\nPreset smoke, {len(METHODS)} methods, two runs each, resumed after every kill "
+        f"{text}\nPreset smoke, {len(METHODS)} methods, two runs each, each trained by {processes} "
+        f"process{'es, of which one is killed' if processes > 1 else ''}, resumed after every kill "
         f"(SIGKILL) and compared with a run that was left alone; {minutes:.0f} minutes on "
         f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}.\n"
     )
