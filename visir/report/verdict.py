@@ -14,9 +14,7 @@ from visir.report.markup import count
 Level = Literal["good", "fair", "poor"]
 # Limits with labels: ours, in plain words "three of four" and "two of five".
 _GOOD, _FAIR, _CHANCE = 0.75, 0.4, 2.0  # rank-1; rank-1; mAP over that of chance
-# Limits without labels, between networks of 92, 39 and 10 % mAP on 30 synthetic people: matched
-# clusters 88, 48 and 26 % (visible ones), median lead of the pairs .33, .11 and .08, hubs 0, 47 and
-# 42, images in no cluster 2, 5 and 47 %.
+# Limits without labels: ours, between three networks of known accuracy (benchmarks/verdict.py).
 _MATCHED, _FEW, _LEAD, _OUTLIERS, _HUBS = 0.7, 0.35, 0.2, 0.4, 0.02
 
 
