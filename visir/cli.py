@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visir.commands.arguments import Argument, Command
 
 _TRAINING = ("train", "pretrain", "demo")
+_ENDING = 10  # seconds that a training has after SIGTERM, before it is ended where it stands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from visir.core.types import InputError
 
     try:
-        with warnings.catch_warnings(), _ending_in_order(argv[0]):
+        with warnings.catch_warnings(), _ending_in_order(argv):
             warnings.showwarning = _show_warning
             return _run(*_divided(argv))
     except InputError as error:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as stopped:
         if _reports():
-            print(f"\nvisir: stopped{_how_to_continue(argv)}", file=sys.stderr)
+            print(_stopped(argv), file=sys.stderr)
         return 143 if isinstance(stopped, _TerminatedError) else 130
 
 
@@ -63,20 +64,33 @@ class _TerminatedError(KeyboardInterrupt):
 
 
 @contextmanager
-def _ending_in_order(command: str) -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C in a training; signals reach the main thread only."""
+def _ending_in_order(argv: Sequence[str]) -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C in a training; signals reach the main thread only.
+
+    An exception that interrupts code which holds a lock can leave threads that wait for this lock,
+    and a pool that waits for its threads, for ever. A training survives its end at any point, so
+    after a while the process is ended all the same.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.alarm(_ENDING)
         raise _TerminatedError
 
-    if command not in _TRAINING or threading.current_thread() is not threading.main_thread():
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        if _reports():
+            os.write(2, f"{_stopped(argv)}\n".encode())
+        os._exit(143)
+
+    if argv[0] not in _TRAINING or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGALRM, give_up)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.alarm(0)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGALRM, before[1])
 
 
 def _show_warning(
@@ -241,6 +255,10 @@ def _options(command: Command) -> list[str]:
     """Every option with two dashes, as words may name it."""
     named = [argument.name for argument in command.arguments if not argument.positional]
     return ["--" + name.replace("_", "-") for name in named]
+
+
+def _stopped(argv: Sequence[str]) -> str:
+    return f"\nvisir: stopped{_how_to_continue(argv)}"
 
 
 def _how_to_continue(argv: Sequence[str]) -> str:

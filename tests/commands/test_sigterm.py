@@ -3,6 +3,8 @@
 import os
 import shlex
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -45,3 +47,29 @@ def test_sigterm_ends_other_commands_as_ever(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("visir.report.write_report", raising_sigterm(seen))
     assert cli.main(["report", "r"]) == 0
     assert seen == [signal.SIG_DFL]
+
+
+STUCK = """
+import os, signal, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from visir import cli
+import visir.training.train
+
+def train(*args, **kwargs):
+    with ThreadPoolExecutor(1) as pool:  # its end waits for the thread, and the thread for ever
+        pool.submit(threading.Event().wait)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+
+visir.training.train.train = train
+cli._ENDING = 1
+cli.main(["train", "adca", "--data", "d"])
+"""
+
+
+def test_a_training_that_cannot_end_in_order_is_ended_after_a_while() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 143
+    assert done.stderr == "\nvisir: stopped; to continue: visir train adca --data d --resume\n"
