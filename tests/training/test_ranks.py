@@ -156,12 +156,17 @@ def test_devices_that_cannot_be_given_are_refused(monkeypatch):
         processes.own_device("cuda:1")
 
 
+def meet_at(port, monkeypatch):
+    """Be the first of two processes, as torchrun would start it."""
+    place = {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for name, value in place.items():
+        monkeypatch.setenv(name, str(value))
+
+
 def test_a_port_in_use_is_refused(few, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
-            monkeypatch.setenv(name, str(value))
-        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        meet_at(port, monkeypatch)
         with pytest.raises(InputError, match=rf"port 127\.0\.0\.1:{port} is in use; set MASTER_PO"):
             run(few, tmp_path / "run", "simclr")
 
@@ -169,9 +174,7 @@ def test_a_port_in_use_is_refused(few, tmp_path, monkeypatch):
 def test_processes_that_do_not_come_are_said(few, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_PORT": port}.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    meet_at(port, monkeypatch)
     monkeypatch.setattr(processes, "MEET", processes.MEET / 300)
     with pytest.raises(InputError, match=r"did not meet at .* start all of them, with the same"):
         run(few, tmp_path / "run", "simclr")

@@ -26,11 +26,10 @@ from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.confidence import Calibration, Curve
 from visir.evaluation.grouping import as_people, grouped
-from visir.evaluation.strangers import measure_strangers
+from visir.evaluation.strangers import QUERIES, ROUNDS, measure_strangers
 
 Subset = Literal["train", "test"]
 _MAX_IMAGES = 4000  # images per modality that are compared
-_ROUNDS, _QUERIES = 24, 400  # galleries of each size; queries per gallery
 _MIN_PEOPLE = 8  # people seen in both modalities
 
 
@@ -258,11 +257,11 @@ def draw_searches(tables: Sequence[Table], people: IntArray, rng: np.random.Gene
         available = people[table.counts[people] > 0]
         queries = np.flatnonzero(np.isin(table.own, people))
         for size in np.unique(np.geomspace(2, max(2, 0.8 * len(available)), 6).astype(int)):
-            for _ in range(_ROUNDS):
+            for _ in range(ROUNDS):
                 there = rng.choice(available, min(size, len(available)), replace=False)
                 present = np.isin(table.own[queries], there)
                 both = queries[present], queries[~present]
-                half = min(_QUERIES // 2, *map(len, both))
+                half = min(QUERIES // 2, *map(len, both))
                 rows = np.concatenate([rng.choice(of, half, replace=False) for of in both])
                 best_QG = table.best[np.ix_(rows, there)]
                 own = table.own[rows]

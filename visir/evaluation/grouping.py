@@ -95,8 +95,7 @@ def by_tracks(labels: IntArray, units: Tensor, records: Sequence[Record]) -> Int
         known = labels[rows][labels[rows] >= 0]
         if len(known):
             joined[rows] = np.bincount(known).argmax()
-    centres = prototypes(units, joined)
-    near = (units * centres[np.maximum(joined, 0)]).sum(dim=1).cpu().numpy()
+    near = to_centres(units, joined)
     taken: dict[tuple[int, str], tuple[int, str]] = {}
     for track, rows in sorted(groups.items(), key=lambda item: -float(near[item[1]].mean())):
         frames = {(int(joined[row]), frame) for row in rows if (frame := records[row].frame)}
@@ -106,6 +105,18 @@ def by_tracks(labels: IntArray, units: Tensor, records: Sequence[Record]) -> Int
             taken |= dict.fromkeys(frames, track)
     names = np.unique(joined[joined >= 0])
     return np.where(joined >= 0, np.searchsorted(names, joined), -1)
+
+
+def to_centres(units: Tensor, labels: IntArray) -> FloatArray:
+    """(N,) cosine of each image with its cluster's centre; without meaning for outliers.
+
+    Args:
+        units: (N, D) unit features.
+        labels: (N,) clusters, -1 for outliers.
+    """
+    centres = prototypes(units, labels)
+    near: FloatArray = (units * centres[np.maximum(labels, 0)]).sum(dim=1).cpu().numpy()
+    return near
 
 
 def as_people(grouping: Grouping) -> dict[Modality, IntArray]:

@@ -20,7 +20,8 @@ import numpy as np
 from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
 from visir.evaluation.confidence import Curve
 
-_ROUNDS, _QUERIES = 24, 400  # galleries of each size; queries per gallery
+ROUNDS, QUERIES = 24, 400
+"""Galleries that are drawn of each size, and queries of each gallery."""
 _MIN_QUERIES = 10  # that have strangers
 _MIN_SPREAD = 1e-3  # of cosines; equal ones would give an endless slope
 
@@ -91,8 +92,8 @@ def _searched(
             strange_QG = (own >= 0) & (other >= 0) & (own != other)
         queries, count = np.flatnonzero(strange_QG.any(axis=1)), cosines_QG.shape[1]
         for size in np.unique(np.geomspace(min(2, count), max(count, 1), 6).astype(int)):
-            for _ in range(_ROUNDS):
-                rows = rng.permutation(queries)[:_QUERIES]
+            for _ in range(ROUNDS):
+                rows = rng.permutation(queries)[:QUERIES]
                 part = np.ix_(rows, rng.choice(count, size, replace=False))
                 found.append(_best(cosines_QG[part], strange_QG[part], first + rows))
         first += len(cosines_QG)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 import numpy as np
 
-from visir.cluster.memory import prototypes
-from visir.core.types import FloatArray, IntArray, Modality
-from visir.evaluation.grouping import Grouping
+from visir.core.types import IntArray, Modality
+from visir.evaluation.grouping import Grouping, to_centres
 from visir.report.images import Pictures
 from visir.report.inputs import ReportInputs, evenly
 from visir.report.markup import Section, count, note, percent, section
@@ -23,13 +23,10 @@ class _Clusters:
     def __init__(self, inputs: ReportInputs, grouping: Grouping, modality: Modality) -> None:
         self.inputs, self.modality = inputs, modality
         self.rows, self.labels = inputs.health.rows[modality], grouping.labels[modality]
-        units, labels = grouping.units[modality], self.labels
-        centres = prototypes(units, labels)
-        near = (units * centres[np.maximum(labels, 0)]).sum(dim=1)
-        self.near_N: FloatArray = near.cpu().numpy()
-        kept = labels >= 0
-        self.sizes: IntArray = np.bincount(labels[kept]).astype(np.int64)
-        self.tightness = np.bincount(labels[kept], self.near_N[kept]) / self.sizes
+        self.near_N = to_centres(grouping.units[modality], self.labels)
+        kept = self.labels >= 0
+        self.sizes: IntArray = np.bincount(self.labels[kept]).astype(np.int64)
+        self.tightness = np.bincount(self.labels[kept], self.near_N[kept]) / self.sizes
 
     def members(self, cluster: int, number: int) -> IntArray:
         """Rows of some images of a cluster, from the most to the least typical."""
@@ -101,7 +98,7 @@ def pairs(inputs: ReportInputs, pictures: Pictures) -> Section | None:
 def _rows(side: _Clusters, pictures: Pictures, title: str, chosen: list[int]) -> str:
     found = "".join(
         f'<figure class="group"><figcaption>{_about(side, cluster)}</figcaption>'
-        f"{_tiles(side, pictures, side.members(cluster, MEMBERS))}</figure>"
+        f"{tiles(side.inputs, pictures, side.members(cluster, MEMBERS))}</figure>"
         for cluster in chosen
     )
     return f"<div><h3>{title}</h3>{found}</div>" if found else ""
@@ -118,7 +115,7 @@ def _outliers(side: _Clusters, pictures: Pictures) -> str:
     )
     return (
         f'<h3>Images in no {side.modality.value} cluster</h3><figure class="group"><figcaption>'
-        f"{said}</figcaption>{_tiles(side, pictures, shown)}</figure>"
+        f"{said}</figcaption>{tiles(side.inputs, pictures, shown)}</figure>"
     )
 
 
@@ -144,14 +141,15 @@ def _pair(
     lead: float,
 ) -> str:
     chosen = {Modality.VISIBLE: cluster, Modality.INFRARED: int(grouping.partners[cluster])}
-    tiles = [
-        _tiles(side, pictures, side.members(chosen[m], SIDE), m.value) for m, side in sides.items()
-    ]
+    visible, infrared = (
+        tiles(side.inputs, pictures, side.members(chosen[m], SIDE), m.value)
+        for m, side in sides.items()
+    )
     sim = grouping.sims[cluster, chosen[Modality.INFRARED]]
     words = [f"<b>lead {lead:.2f}, similarity {sim:.2f}</b>", *_same(sides, chosen)]
     words += [count(len(side.all(chosen[m])), f"{m.value} image") for m, side in sides.items()]
     return (
-        f'<figure class="pair">{tiles[0]}<span class="link" aria-hidden="true">↔</span>{tiles[1]}'
+        f'<figure class="pair">{visible}<span class="link" aria-hidden="true">↔</span>{infrared}'
         f"<figcaption>{'<br>'.join(words)}</figcaption></figure>"
     )
 
@@ -168,13 +166,29 @@ def _same(sides: dict[Modality, _Clusters], chosen: dict[Modality, int]) -> list
     return ["✓ the same person" if most[0] == most[1] else "✗ different people"]
 
 
-def _tiles(side: _Clusters, pictures: Pictures, rows: IntArray, kind: str = "") -> str:
+def tiles(
+    inputs: ReportInputs,
+    pictures: Pictures,
+    rows: IntArray,
+    kind: str = "",
+    about: Callable[[int], str] | None = None,
+) -> str:
+    """HTML of pictures beside each other, each with its camera.
+
+    Args:
+        inputs: the images.
+        pictures: where they are collected.
+        rows: of the images shown.
+        kind: a class of the page: visible, infrared, wide.
+        about: what is written under a picture, by its row.
+    """
     found = ""
     for row in rows.tolist():
-        record = side.inputs.records[row]
-        camera = side.inputs.camera(record)
-        tag = pictures.tag(record, f"{side.modality.value}, {camera}")
-        found += f'<div class="tile">{tag}<span>{escape(camera)}</span></div>'
+        record = inputs.records[row]
+        camera = inputs.camera(record)
+        tag = pictures.tag(record, f"{record.modality.value}, {camera}")
+        said = "" if about is None else f"<b>{escape(about(row))}</b>"
+        found += f'<div class="tile">{tag}{said}<span>{escape(camera)}</span></div>'
     return f'<div class="{f"tiles {kind}".strip()}">{found}</div>'
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from html import escape
 
-from visir.core.types import IntArray, Modality
+import numpy as np
+
+from visir.core.types import IntArray
 from visir.report.health import HUB
 from visir.report.images import Pictures
 from visir.report.inputs import ReportInputs, evenly
 from visir.report.markup import Section, count, note, percent, section
+from visir.report.montages import tiles
 
 HUBS, CROPS = 12, 24  # pictures
 
@@ -46,12 +48,12 @@ def _hubs(inputs: ReportInputs, pictures: Pictures, hubs: IntArray) -> str:
         "<p>Do not trust a hit that is a hub. Many hubs mean that the network has learned too "
         "little, or that the crops are of something else than a person.</p>"
     )
-    return f"<h3>Hubs</h3>{lead}{_tiles(inputs, pictures, hubs[:HUBS].tolist(), about)}"
+    return f"<h3>Hubs</h3>{lead}{tiles(inputs, pictures, hubs[:HUBS], 'wide', about)}"
 
 
 def _poor(inputs: ReportInputs, pictures: Pictures) -> str:
     poor = inputs.health.poor
-    rows = sorted(poor)
+    rows = np.array(sorted(poor), np.int64)
     counted = Counter(word for words in poor.values() for word in words.split(", "))
     kinds = ", ".join(f"{number:,} {escape(word)}" for word, number in counted.most_common())
     lead = (
@@ -60,22 +62,5 @@ def _poor(inputs: ReportInputs, pictures: Pictures) -> str:
         "<code>--exclude-list</code> of <code>visir train</code>, <code>embed</code> and "
         "<code>index add</code> leaves them out.</p>"
     )
-    shown = [rows[place] for place in evenly(len(rows), CROPS)]
-    tiles = _tiles(inputs, pictures, shown, lambda row: poor[row])
-    return f"<h3>Poor crops</h3>{lead}{tiles}"
-
-
-def _tiles(
-    inputs: ReportInputs, pictures: Pictures, rows: list[int], about: Callable[[int], str]
-) -> str:
-    found = ""
-    for row in rows:
-        record = inputs.records[row]
-        camera = inputs.camera(record)
-        infrared = record.modality is Modality.INFRARED
-        alt = f"{'infrared' if infrared else 'visible'}, {camera}"
-        found += (
-            f'<div class="tile">{pictures.tag(record, alt)}<b>{escape(about(row))}</b>'
-            f"<span>{escape(camera)}</span></div>"
-        )
-    return f'<div class="tiles wide">{found}</div>'
+    shown = tiles(inputs, pictures, rows[evenly(len(rows), CROPS)], "wide", poor.__getitem__)
+    return f"<h3>Poor crops</h3>{lead}{shown}"
