@@ -6,13 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from visir._old_names import OldNames
+from visir.core.version import __version__
 
 if TYPE_CHECKING:
     from visir.core.types import Modality
     from visir.embedding.pytorch import Embedder, load
     from visir.evaluation.ranking import rank
 
-__version__ = "0.1.0"
 __all__ = ["Embedder", "Modality", "__version__", "load", "rank"]
 
 _WHERE = {

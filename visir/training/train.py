@@ -20,6 +20,7 @@ from visir.core.device import resolve_device
 from visir.core.lock import LOCK, locked
 from visir.core.run import Run, sweep, write_text
 from visir.core.types import Benchmark, ByteArray, InputError, IntArray, Modality
+from visir.core.version import __version__
 from visir.data.check import missing_in_training
 from visir.data.contents import contents
 from visir.data.dataset import (
@@ -138,8 +139,7 @@ def train(
 
 def _require_alike(run: Run, asked: Asked, resume: bool, save_every: int) -> None:
     """Refuse processes that were started otherwise, or with other versions."""
-    whole = sys.modules["visir"]  # imported: its functions use rooms above this one
-    versions = {"visir": whole.__version__, "PyTorch": torch.__version__, "NumPy": np.__version__}
+    versions = {"visir": __version__, "PyTorch": torch.__version__, "NumPy": np.__version__}
     said = {"--out": run.folder, "--resume": resume, "--save-every": save_every}
     require_alike(
         {**asked.named(), **said, **versions},

@@ -1,0 +1,3 @@
+"""The version of visir; it stands also in pyproject.toml."""
+
+__version__ = "0.1.0"
