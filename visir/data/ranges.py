@@ -36,7 +36,7 @@ SAMPLE = 64
 ROOM = 0.1
 """Share of a measured range that is added on both sides, for values that the sample does not hold;
 ours. Without it near-infrared images have more contrast than a camera of 8 bits gives them, and the
-ready model is 2 points of mAP worse on them (`benchmarks/ranges.py`)."""
+ready model finds fewer people in them."""
 _VALUES = 4096  # of an image, spread evenly, so that large images weigh no more than small ones
 
 Ranges = Mapping[str, Span]

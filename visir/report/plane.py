@@ -65,7 +65,7 @@ def embedding_map(inputs: ReportInputs) -> Section | None:
 
 
 def _by_person(inputs: ReportInputs) -> _Colouring | None:
-    """Some of the people whom both modalities have seen."""
+    """A colour for some of the people who are in both visible and infrared images."""
     sides: dict[int, set[Modality]] = {}
     for record in inputs.records:
         if record.pid is not None:
