@@ -131,7 +131,7 @@ def refusals(people, number):
     found = {name: {name: value} if number else {} for name, value in second.items()}
     few = {"iterations": "1", "batch": "3"}
     return found | {
-        "version": {"patch": ("visir.__version__", f"0.{number}")},
+        "version": {"patch": ("visir.training.train.__version__", f"0.{number}")},
         "few images": {"settings": few, "accumulate": 4},
         "no number": {"patch": ("visir.methods.simclr.SimCLR.loss", no_number)},
         "memory": {"patch": ("visir.methods.simclr.SimCLR.loss", without_memory)},
