@@ -32,6 +32,7 @@ from visir.data.boxes import read_boxes
 from visir.sources.decode import Film, values
 from visir.sources.detector import load_detector
 from visir.sources.hog import Hog
+from visir.sources.onnx_detector import LEAST, OnnxDetector
 from visir.sources.tracks import Box
 
 MARKS = Path(__file__).parent / "vtest.txt"
@@ -76,12 +77,22 @@ def row(name: str, detect: Callable[[np.ndarray], list[Box]], video: Path) -> st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("video", type=Path, help="vtest.avi")
-    parser.add_argument("--weights", type=Path, help="a file for --detector, measured too")
+    parser.add_argument("--weights", type=Path, help="COCO weights for --detector, measured too")
+    parser.add_argument("--onnx", type=Path, help="a network for --detector, measured too")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     detectors = {"`hog` without the background": Hog(0), "`hog`": Hog()}
     if options.weights:
         detectors[options.weights.name] = load_detector(options.weights)
+    if options.onnx:
+        for name, parts, least in (
+            ("the whole frame alone", False, LEAST),
+            ("scores from .2", True, 0.2),
+            ("scores from .4", True, 0.4),
+            ("scores from .5", True, 0.5),
+        ):
+            detectors[f"{options.onnx.name}, {name}"] = OnnxDetector(options.onnx, parts, least)
+        detectors[options.onnx.name] = OnnxDetector(options.onnx)
     package = version("opencv-python-headless")
     lines = [
         "250 people marked by eye on 40 frames of vtest.avi (768 x 576 pixels); right means an "

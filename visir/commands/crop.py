@@ -51,7 +51,7 @@ def crop(
         skip_broken: skip and count boxes that cannot be cut out.
         every: seconds between the frames of a video that a detector looks at.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
+        detector: what finds people in videos: hog, or the file of a network, .pth or .onnx.
         device: where a detector runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
 
     Returns:

@@ -52,7 +52,7 @@ def embed(
         workers: number of processes on this machine.
         every: seconds between the frames of a video that are used.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
+        detector: what finds people in videos: hog, or the file of a network, .pth or .onnx.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
         format: of the boxes; auto detects it from the content.

@@ -75,7 +75,7 @@ def add(
         prune: remove images of these inputs whose files are gone.
         exclude_list: names of images to leave out, a file of `visir check --list`.
         stream: which of the streams of a video, from 0; the first if omitted.
-        detector: what finds people in videos: hog, or a file of torchvision's COCO weights.
+        detector: what finds people in videos: hog, or the file of a network, .pth or .onnx.
         crops: maximum number of images of each person followed through a video.
         boxes: file with boxes that another program made, for one folder of frames or one video.
         format: of the boxes; auto detects it from the content.

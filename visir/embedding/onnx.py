@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from visir.core.onnx import session
 from visir.core.run import sha256
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
 from visir.data.ranges import from_json
@@ -75,7 +76,7 @@ class OnnxEmbedder(ImageEmbedder):
         self.caution = about.caution
         self.ranges = from_json(about.ranges, Path(folder) / MANIFEST)
         self._flip = about.flip
-        self._sessions = {m: _session(Path(folder) / graph_name(m)) for m in Modality}
+        self._sessions = {m: session(Path(folder) / graph_name(m)) for m in Modality}
 
     @property
     def flip(self) -> bool:
@@ -127,14 +128,3 @@ def _require_unchanged(path: Path, digest: str) -> None:
             f"{path}: is not the file that was exported (its SHA-256 differs from {MANIFEST}); "
             "export the run again"
         )
-
-
-def _session(graph: Path) -> Any:  # noqa: ANN401 - an optional package's type
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError(
-            "ONNX Runtime is not installed; install it with pip install onnxruntime, or "
-            'pip install "visir[export]"'
-        ) from None
-    return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

@@ -77,8 +77,8 @@ class ReadOptions:
 
     modality: of images whose folder, shard or video does not say it; camera: the same; tags: added
     to every crop; every: seconds between the frames of a video that a detector looks at; stream:
-    which stream of a video, from 0, the first if None; detector: hog, or COCO weights of a
-    torchvision detector; crops: maximum number of crops of each track, all if None; boxes: a file
+    which stream of a video, from 0, the first if None; detector: hog, or the file of a
+    network, .pth or .onnx; crops: maximum number of crops of each track, all if None; boxes: a file
     of boxes made elsewhere, of the only input; format, label: as `visir.data.boxes.read_boxes`;
     start: time of the first frame, seconds since 1970; fps: frames in a second, of folders of
     frames; exclude: names of images in folders of crops and shards that are left out.

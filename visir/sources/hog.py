@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visir.core.types import ByteArray, InputError
-from visir.sources.tracks import Box
+from visir.sources.tracks import Box, best_apart
 
 HOG = "hog"
 """The name of this detector, in place of a weights file."""
@@ -22,7 +22,6 @@ _MOST_ENLARGED = 2.0
 _STRIDE, _PYRAMID = (8, 8), 1.05  # OpenCV's sample peopledetect.cpp, and its margins:
 _MARGIN_ACROSS, _MARGIN_ABOVE, _HEIGHT = 0.1, 0.07, 0.8  # the box is larger than the person
 _MIN_MOVING = 0.2  # share of a box that is no background
-_MAX_OVERLAP = 0.5  # of two boxes; the better one stays
 
 
 def is_hog(name: Path) -> bool:
@@ -66,16 +65,7 @@ class Hog:
                 across, down = width / size[0], height / size[1]
                 score = 1 / (1 + exp(-float(margin)))
                 boxes.append(Box(left * across, top * down, right * across, bottom * down, score))
-        return _apart(boxes)
-
-
-def _apart(boxes: list[Box]) -> list[Box]:
-    """The boxes by falling score without those that a better one overlaps."""
-    kept: list[Box] = []
-    for box in sorted(boxes, key=lambda box: -box.score):
-        if all(box.overlap(other) <= _MAX_OVERLAP for other in kept):
-            kept.append(box)
-    return kept
+        return best_apart(boxes)
 
 
 def _opencv() -> Any:  # noqa: ANN401 - a package that may be missing

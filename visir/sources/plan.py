@@ -13,6 +13,7 @@ from visir.sources import boxes, folders, tars, video
 from visir.sources.crop import Broken, Crop, ReadOptions
 from visir.sources.cuts import Cut
 from visir.sources.hog import Hog, is_hog
+from visir.sources.onnx_detector import OnnxDetector, is_onnx
 
 if TYPE_CHECKING:
     from visir.sources.detector import Detector
@@ -106,9 +107,11 @@ def detectors(settings: ReadOptions, device: str) -> Callable[[], Detector]:
         return Hog
 
     def load() -> Detector:
+        assert settings.detector is not None  # `work_units` refuses videos without one
+        if is_onnx(settings.detector):
+            return OnnxDetector(settings.detector)
         from visir.sources.detector import load_detector
 
-        assert settings.detector is not None  # `work_units` refuses videos without one
         return load_detector(settings.detector, device)
 
     return cache(load)

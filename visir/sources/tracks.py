@@ -7,13 +7,14 @@ Kalman filter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 _MIN_OVERLAP = 0.3  # intersection over union, as in SORT
+_MAX_OVERLAP = 0.5  # of the boxes of two people
 _MIN_FIRST_OVERLAP = 0.1  # for a track with one box, which has no velocity yet
 _SAME = 1e-3  # seconds; times are compared up to rounding
 _MEMORY = 5  # last boxes, from which the velocity is computed
@@ -47,6 +48,15 @@ class Box(NamedTuple):
         """The box shifted by pixels."""
         left, top = self.left + right, self.top + down
         return Box(left, top, self.right + right, self.bottom + down, self.score)
+
+
+def best_apart(boxes: Iterable[Box]) -> list[Box]:
+    """The boxes by falling score, without those that a better one overlaps by half."""
+    kept: list[Box] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        if all(box.overlap(other) <= _MAX_OVERLAP for other in kept):
+            kept.append(box)
+    return kept
 
 
 class Sight(NamedTuple):

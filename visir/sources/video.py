@@ -19,6 +19,7 @@ from visir.sources.crop import Broken, Crop, ReadOptions, require_count, timesta
 from visir.sources.cuts import Cut, cut_out, pixels_of, range_name
 from visir.sources.decode import Film, Raw, chosen, deep, pyav, values
 from visir.sources.hog import Hog, is_hog
+from visir.sources.onnx_detector import OnnxDetector, is_onnx
 from visir.sources.tracks import PATIENCE, Box, picks, tracks
 
 if TYPE_CHECKING:
@@ -53,15 +54,16 @@ def require(path: Path, settings: ReadOptions) -> None:
     if settings.detector is None:
         raise InputError(
             f"{path}: a video needs a person detector; give --detector hog, which needs no "
-            "download, or torchvision's COCO weights with --detector (such as the file of "
-            "fasterrcnn_resnet50_fpn_v2), or cut the people out yourself and give the folder of "
-            "crops, which needs none"
+            "download, or the file of a network (docs/embedding.md names some), or cut the people "
+            "out yourself and give the folder of crops, which needs none"
         )
     if not settings.every >= _MIN_STEP:  # also refuses NaN
         raise InputError(f"every: must be {_MIN_STEP} seconds or more, got {settings.every}")
     require_count(settings)
     if is_hog(settings.detector):
         Hog()  # says what is missing
+    elif is_onnx(settings.detector):
+        OnnxDetector(settings.detector)  # as here
     av = pyav()
     if settings.stream is not None:
         # Whoever needs the frames is told what is wrong with the file.

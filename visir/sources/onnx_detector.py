@@ -1,0 +1,98 @@
+"""Detect people with a network in an ONNX file of TensorFlow's object detection layout.
+
+Such a file takes one picture, (1, H, W, 3) uint8 RGB of any size, and gives `detection_boxes`
+(1, N, 4), shares of the height and width in the order top, left, bottom, right; `detection_scores`
+and `detection_classes` (1, N), 1 for people; and `num_detections` (1,). That is what the models of
+TensorFlow's detection zoo have in common, and what tf2onnx keeps of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visir.core.onnx import session
+from visir.core.types import ByteArray, InputError
+from visir.sources.tracks import Box, best_apart
+
+_BOXES, _SCORES, _CLASSES, _COUNT = _OUTPUTS = (
+    "detection_boxes",
+    "detection_scores",
+    "detection_classes",
+    "num_detections",
+)
+_PERSON = 1  # in COCO's list of classes
+LEAST = 0.3
+"""Smallest score of a person; docs/tables/detectors.md shows others."""
+_EDGE = 3  # pixels
+_PART = 2 / 3  # of the frame's height and width; the four parts overlap
+
+
+def is_onnx(name: Path) -> bool:
+    """Whether a detector's name is that of such a file."""
+    return name.suffix.lower() == ".onnx"
+
+
+class OnnxDetector:
+    """Looks at the whole frame, and at four parts of it, in which smaller people are found.
+
+    Args:
+        path: the file.
+        parts: whether it looks at the parts too.
+        least: smallest score of a person.
+
+    Raises:
+        InputError: no ONNX Runtime, no such file, or not a network of this layout.
+    """
+
+    def __init__(self, path: Path, parts: bool = True, least: float = LEAST) -> None:
+        self._parts, self._least = parts, least
+        found = session(path)
+        self._run = found.run
+        outputs = {output.name.split(":")[0]: output.name for output in found.get_outputs()}
+        inputs = found.get_inputs()
+        missing = [name for name in _OUTPUTS if name not in outputs]
+        if missing or len(inputs) != 1 or inputs[0].type != "tensor(uint8)":
+            raise InputError(
+                f"{path}: not a detector of TensorFlow's object detection layout (one input of "
+                f"uint8, outputs {', '.join(_OUTPUTS[:-1])} and {_OUTPUTS[-1]}); convert one with "
+                "tf2onnx, as docs/embedding.md shows"
+            )
+        self._input, self._outputs = inputs[0].name, [outputs[name] for name in _OUTPUTS]
+
+    def __call__(self, pixels: ByteArray) -> list[Box]:
+        """The people in a frame, (H, W, 3) uint8 RGB, best first."""
+        height, width = pixels.shape[:2]
+        found = self._people(pixels, 0, 0)
+        if self._parts:
+            tall, wide = round(height * _PART), round(width * _PART)
+            for top in (0, height - tall):
+                for left in (0, width - wide):
+                    part = pixels[top : top + tall, left : left + wide]
+                    inner = left + wide if left == 0 else left, top + tall if top == 0 else top
+                    found += [box for box in self._people(part, top, left) if not _cut(box, *inner)]
+        return best_apart(found)
+
+    def _people(self, pixels: ByteArray, down: int, across: int) -> list[Box]:
+        picture: dict[str, Any] = {self._input: np.ascontiguousarray(pixels)[None]}
+        boxes, scores, classes, count = self._run(self._outputs, picture)
+        height, width = pixels.shape[:2]
+        people = []
+        for number in range(int(count[0])):
+            if classes[0, number] != _PERSON or scores[0, number] < self._least:
+                continue
+            top, left, bottom, right = map(float, boxes[0, number])
+            box = Box(
+                left * width, top * height, right * width, bottom * height, float(scores[0, number])
+            )
+            people.append(box.moved(across, down))
+        return people
+
+
+def _cut(box: Box, across: int, down: int) -> bool:
+    """Whether a box reaches the edges of a part that lie inside the frame; another part has it."""
+    return (
+        box.left - _EDGE < across < box.right + _EDGE or box.top - _EDGE < down < box.bottom + _EDGE
+    )
