@@ -100,6 +100,28 @@ def test_weights_lie_on_disk_once_for_both_modalities(made):
     assert (made.out / "weights.bin").stat().st_size < 1.3 * state
 
 
+def test_the_format_is_no_newer_than_the_operators(made):
+    """Operators of opset 18 came with format 8, which ONNX Runtime reads since 1.14."""
+    for modality in Modality:
+        graph = onnx.load(made.out / f"{modality.value}.onnx", load_external_data=False)
+        assert [(of.domain, of.version) for of in graph.opset_import if not of.domain] == [("", 18)]
+        assert graph.ir_version == 8
+
+
+def test_weights_inside_the_graphs(resnet, people, tmp_path, traced):
+    export(resnet.run, tmp_path / "out", people, one_file=True)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"visible.onnx", "infrared.onnx", "export.json"}
+    beside = runtime.load(resnet.out)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *beside.size, 3), np.uint8)
+    for modality in Modality:
+        inside = (tmp_path / "out" / f"{modality.value}.onnx").read_bytes()
+        session = onnxruntime.InferenceSession(inside)  # without any folder
+        found = session.run(["descriptors"], {"pixels": pixels})[0]
+        np.testing.assert_array_equal(found, beside.embed_pixels(pixels, modality))
+    assert runtime.load(tmp_path / "out").fingerprint == beside.fingerprint
+
+
 def test_graphs_tell_nothing_of_the_machine(made):
     for modality in Modality:
         content = (made.out / f"{modality.value}.onnx").read_bytes()
@@ -231,6 +253,7 @@ def test_int8_says_what_it_costs_where_there_are_identities(resnet, people, tmp_
     assert stored == scores
     for line in ("pytorch\nprotocol", "int8\nprotocol", "minimum 0.9"):
         assert line in found.table()
+    assert onnx.load(tmp_path / "out" / "visible.onnx").ir_version == 8
     sizes = [(folder / "weights.bin").stat().st_size for folder in (tmp_path / "out", resnet.out)]
     assert sizes[0] < 0.5 * sizes[1]
 

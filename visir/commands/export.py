@@ -19,6 +19,7 @@ def export(
     data: Path | None = None,
     layout: str | None = None,
     no_flip: bool = False,
+    one_file: bool = False,
     device: str = "auto",
 ) -> Exported:
     """Write a run's network as ONNX graphs, after comparing them with PyTorch.
@@ -33,6 +34,7 @@ def export(
             the loss of accuracy by int8 is measured; synthetic people if omitted.
         layout: folder structure of the data set; detected if omitted.
         no_flip: embed images only, not the mean of image and mirror image.
+        one_file: write the weights into each graph, not into a file that both graphs share.
         device: where PyTorch runs for the comparison; auto uses a GPU if there is one.
 
     Returns:
@@ -57,6 +59,7 @@ def export(
         layout=layout,
         precision=precision,
         flip=not no_flip,
+        one_file=one_file,
         device=device,
         progress=True,
     )

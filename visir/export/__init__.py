@@ -2,14 +2,15 @@
 
 The input of a graph is (B, H, W, 3) uint8 RGB pixels, its output (B, D) float32 embeddings of
 length 1. It contains the normalisation of pixels and embeddings and the mirror image, so a runtime
-in any language only resizes images. Each modality has a graph; both share one weights file.
+in any language only resizes images. Each modality has a graph; both share one weights file, or each
+holds its own weights.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -102,6 +103,7 @@ def export(
     layout: str | None = None,
     precision: Precision = "fp32",
     flip: bool = True,
+    one_file: bool = False,
     device: str = "cpu",
     progress: bool = False,
 ) -> Exported:
@@ -122,7 +124,7 @@ def export(
         images = {m: _some(people.test or people.train, m, COMPARED) for m in Modality}
         net, size = load(run).net, reference.size
         models = {m: graph_of(net, m, size, flip) for m in Modality}
-        about = _write(folder, models, _about(reference))
+        about = _write(folder, models, _about(reference), one_file)
         expected = {m: reference.embed(images[m], m, progress) for m in Modality}
         parity = _compare(expected, OnnxEmbedder(folder), images, progress)
         _require_parity(run, parity)
@@ -130,7 +132,7 @@ def export(
         if precision == "int8":
             seen = {m: _some(people.train or people.test, m, CALIBRATED) for m in Modality}
             models = {m: quantised(folder / graph_name(m), seen[m], size) for m in Modality}
-            about = _write(folder, models, replace(about, precision=precision))
+            about = _write(folder, models, replace(about, precision=precision), one_file)
             exported = OnnxEmbedder(folder)
             parity = _compare(expected, exported, images, progress)
             if data is not None and people.protocols:
@@ -221,14 +223,30 @@ def _some(records: Sequence[Record], modality: Modality, maximum: int) -> list[R
 
 
 def _write(
-    folder: Path, models: Mapping[Modality, ModelProto], about: ExportManifest
+    folder: Path, models: Mapping[Modality, ModelProto], about: ExportManifest, one_file: bool
 ) -> ExportManifest:
-    """Write the graphs, the weights file with each tensor once, and the manifest."""
+    """Write the graphs, their weights, and the manifest."""
+    names = [graph_name(modality) for modality in models]
+    if one_file:
+        (folder / WEIGHTS).unlink(missing_ok=True)  # of the float32 graphs before
+    else:
+        _write_weights(folder / WEIGHTS, models.values())
+        names.append(WEIGHTS)
+    for modality, model in models.items():
+        with atomic_write(folder / graph_name(modality)) as file:
+            file.write(model.SerializeToString())
+    about = replace(about, files={name: sha256(folder / name) for name in names})
+    write_json(folder / MANIFEST, asdict(about))
+    return about
+
+
+def _write_weights(path: Path, models: Iterable[ModelProto]) -> None:
+    """Move the weights out of the graphs into a file that has each tensor once."""
     from onnx.external_data_helper import set_external_data
 
     places: dict[bytes, int] = {}
-    with atomic_write(folder / WEIGHTS) as file:
-        for tensor in (tensor for model in models.values() for tensor in model.graph.initializer):
+    with atomic_write(path) as file:
+        for tensor in (tensor for model in models for tensor in model.graph.initializer):
             length = len(tensor.raw_data)
             if length < _SMALL:
                 continue
@@ -237,15 +255,8 @@ def _write(
                 file.write(bytes(-file.tell() % _ALIGNMENT))
                 places[content] = file.tell()
                 file.write(tensor.raw_data)
-            set_external_data(tensor, WEIGHTS, places[content], length)
+            set_external_data(tensor, path.name, places[content], length)
             tensor.ClearField("raw_data")
-    for modality, model in models.items():
-        with atomic_write(folder / graph_name(modality)) as file:
-            file.write(model.SerializeToString())
-    names = (WEIGHTS, *map(graph_name, models))
-    about = replace(about, files={name: sha256(folder / name) for name in names})
-    write_json(folder / MANIFEST, asdict(about))
-    return about
 
 
 def _compare(

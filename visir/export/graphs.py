@@ -92,6 +92,7 @@ def graph_of(
     for element in (model, graph, *graph.node, *graph.input, *graph.output):
         element.ClearField("metadata_props")
     model.graph.ClearField("value_info")
+    _for_old_runtimes(model)
     for end in (*model.graph.input, *model.graph.output):
         end.type.tensor_type.shape.dim[0].dim_param = "batch"
     return model
@@ -130,7 +131,20 @@ def quantised(graph: Path, images: Sequence[Record], size: tuple[int, int]) -> M
             weight_type=QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-        return onnx.load(out)
+        found = onnx.load(out)
+    _for_old_runtimes(found)
+    return found
+
+
+def _for_old_runtimes(model: ModelProto) -> None:
+    """Set the format's version to the one that came with the graph's operators.
+
+    The exporter writes the version of the installed onnx, which older runtimes refuse, although
+    they know every operator of the graph.
+    """
+    from onnx.helper import find_min_ir_version_for
+
+    model.ir_version = find_min_ir_version_for(list(model.opset_import), ignore_unknown=True)
 
 
 def _keep_small_terms(module: fx.GraphModule) -> None:
