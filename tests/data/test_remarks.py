@@ -148,6 +148,13 @@ def test_endings_are_counted(site):
     ) in report.text
 
 
+def test_masks_beside_crops_are_named(site):
+    save(site / "visible/door/0.seg.png", np.random.default_rng(8).integers(0, 2, (96, 48)) * 255)
+    report = check(site, progress=False)
+    assert dict(report.remarks) == {"masks": ["visible/door/0.seg.png"]}
+    assert "visible: 4 images" in report.text
+
+
 def test_annotations_beside_whole_frames(site):
     (site / "annotations.json").write_text("{}")
     assert "annotations" not in remarks(site)  # beside crops they are not remarked

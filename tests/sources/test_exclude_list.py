@@ -30,6 +30,10 @@ def test_a_list_leaves_images_out_of_an_embedding(root, tmp_path):
     assert options.as_json()["exclude"] == sorted(
         ["visible/door/a.png", str(root / "ir/e.png"), "elsewhere.png"]
     )
+    file.write_text(".\\visible\\door\\a.png\nvisible/door/Zoe\u0308.png\n", encoding="utf-8")
+    (root / "visible/door/b.png").rename(root / "visible/door/Zo\u00eb.png")
+    names = [item.path for item in listed(root, ReadOptions(exclude=excluded(file)), RangeBook())]
+    assert names == [str(root / name) for name in ("ir/d.png", "ir/e.png", "visible/door/c.png")]
     assert excluded(None) == frozenset()
     with pytest.raises(InputError, match=r"exclude list .*none\.txt: cannot be read"):
         excluded(tmp_path / "none.txt")

@@ -92,6 +92,70 @@ def test_json_beside_an_image_goes_before_folders_and_settings(tmp_path):
     assert d.time == moment
 
 
+def about(**said):
+    return json.dumps({"modality": "visible", **said}).encode()
+
+
+def test_keys_with_several_dots_are_apart(tmp_path):
+    entries = [
+        entry("2026.01.31_cam1.jpg", jpeg()),
+        entry("2026.01.31_cam1.json", about(camera="one")),
+        entry("2026.02.01_cam2.jpg", jpeg()),
+        entry("2026.02.01_cam2.json", about(camera="two")),
+        entry("2026.02.01_cam2.back.jpg", jpeg()),
+        entry("2026.02.02_cam3.jpg", jpeg()),
+    ]
+    path = write(tmp_path / "s.tar", entries)
+    crops = read(path, ReadOptions(Modality.VISIBLE, "none"))
+    assert [crop.camera for crop in crops] == ["one", "two", "two", "none"]
+
+
+def test_the_longest_key_counts_and_json_may_be_in_capitals(tmp_path):
+    entries = [
+        entry("ir/a.JSON", about(modality="infrared", camera="all")),
+        entry("ir/a.front.Json", about(modality="infrared", camera="front")),
+        entry("ir/a.front.left.jpg", jpeg()),
+        entry("ir/a.back.jpg", jpeg()),
+        entry("ir/ab.jpg", jpeg()),
+    ]
+    crops = read(write(tmp_path / "s.tar", entries))
+    assert [crop.camera for crop in crops] == ["front", "all", "infrared"]
+
+
+def test_two_modalities_of_one_key(tmp_path):
+    entries = [
+        entry("0001.visible.jpg", jpeg()),
+        entry("0001.infrared.png", jpeg()),
+        entry("0001.json", about(camera="gate", time=12.5)),
+        entry("0002.NIR.jpg", jpeg()),
+        entry("infrared.jpg", jpeg()),
+    ]
+    path = write(tmp_path / "s.tar", entries)
+    crops = read(path, ReadOptions(Modality.VISIBLE))
+    assert [crop.modality.value for crop in crops] == [
+        "visible", "infrared", "infrared", "visible",
+    ]  # fmt: skip
+    assert [(crop.camera, crop.time) for crop in crops[:2]] == [("gate", 12.5)] * 2
+
+
+def test_masks_are_no_people(tmp_path):
+    names = ["ir/a.jpg", "ir/a.seg.png", "ir/a.mask.png", "ir/b.seg.png"]
+    path = write(tmp_path / "s.tar", [entry(name, jpeg()) for name in names])
+    with pytest.warns(
+        tars.ShardWarning,
+        match=r"s\.tar: 2 masks of other images passed over \(ir/a\.mask\.png, ir/a\.seg\.png\)",
+    ):
+        crops = read(path)
+    assert [crop.source.partition("::")[2] for crop in crops] == ["ir/a.jpg", "ir/b.seg.png"]
+
+
+def test_a_list_leaves_members_out(tmp_path):
+    path = plain(tmp_path / "s.tar")
+    settings = ReadOptions(exclude=frozenset({"visible/door/b.jpg"}))
+    (unit,) = work_units([path], settings, 9)
+    assert [item[0] for item in unit.items] == ["visible/door/a.jpg", "visible/door/c.jpg"]
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from visir.core.types import InputError
+from visir.data.table import same_name
 
 
 def read_ids(path: Path) -> set[int]:
@@ -35,7 +37,9 @@ def identity_folders(camera: Path) -> list[tuple[int, Path]]:
 
 
 def read_list(root: Path, path: Path) -> list[tuple[Path, int]]:
-    """Read a list of `relative/path label` lines as (existing path, label), in its own order.
+    r"""Read a list of `relative/path label` lines as (existing path, label), in its own order.
+
+    A path may have `\` for `/`, and its accented letters either Unicode form.
 
     Raises:
         InputError: the list is missing, a line has another form, or a listed image is missing.
@@ -56,11 +60,18 @@ def read_list(root: Path, path: Path) -> list[tuple[Path, int]]:
                 f"{path}: line {number} is {line!r}; write an image's path, a space and its "
                 "identity number"
             )
-        image = root / name.strip()
-        if not image.is_file():
+        image = _named(root, name.strip())
+        if image is None:
             raise InputError(
                 f"{path}: line {number} lists {name.strip()}, which is not in {root}; "
                 "copy the image there or remove the line"
             )
         found.append((image, int(label)))
     return found
+
+
+def _named(root: Path, name: str) -> Path | None:
+    """The image of a name in a list, None if there is none."""
+    one = same_name(name)
+    names = (name, one, unicodedata.normalize("NFD", one))
+    return next((root / each for each in names if (root / each).is_file()), None)

@@ -10,7 +10,7 @@ from visir.core.run import write_text
 from visir.data.pictures import Look, near_copies
 from visir.data.ranges import RANGES
 from visir.data.registry import SYNTHETIC
-from visir.data.tree import file_tree, is_image
+from visir.data.tree import file_tree, is_image, masks
 
 KINDS = {
     "dark": "too dark",
@@ -21,6 +21,7 @@ KINDS = {
     "coloured": "coloured, though infrared (false colours?)",
     "radiometric": 'radiometric JPEG (temperatures are read with pip install "visir[thermal]")',
     "copies": "nearly the same as another image",
+    "masks": "passed over as masks of other images",
     "endings": "passed over because of the ending",
     "annotations": "annotation files beside what looks like whole frames (cut the people out)",
 }
@@ -57,7 +58,9 @@ def find_remarks(root: Path, names: Sequence[str], looks: Sequence[Look]) -> dic
         for number, one in enumerate(looks)
     ]
     found["copies"] = sorted(names[place] for group in near_copies(prints) for place in group[1:])
-    others = [path for path in file_tree(root) if not is_image(path)]
+    tree = file_tree(root)
+    found["masks"] = sorted(masks(p.relative_to(root).as_posix() for p in tree if is_image(p)))
+    others = [path for path in tree if not is_image(path)]
     found["endings"] = _below(root, others, PASSED_OVER)
     if 2 * sum(one.width > one.height for one in looks) > sum(not one.problem for one in looks):
         found["annotations"] = _below(root, others, ANNOTATIONS)

@@ -3,35 +3,69 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from visir.core.types import InputError
 from visir.data.images import IMAGE_SUFFIXES
+from visir.data.table import same_name
+
+_MASKS = frozenset({"seg", "segmentation", "mask", "masks", "parsing", "depth"})
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted by name; hidden files are ignored."""
-    return sorted(path for path in _once(folder, below=False) if is_image(path))
+    """Image files directly in `folder`, sorted by name, without hidden files and `masks`."""
+    return _images(_once(folder, below=False))
 
 
 def image_tree(folder: Path) -> list[Path]:
-    """Image files anywhere below `folder`, sorted by path; hidden files and folders are ignored.
+    """Image files anywhere below `folder`, sorted by path.
 
-    Links to folders are followed. Of several names of one file or folder the one that is no link
-    is taken, otherwise the first. A link to a folder it lies in is not followed.
+    Hidden files and folders are ignored, and masks of other images (see `masks`). Links to folders
+    are followed. Of several names of one file or folder the one that is no link is taken, otherwise
+    the first. A link to a folder it lies in is not followed.
     """
-    return [path for path in file_tree(folder) if is_image(path)]
+    return _images(_once(folder, below=True))
 
 
 def file_tree(folder: Path) -> list[Path]:
-    """All files anywhere below `folder`, as `image_tree` finds images."""
+    """All files anywhere below `folder`, masks too, as `image_tree` finds images."""
     return sorted(_once(folder, below=True))
 
 
 def is_image(path: Path) -> bool:
     """Whether a name ends as an image's that visir reads."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def masks(names: Iterable[str]) -> frozenset[str]:
+    """The names that mark parts of another image of these: `a.seg.png` beside `a.jpg`.
+
+    Such a name has one of the words seg, segmentation, mask, masks, parsing and depth between two
+    dots, and before it the name of another image up to a dot.
+    """
+    listed = list(names)
+    marked = {name: key for name in listed if (key := _masked(name)) is not None}
+    if not marked:
+        return frozenset()
+    others = {key for name in listed if name not in marked for key in keys(name)}
+    return frozenset(name for name, key in marked.items() if key in others)
+
+
+def _masked(name: str) -> str | None:
+    """What stands before the word for a mask in a file name; None without such a word."""
+    for key, longer in pairwise(keys(name)):
+        if longer.rpartition(".")[2].lower() in _MASKS:
+            return key
+    return None
+
+
+def keys(name: str) -> list[str]:
+    """`f/a`, `f/a.b` of `f/a.b.png`: what stands before each dot of the file name."""
+    folder, slash, file = name.rpartition("/")
+    parts = file.split(".")[:-1]
+    return [f"{folder}{slash}{'.'.join(parts[:end])}" for end in range(1, len(parts) + 1)]
 
 
 def excluded(file: Path | None) -> frozenset[str]:
@@ -49,15 +83,21 @@ def excluded(file: Path | None) -> frozenset[str]:
             f"exclude list {file}: cannot be read ({error}); give a text file with the path of an "
             "image in each line"
         ) from error
-    return frozenset(line.strip() for line in lines if line.strip())
+    return frozenset(same_name(line) for line in lines if line.strip())
 
 
 def is_excluded(path: Path, root: Path, names: Collection[str]) -> bool:
-    """Whether a list names a file, by its path or by its path below `root`."""
+    """Whether a list that `excluded` read names a file, by its path or by that below `root`."""
     if not names:
         return False
-    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else ""
-    return inside in names or str(path) in names
+    inside = same_name(path.relative_to(root)) if path.is_relative_to(root) else ""
+    return inside in names or same_name(path) in names
+
+
+def _images(paths: Iterable[Path]) -> list[Path]:
+    images = {path.as_posix(): path for path in paths if is_image(path)}
+    left_out = masks(images)
+    return sorted(path for name, path in images.items() if name not in left_out)
 
 
 def _once(folder: Path, below: bool) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visir.core.types import InputError
 from visir.data.ranges import RangeBook, as_json, from_json
+from visir.data.table import same_name
 from visir.sources import boxes, folders, tars, video
 from visir.sources.crop import Broken, Crop, ReadOptions
 from visir.sources.cuts import Cut
@@ -72,7 +73,7 @@ def work_units(
             listed = folders.listed(path, settings, book)
         else:
             found = tars.listed(path, skip_broken)
-            members = [member for member in found if member.name not in settings.exclude]
+            members = [one for one in found if same_name(one.name) not in settings.exclude]
             book.says(path.parent)
             tars.settle(path, members, settings, book)
             listed = members

@@ -1,8 +1,9 @@
 """Read crops from tar shards in WebDataset's form, without unpacking them to disk.
 
-Folders in a member's name have the same meaning as on disk, and `key.json` beside `key.jpg` may
-hold camera, modality, time and tags. The headers are read once, for the list of members; then a
-member is read by its position in the file, so names and links in a shard cannot lead outside it.
+Folders in a member's name have the same meaning as on disk, and `key.json` beside `key.jpg` or
+`key.front.jpg` may hold camera, modality, time and tags. The headers are read once, for the list
+of members; then a member is read by its position in the file, so names and links in a shard cannot
+lead outside it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import gzip
 import io
 import json
 import tarfile
+import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path, PurePosixPath
@@ -24,14 +26,20 @@ import numpy.typing as npt
 from visir.core.times import parse_time
 from visir.core.types import InputError, Modality
 from visir.data.images import DEEP_SUFFIXES, IMAGE_SUFFIXES, decode, decode_values
-from visir.data.locate import placed
+from visir.data.locate import MODALITY_OF_FOLDER, placed
 from visir.data.ranges import NONE, RangeBook, Ranges, name_of, sampled
+from visir.data.tree import keys, masks
 from visir.sources.crop import Broken, Crop, ReadOptions, exif_time, timestamp
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
+_NAMED = 3  # masks that a warning names
 _MAX_BYTES = 2**28  # larger than any accepted image without compression
 _UNUSABLE = (InputError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _DAMAGED = (tarfile.TarError, zlib.error, EOFError, OSError)
+
+
+class ShardWarning(UserWarning):
+    """Some images of a shard were passed over."""
 
 
 class Member(NamedTuple):
@@ -69,6 +77,8 @@ def compressed(shard: Path) -> bool:
 def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
     """List the images of a shard in their order, unreadable ones with their faults.
 
+    Masks of other images (`visir.data.tree.masks`) are passed over, with a `ShardWarning`.
+
     Raises:
         InputError: not a tar file, no image in it, or a faulty member and not `skip_broken`.
     """
@@ -79,8 +89,8 @@ def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
     try:
         for header in _headers(shard):
             last = str(PurePosixPath(header.name))
-            if header.isreg() and last.endswith(".json"):
-                abouts[_key(last)] = (header.offset_data, header.size)
+            if header.isreg() and last.lower().endswith(".json"):
+                abouts[keys(last)[-1]] = (header.offset_data, header.size)
             elif _is_image(last) and not header.isdir():
                 fault = "two members have this name; rename one" if last in seen else _fault(header)
                 images.append(Member(last, header.offset_data, header.size, fault=fault))
@@ -91,7 +101,8 @@ def listed(shard: Path, skip_broken: bool = False) -> list[Member]:
                 f"{shard}: not a tar file, or damaged ({error}); copy it again or omit it"
             ) from None
         cut = f"the shard is cut short or damaged at or after this member ({error}); copy it again"
-    members = [Member(*m[:3], *abouts.get(_key(m.name), (0, 0)), m.fault) for m in images]
+    images = _without_masks(shard, images)
+    members = [Member(*m[:3], *_about_of(m.name, abouts), m.fault) for m in images]
     members = _without_tail(shard, members, last, cut) if cut else members
     if not members:
         raise InputError(f"{shard}: holds no image; give a shard with images in it")
@@ -159,11 +170,10 @@ def _read(file: BinaryIO, source: str, member: Member, settings: ReadOptions) ->
     data = {start: _bytes(file, source, start, size) for start, size in sorted(places) if size}
     about = _about(data[member.about_start], source) if member.about_size else _About()
     said, folder = placed(PurePosixPath(member.name).parent.parts)
-    modality = about.modality or said or settings.modality
+    modality = _in_name(member.name) or about.modality or said or settings.modality
     if modality is None:
         raise _ModalityError(
-            f"{source}: neither a folder in its name nor its JSON says its modality; give it with "
-            "--modality"
+            f"{source}: neither its name nor its JSON says its modality; give it with --modality"
         )
     camera = about.camera or folder or settings.camera or modality.value
     return _Found(data[member.start], about, modality, camera)
@@ -223,10 +233,28 @@ def _is_image(name: str) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
 
 
-def _key(name: str) -> str:
-    """The name that the files of a sample share: up to the first dot of the file name."""
-    path = PurePosixPath(name)
-    return str(path.parent / path.name.partition(".")[0])
+def _about_of(name: str, abouts: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """The JSON whose name is the longest part of an image's up to a dot; (0, 0) if none."""
+    found = [abouts[key] for key in keys(name) if key in abouts]
+    return found[-1] if found else (0, 0)
+
+
+def _in_name(name: str) -> Modality | None:
+    """The modality that a part of the file name says, as in `0001.infrared.png`."""
+    _, *parts = PurePosixPath(name).stem.lower().split(".")
+    return next((MODALITY_OF_FOLDER[part] for part in parts if part in MODALITY_OF_FOLDER), None)
+
+
+def _without_masks(shard: Path, images: Sequence[Member]) -> list[Member]:
+    found = masks(member.name for member in images)
+    if found:
+        named = ", ".join(sorted(found)[:_NAMED]) + (", ..." if len(found) > _NAMED else "")
+        warnings.warn(
+            f"{shard}: {len(found):,} masks of other images passed over ({named})",
+            ShardWarning,
+            stacklevel=3,
+        )
+    return [member for member in images if member.name not in found]
 
 
 def _fault(header: tarfile.TarInfo) -> str:
