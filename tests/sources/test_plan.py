@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 import tarfile
 
 import pytest
 from PIL import Image
 
 from visir.core.types import InputError, Modality
+from visir.data.images import read_image
 from visir.sources.crop import DEFAULT_OPTIONS, ReadOptions
 from visir.sources.plan import WorkUnit, crops, work_units
 
@@ -118,6 +120,21 @@ def test_inputs_that_cannot_be_used_are_refused(folder, tmp_path):
         with pytest.raises(InputError, match=message):
             list(work_units(inputs, settings, 2))
     assert len(list(work_units([bare], ReadOptions(Modality.VISIBLE), 2))) == 1
+
+
+@pytest.mark.parametrize("name", ["day.seq", "DAY.SEQ", "day.csq"])
+def test_recordings_of_flir_are_refused_with_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"FFF\0")
+    said = re.escape(
+        f"{name}: FLIR's recordings (.seq, .csq) are not read; export its frames as 16-bit TIFF "
+        "or as a video, with the camera's program"
+    )
+    boxes = ReadOptions(boxes=tmp_path / "gt.txt")
+    for settings in (ReadOptions(detector=tmp_path), boxes):
+        with pytest.raises(InputError, match=said):
+            list(work_units([tmp_path / name], settings, 2))
+    with pytest.raises(InputError, match=said):
+        read_image(tmp_path / name)
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):

@@ -124,6 +124,7 @@ def _explained(read: Callable[[], T], name: Path | str) -> T:
     try:
         return read()
     except UnidentifiedImageError:
+        pixels.refuse_recording(name)
         raise InputError(
             f"{name}: not an image that can be read ({', '.join(_FORMATS)}); replace or remove it"
         ) from None

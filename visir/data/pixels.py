@@ -23,6 +23,8 @@ LOW, HIGH = 0.5, 99.5
 covers less than a two-hundredth of it."""
 _DEEP = frozenset({"I", "I;16", "I;16L", "I;16B", "I;16N", "F"})
 FLIR = b"FLIR\0"
+RECORDINGS = (".seq", ".csq")
+"""Endings of FLIR's radiometric recordings, which visir does not read."""
 
 
 class RangeWarning(UserWarning):
@@ -104,6 +106,19 @@ def radiometric_values(
             f"{name}: the raster of temperatures in it cannot be read ({error}); save it as TIFF "
             "with the camera's program, or remove it"
         ) from error
+
+
+def refuse_recording(path: object) -> None:
+    """Say what to do with a FLIR recording; all other names pass.
+
+    Raises:
+        InputError: the name ends as one.
+    """
+    if str(path).lower().endswith(RECORDINGS):
+        raise InputError(
+            f"{path}: FLIR's recordings ({', '.join(RECORDINGS)}) are not read; export its frames "
+            "as 16-bit TIFF or as a video, with the camera's program"
+        )
 
 
 def _png_with_alpha(image: PngImageFile) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visir.core.types import InputError
+from visir.data.pixels import refuse_recording
 from visir.data.ranges import RangeBook, as_json, from_json
 from visir.data.table import same_name
 from visir.sources import boxes, folders, tars, video
@@ -153,6 +154,7 @@ def input_type(path: Path) -> str:
         return "tar"
     if name.endswith(video.SUFFIXES):
         return "video"
+    refuse_recording(path)
     raise InputError(
         f"{path}: not a folder and not a file ending in {', '.join(tars.SUFFIXES)} or "
         f"{', '.join(video.SUFFIXES)}; give one of these"
