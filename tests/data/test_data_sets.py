@@ -1,5 +1,6 @@
 """SYSU-MM01, RegDB and LLCM trees become benchmarks; broken ones a sentence."""
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -157,6 +158,25 @@ def test_regdb_bad_lists(regdb):
     assert open_benchmark(regdb, split=2).split == "2"
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_lists_from_other_systems_are_read(regdb, form):
+    r"""Paths with `\\`, and accented letters in the other Unicode form than those on the disk."""
+    path = regdb / "idx" / "train_visible_1.txt"
+    lines = path.read_text().splitlines()
+    name = lines[0].rpartition(" ")[0]
+    image = regdb / name
+    image.rename(image.with_name(unicodedata.normalize(form, "zoë 1.bmp")))
+    other = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "zoë 1.bmp")
+    lines[0] = f"{Path(name).parent.as_posix()}/{other} 0"
+    path.write_text("\n".join(lines).replace("/", "\\"), encoding="utf-8")
+    assert Counter(r.modality for r in open_benchmark(regdb).train) == {
+        Modality.VISIBLE: 12, Modality.INFRARED: 12,
+    }  # fmt: skip
+    path.write_text("\n".join(lines).replace("zo", "xo"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 1 lists .*which is not in"):
+        open_benchmark(regdb)
+
+
 def test_llcm(llcm):
     bench = open_benchmark(llcm)
     assert (bench.name, set(bench.protocols)) == ("LLCM", DIRECTIONS)
@@ -186,7 +206,7 @@ def test_llcm_name_without_camera(llcm, name):
 
 def test_detect(sysu, regdb, llcm, crops, tmp_path):
     found = {detect(root) for root in (sysu, regdb, llcm, crops)}
-    assert found == set(DATASETS) - {"crops", "market"}  # no mark; in its own tests
+    assert found == set(DATASETS) - {"crops", "market", "rgbnt"}  # no mark; own tests
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(InputError, match=r"no known data set.*cam1.*idx/train_vis.txt.*visible"):
@@ -202,7 +222,9 @@ def test_open_refuses_what_is_no_folder(sysu, tmp_path):
         open_benchmark(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is a file; unpack it"):
         open_benchmark(sysu / "exp" / "test_id.txt")
-    with pytest.raises(InputError, match=r"layout 'sisu'.*sysu, regdb, llcm, market, folder"):
+    with pytest.raises(
+        InputError, match=r"layout 'sisu'.*sysu, regdb, llcm, rgbnt, market, folder"
+    ):
         open_benchmark(sysu, layout="sisu")
     with pytest.raises(InputError, match=r"split 2: .* has one split only"):
         open_benchmark(sysu, split=2)

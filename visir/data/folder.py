@@ -25,7 +25,7 @@ from visir.data.tree import image_tree
 
 FOLDER_NAMES = {
     Modality.VISIBLE: ("visible", "vis", "rgb", "color", "colour"),
-    Modality.INFRARED: ("infrared", "ir", "nir", "thermal"),
+    Modality.INFRARED: ("infrared", "ir", "nir", "ni", "ti", "thermal"),
 }
 
 

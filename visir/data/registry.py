@@ -25,6 +25,7 @@ DATASETS: Registry[DataSet] = Registry(
         "sysu": "visir.data.sysu:DATASET",
         "regdb": "visir.data.regdb:DATASET",
         "llcm": "visir.data.llcm:DATASET",
+        "rgbnt": "visir.data.rgbnt:DATASET",
         "market": "visir.data.market:DATASET",
         "folder": "visir.data.folder:DATASET",
         "crops": "visir.data.crops:DATASET",
@@ -145,7 +146,7 @@ def _modality_of(root: Path) -> str | None:
     from visir.data.folder import FOLDER_NAMES  # it is a data set of the registry
 
     named = (kind.value for kind, names in FOLDER_NAMES.items() if root.name.lower() in names)
-    return next(named, None) if _fitting(root.parent) == "folder" else None
+    return next(named, None) if _fitting(root.parent) in ("folder", "rgbnt") else None
 
 
 def fitting_layout(root: Path) -> str | None:
