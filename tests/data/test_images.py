@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visir.core.types import InputError
+from visir.core.types import InputError, Span
 from visir.data.images import parse_size, read_image, read_resized
-from visir.data.tree import image_files, image_tree
+from visir.data.tree import image_files, image_tree, masks
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -132,3 +132,34 @@ def test_listings_are_sorted_and_know_images(tmp_path, make_image):
     assert names == ["a.jpg", "b.PNG", "c.jpeg"]
     tree = [path.relative_to(tmp_path) for path in image_tree(tmp_path)]
     assert tree == [Path("a.jpg"), Path("b.PNG"), Path("c.jpeg"), Path("sub/d.png")]
+
+
+def test_masks_of_other_images_are_passed_over(tmp_path):
+    people = ["a.jpg", "b.front.png", "2026.01.31_cam1.jpg", "mask.png", "c.seg.png", "d.MASK.jpg"]
+    marked = ["a.seg.png", "a.Mask.png", "b.depth.png", "b.front.parsing.png",
+              "2026.01.31_cam1.segmentation.2.png"]  # fmt: skip
+    for name in (*people, *marked):
+        (tmp_path / name).touch()
+    assert [path.name for path in image_files(tmp_path)] == sorted(people)
+    assert [path.name for path in image_tree(tmp_path)] == sorted(people)
+    assert masks([*people, *marked]) == set(marked)
+    assert masks(["x/a.jpg", "y/a.seg.png"]) == frozenset()  # of no image in its own folder
+
+
+@pytest.mark.parametrize("maximum", [1, 200, 255, 1023, 40000, 65535])
+def test_any_maximum_of_a_pgm(tmp_path, maximum):
+    """By the format: one byte a pixel up to 255, else two; the maximum is white."""
+    kind = np.uint8 if maximum < 256 else np.dtype(">u2")
+    values = np.array([[0, maximum]], kind)
+    path = tmp_path / "a.pgm"
+    path.write_bytes(f"P5 2 1 {maximum}\n".encode() + values.tobytes())
+    grey = np.asarray(read_image(path, None, Span(0, 65535)))[0, :, 0]
+    assert grey.tolist() == [0, 255]
+
+
+def test_four_inks_become_colours(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=100)  # magenta and yellow
+    red, green, blue = read_image(path).getpixel((8, 8))
+    assert red > 240
+    assert max(green, blue) < 15

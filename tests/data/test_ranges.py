@@ -73,6 +73,7 @@ def test_ranges_json_comes_first(site):
         ('{"infrared/yard": [1]}', "is .1., not two numbers"),
         ('{"infrared/yard": [1, "2"]}', "not two numbers"),
         ('{"infrared/yard": [9, 9]}', "low 9 and high 9"),
+        ('{"infrared/yard": [9000, 7000]}', "low 9000 and high 7000"),
         ('{"infrared/yard": [1, NaN]}', "not two numbers"),
     ],
 )

@@ -78,6 +78,43 @@ def test_predictors_are_undone(tmp_path, kind, predictor):
     assert np.array_equal(read_values(path), values)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[29300, 29345], [29301, 29400]], np.uint16),
+        np.array([[-12.5, 37.0]], np.float32),
+    ],
+)
+def test_files_beyond_four_gigabytes_in_form(tmp_path, values):
+    """BigTIFF, by its table: version 43, offsets of 8 bytes, entries of 20."""
+    path = tmp_path / "a.tif"
+    height, width = values.shape
+    data = values.tobytes()
+    start = 16 + len(data)
+    kind = 3 if values.dtype.kind == "f" else 1
+    entries = [(256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, 1),
+               (273, 16), (277, 1), (278, height), (279, len(data)), (339, kind)]  # fmt: skip
+    table = struct.pack("<Q", len(entries))
+    table += b"".join(struct.pack("<HHQQ", tag, 16, 1, value) for tag, value in entries)
+    path.write_bytes(struct.pack("<2sHHHQ", b"II", 43, 8, 0, start) + data + table + bytes(8))
+    assert np.array_equal(read_values(path), values)
+
+
+def test_channels_one_after_another(tmp_path):
+    """PlanarConfiguration 2, by TIFF 6.0: all red bytes, then all green, then all blue."""
+    path = tmp_path / "a.tif"
+    planes = np.array([[[255, 0], [10, 20]], [[0, 255], [30, 40]], [[7, 8], [50, 60]]], np.uint8)
+    planar = np.concatenate(list(planes.reshape(3, 4)))
+    entries = [(256, 4, 1, 2), (257, 4, 1, 2), (258, 3, 3, 20), (259, 3, 1, 1), (262, 3, 1, 2),
+               (273, 4, 3, 26), (277, 3, 1, 3), (278, 4, 1, 2), (279, 4, 3, 38),
+               (284, 3, 1, 2)]  # fmt: skip
+    body = planar.tobytes() + struct.pack("<3H3I3I", 8, 8, 8, 8, 12, 16, 4, 4, 4)
+    table = struct.pack("<H", len(entries))
+    table += b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + table + bytes(4))
+    assert np.array_equal(np.asarray(read_image(path)), np.moveaxis(planes, 0, 2))
+
+
 def test_orientation(tmp_path):
     path = write_tiff(tmp_path / "a.tif", np.array([[100, 200, 300]], np.uint16), t274=6)
     # 6: the left column of the file is the top row of the picture
