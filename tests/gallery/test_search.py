@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_run import PixelEmbedder, draw_person
+from PIL import Image
 
 import visir.embedding.pytorch
 from visir import cli
@@ -149,6 +150,25 @@ def test_a_calibration_by_strangers_says_nobody_and_no_more(filled, crops, embed
     assert not ask(filled, embedder, [query], SearchOptions(3), calibration=easy).lists[0].no_match
 
 
+def test_the_table_marks_poor_crops_and_says_what_scores_are(filled, crops, embedder):
+    query = crops / "infrared" / "night" / "4-0.png"
+    found = ask(filled, embedder, [query], SearchOptions(3))
+    first = found.lists[0].hits[0].path
+    with Image.open(first) as picture:
+        picture.convert("L").point(lambda level: level // 16).save(first)
+    lines = found.table().splitlines()
+    assert lines[2].endswith(f"{first}  (poor crop: too dark, little contrast, few grey levels)")
+    assert "(poor crop: too dark" not in lines[3]
+    assert lines[-1] == (
+        "Scores are plain cosines, not probabilities: this run is not calibrated. To calibrate it, "
+        "run visir calibrate RUN."
+    )
+    calibrated = ask(filled, embedder, [query], SearchOptions(3), calibration=CURVE).table()
+    assert "not calibrated" not in calibrated
+    first.unlink()
+    assert "poor crop: too dark" not in found.table()
+
+
 def test_a_calibrated_search_says_when_nobody_matches(filled, crops, embedder):
     query = crops / "infrared" / "night" / "4-0.png"
     result = ask(filled, embedder, [query], SearchOptions(3), calibration=CURVE)
@@ -269,7 +289,6 @@ class Corner:
 
 
 def test_the_map_shows_where_the_likeness_comes_from():
-    from PIL import Image
 
     pixels = np.zeros((16, 8, 3), np.uint8)
     pixels[:8, :4] = 255

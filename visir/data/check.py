@@ -12,15 +12,12 @@ from typing import Literal
 from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.locate import placed
-from visir.data.pictures import Look, look_at_all
+from visir.data.pictures import TINY, Look, look_at_all
 from visir.data.pixels import RangeWarning
 from visir.data.ranges import RANGES, benchmark_with_spans
 from visir.data.registry import DATASETS, SYNTHETIC, layout_of, resolve
 from visir.data.remarks import as_lines, find_remarks, write_remarks
 from visir.data.tree import image_tree
-
-TINY = 16
-"""A side shorter than this many pixels is reported."""
 
 
 @dataclass(frozen=True, slots=True)

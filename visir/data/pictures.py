@@ -32,6 +32,8 @@ LEVELS = 16  # distinct levels; a range of 16-bit values that was divided by 257
 # is .011, that of 3 pixels .006.
 BLUR = 0.01
 WIDEST, NARROWEST = 1.0, 0.2  # width / height of one person
+TINY = 16
+"""A side shorter than this many pixels is reported."""
 NEAR = 7  # differing bits of 128 between two pictures that are called the same
 _HEAD = 2**17  # bytes in which a camera's own segments of a JPEG begin
 _SIZE = (64, 128)  # at most, of what is looked at

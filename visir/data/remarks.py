@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from visir.core.run import write_text
-from visir.data.pictures import Look, near_copies
+from visir.data.pictures import TINY, Look, near_copies
 from visir.data.ranges import RANGES
 from visir.data.registry import SYNTHETIC
 from visir.data.tree import file_tree, is_image, masks
@@ -26,6 +26,15 @@ KINDS = {
     "annotations": "annotation files beside what looks like whole frames (cut the people out)",
 }
 """What is looked for: the name of its list, and how its line says it."""
+POOR = {
+    "dark": "too dark",
+    "flat": "little contrast",
+    "levels": "few grey levels",
+    "blurred": "blurred",
+    "shape": "an odd shape for one person",
+    "tiny": f"a side below {TINY} pixels",
+}
+"""What makes a crop poor: keys of `KINDS`, and a side that is too short."""
 _PICTURES = ".gif .jp2 .j2k .jpx .avif .heic .heif .jxl .dng .cr2 .nef .arw .raw .exr .svg .psd"
 _THERMAL = ".seq .fff .csq .npy"  # FLIR's recordings and rasters, arrays
 _VIDEOS = (
@@ -65,6 +74,14 @@ def find_remarks(root: Path, names: Sequence[str], looks: Sequence[Look]) -> dic
     if 2 * sum(one.width > one.height for one in looks) > sum(not one.problem for one in looks):
         found["annotations"] = _below(root, others, ANNOTATIONS)
     return {kind: some for kind, some in found.items() if some}
+
+
+def poor(look: Look) -> str:
+    """Why a picture is a poor crop of one person, in words; empty if it is none."""
+    if look.problem:
+        return "it cannot be read"
+    kinds = {*look.kinds} | ({"tiny"} if min(look.width, look.height) < TINY else set())
+    return ", ".join(words for kind, words in POOR.items() if kind in kinds)
 
 
 def as_lines(remarks: Remarks) -> list[str]:

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from visir.core.run import atomic_write, write_json
 from visir.core.types import Record
+from visir.data.pictures import look
+from visir.data.remarks import poor
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
 from visir.gallery.searching import Hit, RankedList
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_UNCALIBRATED = (
+    "Scores are plain cosines, not probabilities: this run is not calibrated. To calibrate it, run "
+    "visir calibrate RUN."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,11 @@ class SearchResult:
         return json.dumps(self.as_json(), indent=1) if self.json else self.table()
 
     def table(self) -> str:
-        """The ranked lists as text, a block per search."""
-        return "\n\n".join(_block(ranked) for ranked in self.lists)
+        """The ranked lists as text, a block per search; hits that are poor crops are marked."""
+        blocks = [_block(ranked) for ranked in self.lists]
+        if any(ranked.hits and ranked.no_match is None for ranked in self.lists):
+            blocks.append(_UNCALIBRATED)
+        return "\n\n".join(blocks)
 
     def as_json(self) -> dict[str, Any]:
         """The ranked lists as plain values.
@@ -109,12 +119,20 @@ def _block(ranked: RankedList) -> str:
         score = cosine if hit.confidence is None else f"{hit.confidence:>5.0%}  {cosine}"
         lines.append(
             f"{hit.rank:>4}  {score}  {hit.camera:<10} {hit.modality.value:<9} "
-            f"{same[hit.correct]:<4}  {hit.path}"
+            f"{same[hit.correct]:<4}  {hit.path}{_poor(hit)}"
         )
     if ranked.no_match:
         why = "below the calibrated threshold" if calibrated else "no better than of strangers"
         lines.append(f"Probably no match: the best score is {why}.")
     return "\n".join(lines)
+
+
+def _poor(hit: Hit) -> str:
+    """A mark behind the path of a hit that is a poor crop, if its file is here."""
+    if not hit.path.is_file():
+        return ""
+    words = poor(look(hit.path, hit.modality, hit.span))
+    return f"  (poor crop: {words})" if words else ""
 
 
 def _tiles(ranked: RankedList) -> list[Tile]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from visir.cluster.metrics import describe
 from visir.core.types import FloatArray, InputError, IntArray, Modality, Record
-from visir.data.check import TINY
 from visir.data.pictures import look_at_all
+from visir.data.remarks import poor
 from visir.evaluation import ranking
 from visir.evaluation.grouping import Grouping, as_people, grouped
 from visir.report.images import Mark
@@ -19,15 +19,6 @@ FIRST = 10  # hits of a search in which images are counted
 HUB = 5.0
 """A hub is among the first hits at least this many times as often as an image is on average: ours,
 between networks of known accuracy (benchmarks/verdict.py)."""
-POOR = {
-    "dark": "too dark",
-    "flat": "little contrast",
-    "levels": "few grey levels",
-    "blurred": "blurred",
-    "shape": "an odd shape for one person",
-    "tiny": f"a side below {TINY} pixels",
-}
-"""What makes a crop poor: names of `visir.data.remarks.KINDS`, and a side that is too short."""
 
 
 class Health(NamedTuple):
@@ -120,10 +111,4 @@ def _occurrences(queries_QD: FloatArray, gallery_GD: FloatArray, first: int) -> 
 
 def _poor(records: Sequence[Record]) -> dict[int, str]:
     looks = look_at_all([(record.path, record.modality, record.span) for record in records])
-    found = {}
-    for row, look in enumerate(looks):
-        kinds = {*look.kinds} | ({"tiny"} if min(look.width, look.height) < TINY else set())
-        words = [words for kind, words in POOR.items() if kind in kinds]
-        if words:
-            found[row] = ", ".join(words)
-    return found
+    return {row: words for row, look in enumerate(looks) if (words := poor(look))}
