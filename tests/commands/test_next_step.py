@@ -1,6 +1,7 @@
 """The next step: what fits what was done, and commands that exist."""
 
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ GIVEN = {
 
 
 def test_what_follows_is_a_command_with_known_options():
-    for name in _AFTER.keys() - {"report", "search"}:
+    for name in _AFTER.keys() - {"report", "search", "export"}:
         words = shlex.split(next_step(name, GIVEN, None))
         command = find(" ".join(words[1:3]) if words[1] in ("index", "bench") else words[1])
         known = {argument.option for argument in command.arguments}
@@ -82,7 +83,17 @@ def test_what_follows_is_a_command_with_known_options():
     assert next_step("index add", GIVEN, None) == "visir search run IMAGE --gallery g"
     assert next_step("eval", {**GIVEN, "runs": ()}, None) is None  # features of one's own
     assert next_step("serve", GIVEN, None) is None
-    assert set(_AFTER) <= set(COMMANDS)
+    exported = SimpleNamespace(folder="run/onnx")
+    assert next_step("export", GIVEN, exported) == "visir index add gallery IMAGES --run run/onnx"
+    assert next_step("prepare", GIVEN, None) == "visir check out"
+
+
+def test_every_command_says_what_follows_or_ends_a_way():
+    in_its_result = {"demo", "synth", "train", "pretrain", "bench run"}
+    ends = {"index list", "index stats", "compare", "serve", "config"}
+    ends |= {"bench render", "bench compare", "bench check"}
+    assert {*_AFTER, *in_its_result, *ends} == set(COMMANDS)
+    assert len(_AFTER) + len(in_its_result) + len(ends) == len(COMMANDS)
 
 
 def test_a_check_with_problems_leads_nowhere():

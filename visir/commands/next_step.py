@@ -72,8 +72,12 @@ def _after_check(given: Given, _: object) -> _Words:
     return "train", "cmag", "--preset", "own", "--data", given["data"]
 
 
-def _after_crop(given: Given, _: object) -> _Words:
+def _check_out(given: Given, _: object) -> _Words:
     return "check", given["out"]
+
+
+def _after_export(_: Given, result: Any) -> _Words:  # noqa: ANN401 - an `Exported`
+    return "index", "add", "gallery", "IMAGES", "--run", result.folder
 
 
 def _after_eval(given: Given, _: object) -> _Words | None:
@@ -119,7 +123,9 @@ def _after_search(given: Given, result: Any) -> _Words | None:  # noqa: ANN401 -
 
 _AFTER: Mapping[str, Callable[[Given, Any], _Words | None]] = {
     "check": _after_check,
-    "crop": _after_crop,
+    "prepare": _check_out,
+    "crop": _check_out,
+    "export": _after_export,
     "convert": _after_convert,
     "eval": _after_eval,
     "report": _after_report,
