@@ -30,3 +30,35 @@ def entries(count: int, start: int = 0) -> list[Entry]:
         )
         for n in range(start, start + count)
     ]  # fmt: skip
+
+
+def two_clouds(
+    count: int, cosine: float, seed: int = 0, copies: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows of two modalities in turns, each around a centre of its own, and queries of both.
+
+    Args:
+        count: images.
+        cosine: of the two centres.
+        seed: of the images; people and queries are the same for every seed.
+        copies: each modality is noisy copies of one vector of each person.
+
+    Returns:
+        (count, WIDTH) images and (20, WIDTH) queries.
+    """
+    world = np.random.default_rng(3)
+    plane = np.linalg.qr(world.normal(size=(WIDTH, 12)))[0].T
+    one, other = np.linalg.qr(world.normal(size=(WIDTH, 2)))[0].T
+    angle = np.arccos(cosine) / 2
+    centres = np.cos(angle) * one + np.sin(angle) * other * np.array([[1], [-1]])
+    people = world.normal(size=(40, 12)) / 12**0.5
+    looks = 0.7 * world.normal(size=(2, 40, 12)) / 12**0.5
+
+    def drawn(number: int, rng: np.random.Generator) -> np.ndarray:
+        side, who = np.arange(number) % 2, rng.integers(40, size=number)
+        own = looks[side, who] if copies else 0.5 * rng.normal(size=(number, 12)) / 12**0.5
+        rows = (people[who] + own) @ plane + centres[side]
+        rows += 0.15 * rng.normal(size=rows.shape) / WIDTH**0.5
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    return drawn(count, np.random.default_rng(seed)), drawn(20, np.random.default_rng(10**6))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from people import MODEL, SIDES, entries, vectors
 
-import visir.gallery.postgres
 import visir.gallery.scan.matrix
 import visir.gallery.sqlite
 from visir.core.types import InputError, Modality
@@ -157,27 +156,6 @@ def test_an_empty_gallery_answers(store):
     assert store.model() is None
     assert len(store.nearest(vectors(1)[0], 5).ids) == 0
     assert store.stats().images == 0
-
-
-def test_the_database_index_finds_what_a_whole_look_finds(server, schema, monkeypatch):
-    monkeypatch.setattr(visir.gallery.postgres, "SMALL_PART", 100)
-    gallery = open_gallery(schema, create=True)
-    assert gallery.name.startswith("/postgres") or "@" not in gallery.name
-    gallery.add(MODEL, entries(COUNT), vectors(COUNT))
-    gallery.settle()
-    with gallery.db.transaction():
-        gallery.db.execute("SET LOCAL enable_seqscan = off")  # so few rows are quicker read whole
-        plan = gallery.db.execute(
-            "EXPLAIN SELECT id FROM visir_items ORDER BY (vector::halfvec(48)) <#> "
-            f"'{vectors(1)[0].tolist()}'::halfvec(48) LIMIT 5"
-        ).fetchall()
-    assert "visir_nearest" in str(plan)
-    hits = 0
-    for query in vectors(20, seed=5):
-        exact, near = (gallery.nearest(query, 10, mode=mode).ids for mode in ("exact", "approx"))
-        hits += len(np.intersect1d(exact, near))
-    assert hits >= 190
-    gallery.close()
 
 
 def test_many_writers_of_a_database_lose_nothing(schema):

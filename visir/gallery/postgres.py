@@ -1,9 +1,8 @@
 """A gallery in PostgreSQL with pgvector: for many writers, many readers, and more than one machine.
 
-Vectors are kept in single precision; an HNSW index holds them in half precision. A search takes
-more candidates than it needs from the index and orders them by exact products. It compares with the
-whole part if the part is small, or if the vectors are too wide for an index (more than 4,000
-numbers).
+Vectors are kept in single precision. From a number of images on, each has a lead beside its vector
+and searches are exact by leads (`visir.gallery.postgres_leads`); before, they compare with every
+image of the part.
 """
 
 from __future__ import annotations
@@ -11,13 +10,26 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, LiteralString
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import numpy as np
 
-from visir.core.types import FloatArray, InputError, Modality
+from visir.core.types import FloatArray, InputError
 from visir.data.ranges import Ranges, as_json
+from visir.gallery import postgres_leads as leads
+from visir.gallery.postgres_errors import explained
+from visir.gallery.postgres_tables import (
+    FIELDS,
+    NEWEST,
+    SCHEMA,
+    condition,
+    insert,
+    stored,
+    unpacked,
+)
 from visir.gallery.store import (
     EVERYTHING,
     FORMAT,
@@ -35,23 +47,19 @@ from visir.gallery.store import (
 )
 from visir.sources.crop import Entry
 
-MAX_INDEXED_WIDTH = 4000  # pgvector's limit for half precision
-SMALL_PART = 20_000  # up to so many images a search compares with every one
-_OVERSAMPLE = 8
-_SCHEMA: LiteralString = """
-CREATE EXTENSION IF NOT EXISTS vector;
-CREATE TABLE IF NOT EXISTS visir_meta (key text PRIMARY KEY, value text NOT NULL);
-CREATE SEQUENCE IF NOT EXISTS visir_changes;
-CREATE TABLE IF NOT EXISTS visir_items (
-    id bigserial PRIMARY KEY, source text NOT NULL UNIQUE, camera text NOT NULL,
-    modality text NOT NULL, time double precision, tags text[] NOT NULL,
-    added double precision NOT NULL, vector vector NOT NULL, thumbnail bytea);
-ALTER TABLE visir_items ADD COLUMN IF NOT EXISTS mark text;
-CREATE INDEX IF NOT EXISTS visir_camera ON visir_items (camera);
-CREATE INDEX IF NOT EXISTS visir_time ON visir_items (time);
-CREATE INDEX IF NOT EXISTS visir_tags ON visir_items USING gin (tags);
-"""
-_FIELDS: LiteralString = "id, source, camera, modality, time, tags, added"
+if TYPE_CHECKING:
+    import psycopg
+
+SMALL = 2000  # up to so many images a search compares with every one
+_LOCKS = {"create": 7651001, "settle": 7651002}
+FORMER = (
+    "its index is of an earlier version and can miss images, so searches compare every image, "
+    "which is slower; `visir index add` with any of its inputs makes the index anew"
+)
+
+
+class FormerGalleryWarning(UserWarning):
+    """A gallery that an earlier version made answers slowly until images are added."""
 
 
 class PostgresStore(Store):
@@ -74,12 +82,17 @@ class PostgresStore(Store):
                 'a gallery in PostgreSQL needs psycopg; pip install "visir[postgres]"'
             ) from error
         self.name = address.rpartition("@")[2]  # without a password
+        self.address = address
         self.lock = threading.RLock()
+        self.depth = 0  # of `_asking` within itself
+        self.basis: leads.Basis | None = None
         try:
-            self.db = psycopg.connect(address, autocommit=True)
+            self.db = self._connected()
             if create:
                 self._create()
-            known = self.setting("format")
+            known = self._setting("format")
+            if not create and self._setting("leads") is None and self._has(leads.FORMER_INDEX):
+                warnings.warn(f"{self.name}: {FORMER}", FormerGalleryWarning, stacklevel=2)
         except psycopg.errors.UndefinedTable:
             raise InputError(
                 f"{self.name}: holds no gallery; make one with `visir index add`"
@@ -91,12 +104,40 @@ class PostgresStore(Store):
             ) from error
         require_format(known, self.name)
 
+    def _connected(self) -> psycopg.Connection[Any]:
+        """A new connection. Every search is planned for its own part, so nothing is prepared."""
+        import psycopg
+
+        return psycopg.connect(self.address, autocommit=True, prepare_threshold=None)
+
     def _create(self) -> None:
         with self.db.transaction():
             # Two processes that start at once would make the same tables.
-            self.db.execute("SELECT pg_advisory_xact_lock(7651001)")
-            self.db.execute(_SCHEMA)
-            self._set("format", FORMAT)
+            self.db.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCKS["create"]])
+            if not _first(self.db, NEWEST):  # changing tables would wait for every search
+                self.db.execute(SCHEMA)
+            if self._setting("format") is None:
+                self._set("format", FORMAT)
+
+    @contextmanager
+    def _asking(self) -> Iterator[psycopg.Connection[Any]]:
+        """The connection, for one thread; a lost one is made again.
+
+        Raises:
+            InputError: PostgreSQL refuses or is gone.
+        """
+        import psycopg
+
+        with self.lock:
+            self.depth += 1
+            try:
+                if self.depth == 1 and self.db.closed:
+                    self.db = self._connected()
+                yield self.db
+            except (psycopg.Error, UnicodeError) as error:
+                raise InputError(explained(self.name, error)) from error
+            finally:
+                self.depth -= 1
 
     def add(
         self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
@@ -104,57 +145,59 @@ class PostgresStore(Store):
         """As `Store.add`."""
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         now = time.time()
-        with self.lock, self.db.transaction():
+        with self._asking() as db, db.transaction():
             if self.model() is None:
-                self.db.execute(
+                db.execute(
                     "INSERT INTO visir_meta VALUES ('model', %s) ON CONFLICT DO NOTHING",
                     [json.dumps(model._asdict())],
                 )
             require_same_model(self.model(), model, self.name)
-            kept = self._insert(entries, vectors_ND, now)
+            basis = self._basis(db)
+            made = None if basis is None else basis.leads_of(vectors_ND)
+            kept = insert(db, entries, vectors_ND, made, now)
             ids = [kept.pop(entry.source, None) for entry in entries]
             if any(item is not None for item in ids):
-                self.db.execute("SELECT nextval('visir_changes')")
+                db.execute("SELECT nextval('visir_changes')")
         return ids
 
     def remove(self, ids: Sequence[int]) -> int:
         """As `Store.remove`."""
-        with self.lock, self.db.transaction():
-            gone = self.db.execute("DELETE FROM visir_items WHERE id = ANY(%s)", [list(ids)])
+        with self._asking() as db, db.transaction():
+            gone = db.execute("DELETE FROM visir_items WHERE id = ANY(%s)", [list(ids)])
             if gone.rowcount:
-                self.db.execute("SELECT nextval('visir_changes')")
+                db.execute("SELECT nextval('visir_changes')")
         return gone.rowcount
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
-        part, values = _condition(where)
-        with self.lock:
-            rows = self.db.execute(
-                f"SELECT {_FIELDS} FROM visir_items WHERE id > %s AND {part} ORDER BY id LIMIT %s",
+        part, values = condition(where)
+        with self._asking() as db:
+            rows = db.execute(
+                f"SELECT {FIELDS} FROM visir_items WHERE id > %s AND {part} ORDER BY id LIMIT %s",
                 [after, *values, limit],
             ).fetchall()
-        return [_stored(row) for row in rows]
+        return [stored(row) for row in rows]
 
     def get(self, ids: Sequence[int]) -> dict[int, Stored]:
         """As `Store.get`."""
-        with self.lock:
-            rows = self.db.execute(
-                f"SELECT {_FIELDS} FROM visir_items WHERE id = ANY(%s)", [list(ids)]
+        with self._asking() as db:
+            rows = db.execute(
+                f"SELECT {FIELDS} FROM visir_items WHERE id = ANY(%s)", [list(ids)]
             ).fetchall()
-        return {row[0]: _stored(row) for row in rows}
+        return {row[0]: stored(row) for row in rows}
 
     def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
-        with self.lock:
-            rows = self.db.execute(
+        with self._asking() as db:
+            rows = db.execute(
                 "SELECT source, id FROM visir_items WHERE source = ANY(%s)", [list(sources)]
             ).fetchall()
         return {source: int(item) for source, item in rows}
 
     def below(self, folder: str) -> dict[str, int]:
         """As `Store.below`."""
-        with self.lock:
-            rows = self.db.execute(
+        with self._asking() as db:
+            rows = db.execute(
                 "SELECT source, id FROM visir_items WHERE starts_with(source, %s) "
                 "OR starts_with(source, %s)",
                 [f"{folder}/", f"{folder}::"],
@@ -163,8 +206,8 @@ class PostgresStore(Store):
 
     def marks(self, ids: Sequence[int]) -> dict[int, str]:
         """As `Store.marks`."""
-        with self.lock:
-            rows = self.db.execute(
+        with self._asking() as db:
+            rows = db.execute(
                 "SELECT id, mark FROM visir_items WHERE id = ANY(%s) AND mark IS NOT NULL",
                 [list(ids)],
             ).fetchall()
@@ -173,111 +216,99 @@ class PostgresStore(Store):
     def vectors(self, ids: Sequence[int]) -> FloatArray:
         """As `Store.vectors`."""
         model = self.model()
-        with self.lock:
-            rows = self.db.execute(
-                "SELECT id, vector::real[] FROM visir_items WHERE id = ANY(%s)", [list(ids)]
+        width = model.width if model else 0
+        with self._asking() as db, db.cursor(binary=True) as cursor:
+            rows = cursor.execute(
+                "SELECT id, vector FROM visir_items WHERE id = ANY(%s)", [list(ids)]
             ).fetchall()
-        kept: dict[int, list[float]] = dict(rows)
-        found = np.zeros((len(ids), model.width if model else 0), np.float32)
+        places = {item: place for place, (item, _) in enumerate(rows)}
+        kept = unpacked([vector for _, vector in rows], width)
+        found = np.zeros((len(ids), width), np.float32)
         for row, item in enumerate(ids):
-            if item in kept:
-                found[row] = kept[item]
+            if item in places:
+                found[row] = kept[places[item]]
         return found
 
     def thumbnail(self, item: int) -> bytes | None:
         """As `Store.thumbnail`."""
-        with self.lock:
-            row = self.db.execute(
-                "SELECT thumbnail FROM visir_items WHERE id = %s", [item]
-            ).fetchone()
+        with self._asking() as db:
+            row = db.execute("SELECT thumbnail FROM visir_items WHERE id = %s", [item]).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
     def nearest(
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
-        """As `Store.nearest`."""
-        model = self.model()
-        if model is None:
-            return NOTHING_NEAR
-        indexed = self._indexed(model) and mode != "exact" and self.count(where) > SMALL_PART
-        part, values = _condition(where)
-        query, width = _text(np.asarray(query_D, np.float32)), model.width
-        with self.lock, self.db.transaction():
-            if indexed:
-                self.db.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-                self.db.execute(
-                    f"SET LOCAL hnsw.ef_search = {min(1000, max(100, _OVERSAMPLE * k))}"
-                )
-                likely: LiteralString = (
-                    f"SELECT id, vector FROM visir_items WHERE {part} ORDER BY "
-                    f"(vector::halfvec({int(width)})) <#> %s::halfvec({int(width)}) LIMIT %s"
-                )
-                rows = self.db.execute(
-                    f"SELECT id, -(vector <#> %s::vector) AS score FROM ({likely}) AS likely "
-                    "ORDER BY score DESC, id LIMIT %s",
-                    [query, *values, query, _OVERSAMPLE * k, k],
-                ).fetchall()
+        """As `Store.nearest`; exact in every mode, "exact" without the help of leads."""
+        query_D = np.asarray(query_D, np.float32)
+        with self._asking() as db, db.transaction():
+            # Every statement of this search sees the same images and the same basis. Compiling a
+            # query takes longer than it saves.
+            db.execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL jit = off"
+            )
+            basis = None if mode == "exact" else self._basis(db)
+            if basis is None:
+                rows = leads.compare_all(db, query_D, k, where)
             else:
-                self.db.execute("SET LOCAL enable_indexscan = off")
-                rows = self.db.execute(
-                    f"SELECT id, -(vector <#> %s::vector) AS score FROM visir_items WHERE {part} "
-                    "ORDER BY score DESC, id LIMIT %s",
-                    [query, *values, k],
-                ).fetchall()
-        ids, scores = zip(*rows, strict=True) if rows else ((), ())
+                rows = leads.nearest(db, basis, query_D, k, where)
+        if not rows:
+            return NOTHING_NEAR
+        ids, scores = zip(*rows, strict=True)
         return Nearest(np.array(ids, np.int64), np.array(scores, np.float32))
 
     def count(self, where: Filter = EVERYTHING) -> int:
         """As `Store.count`."""
-        part, values = _condition(where)
-        with self.lock:
-            row = self.db.execute(
-                f"SELECT count(*) FROM visir_items WHERE {part}", values
-            ).fetchone()
+        part, values = condition(where)
+        with self._asking() as db:
+            row = db.execute(f"SELECT count(*) FROM visir_items WHERE {part}", values).fetchone()
         return int(row[0]) if row else 0
 
     def keep_ranges(self, ranges: Ranges) -> None:
         """As `Store.keep_ranges`."""
-        with self.lock:
+        with self._asking():
             self._set("ranges", json.dumps(as_json(ranges)))
 
     def keep_for(self, days: float | None) -> None:
         """As `Store.keep_for`."""
-        with self.lock:
+        with self._asking():
             self._set("retention", json.dumps(days))
 
     def settle(self) -> None:
-        """As `Store.settle`: makes the index once there are enough images for one."""
+        """As `Store.settle`: leads and the index, once there are enough images for them."""
         model = self.model()
-        if model is None or model.width > MAX_INDEXED_WIDTH or self._indexed(model):
-            return
-        if self.count() > SMALL_PART:
-            width = int(model.width)
-            with self.lock:
-                self.db.execute(
-                    "CREATE INDEX IF NOT EXISTS visir_nearest ON visir_items USING hnsw "
-                    f"((vector::halfvec({width})) halfvec_ip_ops)"
-                )
-                self.db.execute("ANALYZE visir_items")
+        with self._asking() as db:
+            if model is None or self.setting("settled") == str(self.version()):
+                return
+            # Of two processes the second finds the work done. A lost connection frees the lock.
+            db.execute("SELECT pg_advisory_lock(%s)", [_LOCKS["settle"]])
+            try:
+                version, basis = self.version(), self._basis(db)
+                if basis is None and self.count() <= SMALL:
+                    return
+                leads.bring_up_to_date(db, basis, model.width)
+                self._set("settled", str(version))
+            finally:
+                if not db.closed:
+                    db.execute("SELECT pg_advisory_unlock(%s)", [_LOCKS["settle"]])
 
     def version(self) -> int:
         """As `Store.version`."""
-        with self.lock:
-            row = self.db.execute(
+        with self._asking() as db:
+            row = db.execute(
                 "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM visir_changes"
             ).fetchone()
         return int(row[0]) if row else 0
 
     def stats(self) -> Stats:
         """As `Store.stats`."""
-        with self.lock:
-            cameras = self.db.execute(
+        with self._asking() as db:
+            cameras = db.execute(
                 "SELECT camera, count(*) FROM visir_items GROUP BY camera ORDER BY camera"
             ).fetchall()
             kinds: dict[str, int] = dict(
-                self.db.execute("SELECT modality, count(*) FROM visir_items GROUP BY modality")
+                db.execute("SELECT modality, count(*) FROM visir_items GROUP BY modality")
             )
-            first, last, size = self.db.execute(
+            first, last, size = db.execute(
                 "SELECT min(time), max(time), pg_total_relation_size('visir_items') "
                 "FROM visir_items"
             ).fetchone() or (None, None, 0)
@@ -298,42 +329,14 @@ class PostgresStore(Store):
         with self.lock:
             self.db.close()
 
-    def _insert(
-        self, entries: Sequence[Entry], vectors_ND: FloatArray, now: float
-    ) -> dict[str, int]:
-        """Copy images in: the ids of the sources that are new."""
-        self.db.execute(
-            "CREATE TEMP TABLE incoming (place int, source text, camera text, modality text, "
-            "time double precision, tags text[], added double precision, vector vector, "
-            "thumbnail bytea, mark text) ON COMMIT DROP"
-        )
-        with self.db.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
-            for place, (e, vector) in enumerate(zip(entries, vectors_ND, strict=True)):
-                tags = list(dict.fromkeys(e.tags))
-                copy.write_row(
-                    (place, e.source, e.camera, e.modality.value, e.time, tags, now, _text(vector),
-                     e.thumbnail, e.mark)
-                )  # fmt: skip
-        rows = self.db.execute(
-            "INSERT INTO visir_items (source, camera, modality, time, tags, added, vector, "
-            "thumbnail, mark) SELECT source, camera, modality, time, tags, added, vector, "
-            "thumbnail, mark FROM incoming ORDER BY place ON CONFLICT (source) DO NOTHING "
-            "RETURNING source, id"
-        )
-        return {source: int(item) for source, item in rows}
-
-    def _indexed(self, model: ModelId) -> bool:
-        if model.width > MAX_INDEXED_WIDTH:
-            return False
-        with self.lock:
-            row = self.db.execute("SELECT to_regclass('visir_nearest')").fetchone()
-        return row is not None and row[0] is not None
-
     def setting(self, key: str) -> str | None:
         """As `Store.setting`."""
-        with self.lock:
-            row = self.db.execute("SELECT value FROM visir_meta WHERE key = %s", [key]).fetchone()
-        return None if row is None else str(row[0])
+        with self._asking():
+            return self._setting(key)
+
+    def _setting(self, key: str) -> str | None:
+        found = _first(self.db, "SELECT value FROM visir_meta WHERE key = %s", key)
+        return None if found is None else str(found)
 
     def _set(self, key: str, value: str) -> None:
         self.db.execute(
@@ -342,34 +345,16 @@ class PostgresStore(Store):
             [key, value],
         )
 
+    def _has(self, index: str) -> bool:
+        return _first(self.db, "SELECT to_regclass(%s)", index) is not None
 
-def _condition(where: Filter) -> tuple[LiteralString, list[Any]]:
-    """An SQL condition on items, and its values."""
-    asked: list[tuple[LiteralString, Any]] = [
-        ("camera = ANY(%s)", list(where.cameras) or None),
-        ("modality = %s", None if where.modality is None else where.modality.value),
-        ("time >= %s", where.since),
-        ("time <= %s", where.until),
-        ("coalesce(time, added) < %s", where.before),
-        ("tags @> %s", list(where.tags) or None),
-    ]
-    held = [(test, value) for test, value in asked if value is not None]
-    return " AND ".join(["true", *(test for test, _ in held)]), [value for _, value in held]
+    def _basis(self, db: psycopg.Connection[Any]) -> leads.Basis | None:
+        """What the gallery's leads are made with; None while it has none."""
+        self.basis = leads.read_basis(db, self.basis)
+        return self.basis
 
 
-def _stored(row: Sequence[Any]) -> Stored:
-    item, source, camera, modality, moment, tags, added = row
-    return Stored(
-        item,
-        source,
-        camera=camera,
-        modality=Modality(modality),
-        time=moment,
-        tags=tuple(tags),
-        added=added,
-    )
-
-
-def _text(vector_D: FloatArray) -> str:
-    """A vector as pgvector reads it, exactly."""
-    return f"[{','.join(map(repr, vector_D.tolist()))}]"
+def _first(db: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:  # noqa: ANN401
+    """The first value of the first row; None if there is none."""
+    row = db.execute(query, values).fetchone()
+    return None if row is None else row[0]

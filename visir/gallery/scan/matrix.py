@@ -28,6 +28,7 @@ from visir.core.run import write_json
 from visir.core.types import FloatArray, IntArray, Modality
 from visir.gallery.scan.ivf import Cells, make_cells
 from visir.gallery.scan.kernels import HalfArray, bounds
+from visir.gallery.scan.leads import directions, leading
 
 FORMAT = 1
 DEAD = 0
@@ -94,7 +95,7 @@ class Scan:
             self._write(name, getattr(new, name).astype(kind), rows)
         self._write("full", new.vectors.astype(np.float16), rows)
         if self.basis is not None:
-            for name, values in _leading(new.vectors, self.basis).items():
+            for name, values in leading(new.vectors, self.basis).items():
                 self._write(name, values, rows)
         self._commit(rows=rows + len(new.ids), last=int(new.ids[-1]))
 
@@ -125,7 +126,7 @@ class Scan:
         alive = np.flatnonzero(self.columns["kinds"] != DEAD)
         rng = np.random.default_rng(self.state["generation"])
         sample = np.sort(rng.choice(alive, min(len(alive), _SAMPLE), replace=False))
-        basis = _directions(self.full[sample].astype(np.float32))
+        basis = directions(self.full[sample].astype(np.float32))
         parts = (self.full[alive[i : i + _CHUNK]] for i in range(0, len(alive), _CHUNK))
         lead = np.concatenate([(x.astype(np.float32) @ basis).astype(np.float16) for x in parts])
         order, cells = make_cells(lead, self.columns["kinds"][alive], rng)
@@ -139,7 +140,7 @@ class Scan:
             for name in COLUMNS:
                 self._write(name, old[name][taken], start)
             self._write("full", full[taken], start)
-            for name, values in _leading(full[taken].astype(np.float32), basis).items():
+            for name, values in leading(full[taken].astype(np.float32), basis).items():
                 self._write(name, values, start)
         self._commit(rows=len(order), sorted=len(order), dead=0)
         for stray in self.folder.glob(f"{before['generation']}.*"):
@@ -199,22 +200,6 @@ class Scan:
         except (OSError, ValueError):
             return fresh
         return state if state.keys() == fresh.keys() and state["format"] == FORMAT else fresh
-
-
-def _leading(vectors_ND: FloatArray, basis_DL: FloatArray) -> dict[str, npt.NDArray[Any]]:
-    """Leads, and the length of what they leave out, rounded up."""
-    lead_NL = vectors_ND @ basis_DL
-    left_N = np.linalg.norm(vectors_ND - lead_NL @ basis_DL.T, axis=1)
-    return {"lead": lead_NL.astype(np.float16), "left": np.nextafter(left_N, np.float32(2))}
-
-
-def _directions(sample_MD: FloatArray) -> FloatArray:
-    """(D, L) orthonormal directions that hold 98 % of the sample's squared length, up to half."""
-    energy, directions = np.linalg.eigh(sample_MD.T @ sample_MD)
-    share = energy[::-1].cumsum() / energy.sum()
-    wanted = 32 * -(-(int(np.searchsorted(share, 0.98)) + 1) // 32)
-    width = sample_MD.shape[1]
-    return np.ascontiguousarray(directions[:, ::-1][:, : min(wanted, max(width // 2, 1))])
 
 
 def _promising(most_M: FloatArray, count: int) -> IntArray:

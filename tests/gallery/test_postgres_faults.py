@@ -1,0 +1,138 @@
+"""A database that stops, refuses or is read-only is named in one sentence, and nothing is lost."""
+
+import psycopg
+import pytest
+from people import MODEL, entries, two_clouds
+
+import visir.gallery.postgres as postgres_module
+import visir.gallery.postgres_leads as leads_module
+from visir.core.types import InputError
+from visir.gallery.open import open_gallery
+from visir.gallery.postgres_errors import explained
+
+pytestmark = pytest.mark.slow
+
+COUNT = 400
+ROWS, QUERIES = two_clouds(COUNT, -0.5)
+
+
+@pytest.fixture
+def gallery(schema, monkeypatch):
+    monkeypatch.setattr(postgres_module, "SMALL", 100)
+    found = open_gallery(schema, create=True)
+    found.add(MODEL, entries(COUNT - 1), ROWS[:-1])
+    yield found
+    found.close()
+
+
+def cut(gallery):
+    """End the server's process of this connection, as a stopping server does."""
+    with psycopg.connect(gallery.address) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", [gallery.db.info.backend_pid])
+
+
+def cutting(gallery, function):
+    """The function, after which the connection is lost."""
+
+    def wrapped(*arguments):
+        result = function(*arguments)
+        cut(gallery)
+        return result
+
+    return wrapped
+
+
+CALLS = {
+    "nearest": lambda g: g.nearest(QUERIES[0], 3).ids.tolist(),
+    "add": lambda g: g.add(MODEL, entries(1, COUNT - 1), ROWS[-1:]),
+    "remove": lambda g: g.remove([1]),
+    "select": lambda g: len(g.select(postgres_module.EVERYTHING)),
+    "settle": lambda g: g.settle(),
+    "vectors": lambda g: g.vectors([2]).shape,
+    "keep_for": lambda g: g.keep_for(3),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_lost_connection_is_said_and_made_again(gallery, name):
+    cut(gallery)
+    with pytest.raises(InputError, match=r"nothing of it is kept.*and do the same again") as error:
+        CALLS[name](gallery)
+    assert str(error.value).startswith(gallery.name) and "\n" not in str(error.value)
+    assert gallery.count() == COUNT - 1
+    CALLS[name](gallery)
+
+
+def test_a_server_that_stays_away_is_named(gallery):
+    cut(gallery)
+    gallery.address = "postgresql://postgres@127.0.0.1:1/gone"
+    for _ in range(3):
+        with pytest.raises(InputError, match=r"check the network and that the server runs|start"):
+            gallery.count()
+
+
+def test_an_add_that_is_cut_off_leaves_nothing(gallery, monkeypatch):
+    before = gallery.version()
+    monkeypatch.setattr(postgres_module, "insert", cutting(gallery, postgres_module.insert))
+    with pytest.raises(InputError, match="nothing of it is kept"):
+        gallery.add(MODEL, entries(1, COUNT - 1), ROWS[-1:])
+    assert (gallery.count(), gallery.version()) == (COUNT - 1, before)
+    monkeypatch.undo()
+    assert gallery.add(MODEL, entries(1, COUNT - 1), ROWS[-1:])[0] > COUNT - 1
+
+
+@pytest.mark.parametrize("step", ["_learnt", "_fill", "_keep"])
+def test_a_settling_that_is_cut_off_is_done_by_the_next(gallery, monkeypatch, step):
+    expected = gallery.nearest(QUERIES[0], 9).ids.tolist()
+    with monkeypatch.context() as patch:
+        patch.setattr(leads_module, step, cutting(gallery, getattr(leads_module, step)))
+        with pytest.raises(InputError, match="nothing of it is kept"):
+            gallery.settle()
+    assert gallery.setting("leads") is None and gallery.setting("settled") is None
+    led = "SELECT count(*) FROM visir_items WHERE basis IS NOT NULL"
+    assert gallery.db.execute(led).fetchone() == (0,)
+    assert gallery.nearest(QUERIES[0], 9).ids.tolist() == expected
+    gallery.settle()  # the lock of the one that was cut off is free
+    assert gallery.db.execute(led).fetchone() == (COUNT - 1,)
+    assert gallery.nearest(QUERIES[0], 9).ids.tolist() == expected
+
+
+def test_reading_is_all_that_a_replica_and_a_reader_can_do(gallery):
+    gallery.db.execute("SET default_transaction_read_only = on")
+    with pytest.raises(InputError, match="read-only; give the address of the server"):
+        gallery.remove([1])
+    assert len(gallery.nearest(QUERIES[0], 9).ids) == 9
+    gallery.db.execute("SET default_transaction_read_only = off")
+    own = gallery.db.execute("SELECT current_schema()").fetchone()[0]
+    gallery.db.execute(f"GRANT USAGE ON SCHEMA {own} TO pg_read_all_data")
+    gallery.db.execute("SET ROLE pg_read_all_data")
+    with pytest.raises(InputError, match=r"permission denied.*grant its tables to this user"):
+        gallery.remove([1])
+    assert len(gallery.nearest(QUERIES[0], 9).ids) == 9
+    gallery.db.execute("RESET ROLE")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\udcffb"])
+def test_a_name_that_postgresql_cannot_keep_is_named(gallery, name):
+    (entry,) = entries(1, COUNT - 1)
+    with pytest.raises(InputError, match=r"a name cannot be kept in PostgreSQL.*rename the file"):
+        gallery.add(MODEL, [entry._replace(source=name)], ROWS[-1:])
+    with pytest.raises(InputError, match="a name cannot be kept in PostgreSQL"):
+        gallery.known([name])
+    assert gallery.count() == COUNT - 1
+
+
+def test_advice_fits_what_postgresql_says():
+    """Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html."""
+    for error, advice in (
+        (psycopg.errors.DiskFull("no space"), "make room on the server's disk"),
+        (psycopg.errors.TooManyConnections("many"), "free memory or connections"),
+        (psycopg.errors.DeadlockDetected("deadlock"), "another process changed the same"),
+        (psycopg.errors.AdminShutdown("down"), "start the server"),
+        (psycopg.errors.QueryCanceled("late"), "raise `statement_timeout`"),
+        (psycopg.errors.DataCorrupted("bad page"), "restore the database from a backup"),
+        (psycopg.OperationalError("refused"), "check the network"),
+        (psycopg.errors.SyntaxError("?"), "see the server's log"),
+    ):
+        said = explained("site", error)
+        assert said.startswith("site: PostgreSQL did not do it") and advice in said
