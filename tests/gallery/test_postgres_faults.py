@@ -1,8 +1,14 @@
 """A database that stops, refuses or is read-only is named in one sentence, and nothing is lost."""
 
+import os
+import random
+import signal
+import time
+from collections import Counter
+
 import psycopg
 import pytest
-from people import MODEL, entries, two_clouds
+from people import MODEL, entries, two_clouds, vectors
 
 import visir.gallery.postgres as postgres_module
 import visir.gallery.postgres_leads as leads_module
@@ -12,7 +18,7 @@ from visir.gallery.postgres_errors import explained
 
 pytestmark = pytest.mark.slow
 
-COUNT = 400
+COUNT, KILLS, BATCH = 400, 8, 8
 ROWS, QUERIES = two_clouds(COUNT, -0.5)
 
 
@@ -136,3 +142,62 @@ def test_advice_fits_what_postgresql_says():
     ):
         said = explained("site", error)
         assert said.startswith("site: PostgreSQL did not do it") and advice in said
+
+
+def add_and_remove(address, start, channel):
+    """Add batches for ever, remove half of each, settle; tell of each step that is done."""
+    try:
+        gallery = open_gallery(address)
+        for first in range(start, start + 100_000, BATCH):
+            ids = gallery.add(MODEL, entries(BATCH, first), vectors(BATCH, seed=first))
+            os.write(channel, b"a" + first.to_bytes(8, "little"))
+            gallery.remove(ids[: BATCH // 2])
+            os.write(channel, b"r" + first.to_bytes(8, "little"))
+            gallery.settle()
+    finally:
+        os._exit(1)
+
+
+def killed(address, starts, seconds):
+    """What two processes told of before both were killed at once: (what, first) of each step."""
+    reading, channel = os.pipe()
+    children = []
+    for start in starts:
+        child = os.fork()
+        if not child:
+            add_and_remove(address, start, channel)
+        children.append(child)
+    os.close(channel)
+    told = os.read(reading, 9)  # one is at work now
+    time.sleep(seconds)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    while part := os.read(reading, 1 << 16):
+        told += part
+    os.close(reading)
+    return [(told[i : i + 1], int.from_bytes(told[i + 1 : i + 9], "little"))
+            for i in range(0, len(told), 9)]  # fmt: skip
+
+
+def test_two_killed_processes_lose_nothing_and_leave_nothing_half_done(schema, monkeypatch):
+    monkeypatch.setattr(postgres_module, "SMALL", 50)
+    open_gallery(schema, create=True).close()
+    rng, told = random.Random(0), []
+    for number in range(KILLS):
+        starts = [1_000_000 * number, 1_000_000 * number + 500_000]
+        told += killed(schema, starts, rng.uniform(0, 0.4))
+        gallery = open_gallery(schema)
+        gallery.settle()  # waits for what the server still does for a killed one
+        there = gallery.select(postgres_module.EVERYTHING)
+        firsts = [int(item.source[6:-4]) for item in there]
+        held = Counter(first - first % BATCH for first in firsts)
+        assert {first for _, first in told} <= held.keys()
+        assert set(held.values()) <= {BATCH, BATCH // 2}  # whole steps only
+        assert all(held[first] == BATCH // 2 for what, first in told if what == b"r")
+        item = rng.choice(there)
+        first = int(item.source[6:-4])
+        vector = vectors(BATCH, seed=first - first % BATCH)[first % BATCH]
+        assert gallery.nearest(vector, 1).ids.tolist() == [item.id]
+        gallery.close()
+    assert len(told) > 2 * KILLS  # the kills came while there was work

@@ -180,16 +180,20 @@ def bring_up_to_date(db: psycopg.Connection[Any], basis: Basis | None, width: in
     with db.transaction():
         count = int(_number(db, "SELECT count(*) FROM visir_items"))
         fresh = basis is None or _is_worn(db, basis, count)
+        # Searches go on; who adds or removes waits, so that no two wait for each other.
+        db.execute("LOCK TABLE visir_items IN SHARE ROW EXCLUSIVE MODE")
         if basis is None or fresh:
             basis = _learnt(db, count, width, 0 if basis is None else basis.number)
         _fill(db, basis, width)
         if fresh:
             _keep(db, basis)
-            db.execute(f"DROP INDEX IF EXISTS {INDEX}")
             db.execute(
-                f"CREATE INDEX {INDEX} ON visir_items (modality, camera, time) "
+                f"CREATE INDEX {INDEX}_new ON visir_items (modality, camera, time) "
                 "INCLUDE (id, basis, aside, lead)"
             )
+            # Searches wait from here on only.
+            db.execute(f"DROP INDEX IF EXISTS {INDEX}")
+            db.execute(f"ALTER INDEX {INDEX}_new RENAME TO {INDEX}")
         db.execute(f"DROP INDEX IF EXISTS {FORMER_INDEX}")
     # Scans of an index alone need the visibility map; estimates need the statistics.
     db.execute("VACUUM (ANALYZE) visir_items")
