@@ -4,6 +4,7 @@ import re
 import warnings
 
 import numpy as np
+import psycopg
 import pytest
 from people import MODEL, SIDES, WIDTH, entries, two_clouds, vectors
 
@@ -216,6 +217,30 @@ def test_later_images_get_leads_at_once_and_a_new_basis_when_it_no_longer_fits(s
     assert gallery.db.execute("SELECT DISTINCT basis FROM visir_items").fetchall() == [(2,)]
     assert all(found(query) for query in queries)
     gallery.close()
+
+
+def test_galleries_in_two_schemas_of_one_search_path_do_not_touch_each_other(former):
+    """The schema of the second gallery comes first, that of the first gallery behind it."""
+    rows, queries = two_clouds(COUNT, 0.56)
+    own, _, rest = former.rpartition("%3D")[2].partition(",")
+    second = f"{former.rpartition('%3D')[0]}%3D{own}_b,{own},{rest}"
+    with psycopg.connect(former, autocommit=True) as db:
+        db.execute(f"CREATE SCHEMA {own}_b")
+    gallery = opened(second, rows[:300])
+    assert gallery.count() == 300
+    for query in queries[:4]:
+        assert right(gallery, rows[:300], query, 5, "infrared")
+    gallery.close()
+    with pytest.warns(FormerGalleryWarning):
+        gallery = open_gallery(former)
+    assert gallery.count() == COUNT
+    gallery.close()
+    opened(former, rows[:2]).close()
+    opened(second, rows[:400]).close()
+    for address in (former, second):
+        gallery = open_gallery(address)
+        assert "Index Only Scan using visir_leads" in plan(gallery, Filter(modality=INFRARED))
+        gallery.close()
 
 
 def test_wide_vectors_fit_into_the_index(schema, monkeypatch):

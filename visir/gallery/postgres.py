@@ -91,7 +91,8 @@ class PostgresStore(Store):
             if create:
                 self._create()
             known = self._setting("format")
-            if not create and self._setting("leads") is None and self._has(leads.FORMER_INDEX):
+            former = leads.found_index(self.db, leads.FORMER_INDEX)
+            if former and not create and self._setting("leads") is None:
                 warnings.warn(f"{self.name}: {FORMER}", FormerGalleryWarning, stacklevel=2)
         except psycopg.errors.UndefinedTable:
             raise InputError(
@@ -100,7 +101,7 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise InputError(
                 f"{self.name}: cannot be opened ({' '.join(str(error).split())}); check the "
-                "address, that the server runs, and that pgvector is installed there"
+                "address, that the server runs, and that pgvector 0.8 or newer is installed there"
             ) from error
         require_format(known, self.name)
 
@@ -344,9 +345,6 @@ class PostgresStore(Store):
             "value = excluded.value",
             [key, value],
         )
-
-    def _has(self, index: str) -> bool:
-        return _first(self.db, "SELECT to_regclass(%s)", index) is not None
 
     def _basis(self, db: psycopg.Connection[Any]) -> leads.Basis | None:
         """What the gallery's leads are made with; None while it has none."""

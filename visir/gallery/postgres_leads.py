@@ -191,12 +191,29 @@ def bring_up_to_date(db: psycopg.Connection[Any], basis: Basis | None, width: in
                 f"CREATE INDEX {INDEX}_new ON visir_items (modality, camera, time) "
                 "INCLUDE (id, basis, aside, lead)"
             )
-            # Searches wait from here on only.
-            db.execute(f"DROP INDEX IF EXISTS {INDEX}")
-            db.execute(f"ALTER INDEX {INDEX}_new RENAME TO {INDEX}")
-        db.execute(f"DROP INDEX IF EXISTS {FORMER_INDEX}")
+        for name in (INDEX, FORMER_INDEX) if fresh else (FORMER_INDEX,):
+            index = found_index(db, name)
+            if index is not None:  # searches wait from here on only
+                db.execute(f"DROP INDEX {index}")
+        if fresh:
+            db.execute(f"ALTER INDEX {found_index(db, INDEX + '_new')} RENAME TO {INDEX}")
     # Scans of an index alone need the visibility map; estimates need the statistics.
     db.execute("VACUUM (ANALYZE) visir_items")
+
+
+def found_index(db: psycopg.Connection[Any], name: str) -> LiteralString | None:
+    """An index of this gallery's images, with its schema, quoted; None if there is none.
+
+    By its name alone PostgreSQL could find that of a gallery in another schema.
+    """
+    row = db.execute(
+        "SELECT format('%%I.%%I', nspname, relname) FROM pg_index "
+        "JOIN pg_class ON pg_class.oid = indexrelid "
+        "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
+        "WHERE indrelid = to_regclass('visir_items') AND relname = %s",
+        [name],
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _is_worn(db: psycopg.Connection[Any], basis: Basis, count: int) -> bool:

@@ -33,10 +33,11 @@ CREATE INDEX IF NOT EXISTS visir_tags ON visir_items USING gin (tags);
 """
 """A gallery's tables. basis, lead, aside: see `visir.gallery.postgres_leads`; NULL is no lead."""
 NEWEST: LiteralString = """
-SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('visir_items')
-    AND attname = 'aside' AND NOT attisdropped)
+SELECT EXISTS (
+    SELECT FROM information_schema.columns WHERE table_schema = current_schema()
+    AND table_name = 'visir_items' AND column_name = 'aside')
 """
-"""Whether the tables are as `SCHEMA` makes them."""
+"""Whether the tables are as `SCHEMA` makes them, in the schema where it would make them."""
 FIELDS: LiteralString = "id, source, camera, modality, time, tags, added"
 _ARRIVING: LiteralString = (
     "source, camera, modality, time, tags, added, vector, thumbnail, mark, basis, lead, aside"
