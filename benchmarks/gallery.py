@@ -9,6 +9,10 @@ or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
+    python benchmarks/gallery.py --gap               # modalities that lie apart; five minutes
+    python benchmarks/gallery.py --gap --vs ../visir-before  # also PostgreSQL of another checkout
+
+`--gap` measures other vectors, see `gallery_gap.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gallery_gap
 import matplotlib as mpl
 import numpy as np
 
@@ -31,6 +36,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "gallery.md", DOCS / "tables" / "gallery.png"
 WIDTH, PLANE, CAMERAS, QUERIES, BEST = 768, 64, 6, 200, 10
 CHUNK = 20_000
+GAPS = (0.95, 0.56, -0.3, -0.7)
 PARTS = ("all images", "one camera", "one hour")
 Search = Callable[[np.ndarray, str], np.ndarray]  # a query and a part: (10,) row numbers
 
@@ -180,7 +186,7 @@ SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...], int]] = {  # an
     "faiss, flat": (faiss_index, ("flat",), 10**9),
     "faiss, IVF (64 of 4 √N cells)": (faiss_index, ("IVF",), 10**9),
     "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",), 200_000),
-    "visir on PostgreSQL, pgvector HNSW": (pgvector, (), 200_000),
+    "visir on PostgreSQL": (pgvector, (), 10**9),
 }
 
 
@@ -243,7 +249,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS))
+    parser.add_argument("--gap", type=float, nargs="*", help="cosines of the modalities' means")
+    parser.add_argument("--images", type=int, default=40_800, help="how many, with --gap")
+    parser.add_argument("--vs", type=Path, help="another checkout of visir, with --gap")
     arguments = parser.parse_args()
+    if arguments.gap is not None:
+        gaps = arguments.gap or GAPS
+        worlds = [*((gap, False) for gap in gaps), (gaps[-1], True)]
+        text = gallery_gap.measure(arguments.images, worlds, arguments.vs)
+        print(text)
+        gallery_gap.TABLE.write_text(text, encoding="utf-8")
+        return
     found: dict[int, dict[str, dict[str, Any]]] = {}
     for count in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
