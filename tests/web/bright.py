@@ -24,6 +24,8 @@ from visir.evaluation.confidence import Calibration
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import model_of
 from visir.sources.crop import Entry
+from visir.web.connections import LimitedConnection
+from visir.web.serve import settings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # which HTTP package it would like best
@@ -107,9 +109,10 @@ def fill(folder: Path, images: Path, people: int, each: int) -> SqliteStore:
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[str]:
+def listening(app: Any, connection: type[LimitedConnection] = LimitedConnection) -> Iterator[str]:
     """The address of a real server of an application, on a free port of this machine."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
+    config = settings(app)
+    config.http = connection
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -34,15 +34,24 @@ def serve(filled: Path, tmp_path: Path) -> Iterator[Serve]:
     opened = []
 
     def serving(
-        token: str | None = None, blur: bool = False, calibrated: bool = True, home: str = HOME
+        token: str | None = None,
+        blur: bool = False,
+        calibrated: bool = True,
+        home: str = HOME,
+        **rules: object,
     ) -> TestClient:
         shutil.copytree(filled, tmp_path / "gallery")
         store = SqliteStore(tmp_path / "gallery")
         service = SearchService(BrightEmbedder(), store, CALIBRATION if calibrated else None)
-        state = AppState(service, CaseStore(tmp_path / "desk"), Rules("127.0.0.1", token), blur)
+        known = Rules("127.0.0.1", token, **rules)
+        state = AppState(service, CaseStore(tmp_path / "desk"), known, blur)
         opened.append(state)
         client = TestClient(
-            create_app(state), base_url=home, raise_server_exceptions=False, follow_redirects=False
+            create_app(state),
+            base_url=home,
+            raise_server_exceptions=False,
+            follow_redirects=False,
+            client=("127.0.0.1", 50_000),
         )
         client.state = state
         return client

@@ -19,7 +19,7 @@ from visir.gallery.sqlite import SqliteStore
 from visir.web import audit
 from visir.web.audit import Audit
 from visir.web.case_store import CaseStore, with_hits
-from visir.web.middleware import Rules, is_loopback
+from visir.web.middleware import is_loopback
 from visir.web.rendering import (
     bars,
     encoded,
@@ -310,13 +310,3 @@ def test_bars_over_time_count_every_image_once(filled: Path) -> None:
 def test_only_this_machine_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "localhost", "::1", "127.3.2.1")))
     assert not any(map(is_loopback, ("0.0.0.0", "192.168.1.4", "::", "example.org", "")))
-
-
-def test_the_cookie_is_not_the_token() -> None:
-    rules = Rules("0.0.0.0", "a-token-of-some-length")
-    assert "token" not in rules.cookie
-    assert rules.cookie == Rules("0.0.0.0", "a-token-of-some-length").cookie
-    assert rules.cookie != Rules("0.0.0.0", "another-token-of-length").cookie
-    assert rules.knows_token("a-token-of-some-length")
-    assert not rules.knows_token("ä")
-    assert not Rules("127.0.0.1", None).knows_token("")

@@ -18,6 +18,9 @@ def serve(
     runtime: Literal["torch", "onnx"] = "torch",
     blur: bool = False,
     retention: float | None = None,
+    trusted_proxy: tuple[str, ...] = (),
+    root_path: str = "",
+    server_name: tuple[str, ...] = (),
     device: str = "auto",
 ) -> None:
     """Serve a page, and an HTTP API, to search a gallery with.
@@ -33,6 +36,10 @@ def serve(
         runtime: what computes embeddings; onnx needs no PyTorch.
         blur: pixelate heads wherever a picture leaves the server.
         retention: days after which images are deleted; the gallery's own setting if omitted.
+        trusted_proxy: address of a proxy, or network as 10.0.0.0/24, whose X-Forwarded-For and
+            X-Forwarded-Proto are believed.
+        root_path: path below which a proxy shows the pages, as /visir.
+        server_name: other name that browsers reach the server by, as that of a proxy.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
     """
     from visir.nets.shipped import as_run
@@ -49,6 +56,9 @@ def serve(
         runtime=runtime,
         blur=blur,
         retention=retention,
+        trusted_proxy=trusted_proxy,
+        root_path=root_path,
+        server_name=server_name,
         device=device,
         say=_print_now,
     )

@@ -20,7 +20,9 @@ from starlette.types import ASGIApp
 from visir import __version__
 from visir.core.types import InputError
 from visir.web import pages, routes_api, routes_cases
-from visir.web.middleware import UPLOADS, Guard, Refusal
+from visir.web.bodies import UPLOADS, Refusal
+from visir.web.middleware import Guard, address_of
+from visir.web.proxies import own_path
 from visir.web.rendering import FOLDER
 from visir.web.state import AppState, Requester
 
@@ -84,7 +86,7 @@ def expire(state: AppState) -> int:
 
 
 def _answer(state: AppState, request: Request, why: Refusal) -> Response:
-    if request.url.path.startswith(FOR_PROGRAMS):
+    if own_path(request).startswith(FOR_PROGRAMS):
         return JSONResponse({"error": why.sentence}, why.status, why.headers)
     page = state.page("error.html", why.status, sentence=why.sentence)
     page.headers.update(why.headers)
@@ -92,8 +94,9 @@ def _answer(state: AppState, request: Request, why: Refusal) -> Response:
 
 
 def _refused(state: AppState, request: Request, why: Refusal) -> Response:
-    if why.status == 401 and not request.url.path.startswith(FOR_PROGRAMS):
-        return RedirectResponse("/login", 303)
+    state.log_refused(address_of(request), why.failures)
+    if why.status == 401 and not own_path(request).startswith(FOR_PROGRAMS):
+        return RedirectResponse(f"{state.rules.root}/login", 303)
     return _answer(state, request, why)
 
 
@@ -112,8 +115,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RoutingError)
-    named = isinstance(error, HTTPException) or error.status_code in (408, 413)
-    sentence = str(error.detail) if named else "there is no such page"
+    sentence = str(error.detail) if isinstance(error, HTTPException) else "there is no such page"
     why = Refusal(error.status_code, sentence, dict(error.headers or {}))
     return _answer(request.app.state.visir, request, why)
 

@@ -1,32 +1,28 @@
 """The guard every request passes first: it checks host, size, token, origin and load.
 
-Pure ASGI, so that bodies are counted while they arrive, whatever their headers say.
+Pure ASGI, so that bodies are read and counted before anything works on them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-UPLOADS, TEXTS = 32 * 2**20, 256 * 2**10  # bytes of a body: with images, without
+from visir.web.bodies import Bodies, Refusal, Refused, busy, most_bytes, replayed, too_large
+from visir.web.proxies import Network, own_path, placed
+from visir.web.sessions import Sessions, Throttle, Tried
+
 AT_ONCE = 32  # requests that may need the network or the gallery's vectors
-PATIENCE = 30  # seconds between two parts of a body
 COOKIE, CSRF = "visir", "X-Visir-CSRF"
 OPEN = ("/login", "/api/login")  # and /static/: what is shown without a token
 SAFE = ("GET", "HEAD")
@@ -46,62 +42,62 @@ _HEADERS = {
 }
 
 
-class Refusal(NamedTuple):
-    """Why a request is not answered."""
-
-    status: int
-    sentence: str
-    headers: Mapping[str, str] = MappingProxyType({})
-
-
 @dataclass(frozen=True)
 class Rules:
     """Who may send requests.
 
     host: the name or address the server listens on; token: the access token, None if only this
-    machine can connect; csrf: what pages of this process send along.
+    machine can connect; names: other names browsers reach it by; root: the path below which they
+    do, see `visir.web.proxies.read_root`; proxies: whose X-Forwarded-For is believed; csrf: what
+    pages of this process send along.
     """
 
     host: str
     token: str | None
+    names: tuple[str, ...] = ()
+    root: str = ""
+    proxies: tuple[Network, ...] = ()
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    sessions: Sessions = field(default_factory=Sessions)
+    throttle: Throttle = field(default_factory=Throttle)
 
-    @property
-    def cookie(self) -> str:
-        """What a browser keeps instead of the token, after the login."""
-        return hmac.new((self.token or "").encode(), b"visir page", hashlib.sha256).hexdigest()
+    def try_token(self, given: str, address: str) -> Tried:
+        """Compare a token, unless too many wrong ones came from this address."""
+        return self.throttle.attempt(address, lambda: self._is_token(given))
 
-    def knows_token(self, given: str) -> bool:
-        """Whether this is the token."""
+    def _is_token(self, given: str) -> bool:
         return self.token is not None and hmac.compare_digest(given.encode(), self.token.encode())
 
     def refusal(self, request: Request) -> Refusal | None:
         """Why a request is refused before its body is read; None if it is not refused."""
-        if not _host_is_right(request.headers.get("host", ""), self.host):
+        if not _host_is_right(request.headers.get("host", ""), (self.host, *self.names)):
             return Refusal(400, "this server does not have that name; open it by its address")
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most_bytes(request.headers):
-            return too_large(request.headers)
+            return too_large(most_bytes(request.headers))
         bearer = self._bearer(request)
-        if self.token is not None and not bearer and not self._known(request):
+        if bearer.wait:
+            return too_many_tries(bearer.wait)
+        if self.token is not None and not bearer.right and not self._known(request):
             return Refusal(
                 401, "a token is needed; send it as Authorization: Bearer, or log in at /login",
-                {"WWW-Authenticate": "Bearer"},
+                {"WWW-Authenticate": "Bearer"}, bearer.failures,
             )  # fmt: skip
-        if request.method not in SAFE and not bearer and not self._same_site(request):
+        if request.method not in SAFE and not bearer.right and not self._same_site(request):
             return Refusal(403, "this request came from another page; reload this page")
         return None
 
-    def _bearer(self, request: Request) -> bool:
+    def _bearer(self, request: Request) -> Tried:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and self.knows_token(given.strip())
+        if self.token is None or scheme.lower() != "bearer":
+            return Tried(False)
+        return self.try_token(given.strip(), address_of(request))
 
     def _known(self, request: Request) -> bool:
-        path = request.url.path
+        path = own_path(request)
         if path in OPEN or path.startswith("/static/"):
             return True
-        given = request.cookies.get(COOKIE, "")
-        return hmac.compare_digest(given.encode(), self.cookie.encode())
+        return self.sessions.knows(request.cookies.get(COOKIE, ""))
 
     def _same_site(self, request: Request) -> bool:
         """Whether no page of another site can have sent this: browsers always name the origin."""
@@ -122,14 +118,14 @@ class Guard:
     Args:
         app: what answers.
         rules: who may ask.
-        refuse: makes the answer to a request that is refused.
+        refuse: makes the answer to a request that is refused, in another thread.
     """
 
     def __init__(
         self, app: ASGIApp, rules: Rules, refuse: Callable[[Request, Refusal], Response]
     ) -> None:
         self.app, self.rules, self.refuse = app, rules, refuse
-        self.busy = 0
+        self.bodies, self.busy = Bodies(), 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
@@ -139,29 +135,39 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = placed(scope, self.rules.root, self.rules.proxies)
         request, send = Request(scope), _with_headers(send)
-        refusal = self.rules.refusal(request) or self._load(request)
-        if refusal is not None:
-            if refusal.status != 413:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(_drain(receive, most_bytes(request.headers)), PATIENCE)
-            await self.refuse(request, refusal)(scope, receive, send)
-            return
-        counted = request.method not in SAFE
-        self._count(counted, 1)
+        refusal = self.rules.refusal(request)
         try:
-            await self.app(scope, _counting(receive, request.headers), send)
+            if refusal is None:
+                await self._pass_on(request, receive, send)
+                return
+            if refusal.status != 413:
+                await self.bodies.read(receive, most_bytes(request.headers), keep=False)
+        except Refused as refused:
+            refusal = refused.why
+        if refusal is not None:
+            answer = await asyncio.to_thread(self.refuse, request, refusal)
+            await answer(scope, receive, send)
+
+    async def _pass_on(self, request: Request, receive: Receive, send: Send) -> None:
+        """Answer a request that is allowed, once its body is there.
+
+        Raises:
+            Refused: the body is not taken, or too much is being worked on.
+        """
+        body = await self.bodies.read(receive, most_bytes(request.headers))
+        length, counted = len(body), request.method not in SAFE
+        try:
+            if counted and self.busy >= AT_ONCE:
+                raise Refused(busy("too many searches at once", 2))
+            self.busy += counted
+            try:
+                await self.app(request.scope, replayed(body, receive), send)
+            finally:
+                self.busy -= counted
         finally:
-            self._count(counted, -1)
-
-    def _count(self, counted: bool, change: int) -> None:
-        if counted:
-            self.busy += change
-
-    def _load(self, request: Request) -> Refusal | None:
-        if request.method in SAFE or self.busy < AT_ONCE:
-            return None
-        return Refusal(503, "too many searches at once; try again soon", {"Retry-After": "2"})
+            self.bodies.free(length)
 
 
 def is_loopback(host: str) -> bool:
@@ -172,20 +178,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def most_bytes(headers: Headers) -> int:
-    """How long a body may be."""
-    images = headers.get("content-type", "").lower().startswith("multipart/")
-    return UPLOADS if images else TEXTS
+def too_many_tries(wait: int) -> Refusal:
+    """The answer to a token that is not looked at; wait: seconds."""
+    sentence = f"too many wrong tokens; try again in {wait} second{'s' if wait > 1 else ''}"
+    return Refusal(429, sentence, {"Retry-After": str(wait)})
 
 
-def too_large(headers: Headers) -> Refusal:
-    """The answer to a body that is too long."""
-    most = most_bytes(headers)
-    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} kB"
-    return Refusal(413, f"more than {size} were sent at once; send fewer or smaller images")
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""
 
 
-def _host_is_right(given: str, host: str) -> bool:
+def _host_is_right(given: str, names: tuple[str, ...]) -> bool:
     """Whether a Host header is one a page of this server has.
 
     A page elsewhere can have its own name point here (DNS rebinding), but not an address, nor a
@@ -197,7 +201,7 @@ def _host_is_right(given: str, host: str) -> bool:
             return False
     except ValueError:
         return False
-    if name in ("localhost", host.lower(), socket.gethostname().lower()):
+    if name in ("localhost", socket.gethostname().lower(), *map(str.lower, names)):
         return True
     try:
         return bool(ipaddress.ip_address(name))
@@ -215,33 +219,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _counting(receive: Receive, headers: Headers) -> Receive:
-    """Receive a body up to its limit; a longer or too slow one is aborted."""
-    most, length, whole = most_bytes(headers), 0, False
-
-    async def receiving() -> Message:
-        nonlocal length, whole
-        if whole:
-            return await receive()
-        try:
-            message = await asyncio.wait_for(receive(), PATIENCE)
-        except TimeoutError:
-            raise HTTPException(408, "the request stopped arriving; send it again") from None
-        length += len(message.get("body", b""))
-        whole = not message.get("more_body", False)
-        if length > most:
-            raise HTTPException(413, too_large(headers).sentence)
-        return message
-
-    return receiving
-
-
-async def _drain(receive: Receive, most: int) -> None:
-    """Read what a client is still sending, so that it can read the answer."""
-    left, more = most, True
-    while more and left > 0:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        more = message.get("more_body", False)

@@ -82,5 +82,5 @@ def audit(
 def login(state: OnState) -> HTMLResponse | RedirectResponse:
     """The login form."""
     if state.rules.token is None:
-        return RedirectResponse("/", 303)
+        return RedirectResponse(f"{state.rules.root}/", 303)
     return state.page("login.html")

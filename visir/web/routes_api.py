@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from pydantic import Json, TypeAdapter
 
 from visir.core.types import FloatArray
-from visir.web.middleware import COOKIE
+from visir.web.middleware import COOKIE, too_many_tries
 from visir.web.rendering import as_uri, encoded, layer
 from visir.web.schemas import (
     AuditPage,
@@ -46,7 +46,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         403: "the request came from another page",
         413: "too many bytes at once",
         422: "the request cannot be fulfilled; the sentence says why",
-        503: "too many requests at once; try again soon",
+        429: "too many requests at once; try again soon",
     }.items()
 }
 MISSING: dict[int | str, dict[str, Any]] = {
@@ -169,23 +169,34 @@ def audit(
 
 @router.post("/login", status_code=204)
 def login(request: Request, state: OnState, who: By, given: Login) -> Response:
-    """Exchange the token for the cookie that opens the pages."""
-    if not state.rules.knows_token(given.token):
-        state.log(who, "login refused")
+    """Exchange the token for the cookie of a session, which opens the pages."""
+    rules = state.rules
+    tried = rules.try_token(given.token, who.remote)
+    if tried.wait:
+        why = too_many_tries(tried.wait)
+        raise HTTPException(why.status, why.sentence, dict(why.headers))
+    if not tried.right:
+        state.log_refused(who.remote, tried.failures)
         raise HTTPException(401, "this is not the token; it is printed where the server starts")
+    state.log(who, "log in")
     response = Response(status_code=204)
     response.set_cookie(
-        COOKIE, state.rules.cookie, max_age=12 * 3600, httponly=True, samesite="strict",
+        COOKIE, rules.sessions.open(), path=rules.root or "/", httponly=True, samesite="strict",
         secure=request.url.scheme == "https",
     )  # fmt: skip
     return response
 
 
 @router.post("/logout", status_code=204)
-def logout() -> Response:
-    """Remove the cookie."""
+def logout(request: Request, state: OnState, who: By) -> Response:
+    """End the session."""
+    if state.rules.sessions.close(request.cookies.get(COOKIE, "")):
+        state.log(who, "log out")
     response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    response.delete_cookie(
+        COOKIE, path=state.rules.root or "/", httponly=True, samesite="strict",
+        secure=request.url.scheme == "https",
+    )  # fmt: skip
     return response
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from visir.gallery.open import open_gallery
 from visir.gallery.store import Store, require_retention
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import ASGIApp
 
 MIN_TOKEN = 16  # characters of a token
@@ -34,6 +35,9 @@ def serve(
     runtime: Literal["torch", "onnx"] = "torch",
     blur: bool = False,
     retention: float | None = None,
+    trusted_proxy: Sequence[str] = (),
+    root_path: str = "",
+    server_name: Sequence[str] = (),
     device: str = "cpu",
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -48,11 +52,13 @@ def serve(
     from visir.web.app import create_app
     from visir.web.case_store import CaseStore
     from visir.web.middleware import Rules, is_loopback
+    from visir.web.proxies import read_proxies, read_root
     from visir.web.service import SearchService
     from visir.web.state import AppState
 
     if retention is not None:
         require_retention(retention)
+    proxies, root = read_proxies(trusted_proxy), read_root(root_path)
     token = _read_token(token_file) if token_file else None
     made = None if token or is_loopback(host) else secrets.token_urlsafe(24)
     embedder = _embedder(Path(run), runtime, device)
@@ -63,21 +69,30 @@ def serve(
         listener = stack.enter_context(_listening(host, port))
         if retention is not None:
             store.keep_for(retention)
-        app = create_app(AppState(service, opened, Rules(host, token or made), blur))
-        say(f"http://{_named(host)}:{listener.getsockname()[1]}/")
+        rules = Rules(host, token or made, tuple(server_name), root, proxies)
+        app = create_app(AppState(service, opened, rules, blur))
+        say(f"http://{_named(host)}:{listener.getsockname()[1]}{root}/")
         if made:
             say(f"token: {made}")
         _run(app, listener)
 
 
+def settings(app: ASGIApp) -> uvicorn.Config:
+    """How uvicorn runs an application, wherever this one is run."""
+    import uvicorn
+
+    from visir.web.connections import LimitedConnection
+
+    return uvicorn.Config(
+        app, http=LimitedConnection, ws="none", proxy_headers=False, log_level="warning",
+        access_log=False, server_header=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+
+
 def _run(app: ASGIApp, listener: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(settings(app)).run(sockets=[listener])
 
 
 def _desk_of(store: Store) -> Path:

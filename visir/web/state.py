@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from visir.gallery.store import Store
 from visir.web.audit import Stamp
 from visir.web.case_store import CaseStore, displayed
-from visir.web.middleware import Rules
+from visir.web.middleware import Rules, address_of
 from visir.web.rendering import encoded, opened, render
 from visir.web.schemas import Case, Item
 from visir.web.service import SearchService
@@ -43,6 +43,11 @@ class AppState(NamedTuple):
         """Write a line of the audit log, before anything is answered."""
         return self.case_store.audit.append(action, who.by, who.remote, **what)
 
+    def log_refused(self, remote: str, failures: int) -> None:
+        """Write a line for tokens that were wrong, if it is time for one."""
+        if failures:
+            self.log(Requester("", remote), "login refused", times=failures)
+
     def item(self, item: int) -> Item:
         """What is known of a gallery image.
 
@@ -73,7 +78,9 @@ class AppState(NamedTuple):
 
     def page(self, name: str, status: int = 200, **values: object) -> HTMLResponse:
         """A page, or a part of one."""
-        facts = {"state": self, "csrf": self.rules.csrf, "closed": self.rules.token is not None}
+        rules = self.rules
+        facts = {"csrf": rules.csrf, "closed": rules.token is not None, "root": rules.root}
+        facts |= {"state": self}
         return HTMLResponse(render(name, **facts, **values), status)
 
 
@@ -100,7 +107,7 @@ def _requester(
     ] = "",
 ) -> Requester:
     name = "".join(letter for letter in unquote(operator) if letter.isprintable())
-    return Requester(name.strip()[:80], request.client.host if request.client else "")
+    return Requester(name.strip()[:80], address_of(request))
 
 
 def wants_page(request: Request) -> bool:

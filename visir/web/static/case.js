@@ -1,11 +1,11 @@
-import { ask, attempt, say, sure } from "/static/common.js";
+import { ask, attempt, go, say, sure } from "./common.js";
 
 const opening = document.getElementById("new-case");
 opening?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const named = opening.elements.name.value;
   const made = await attempt(() => ask("/api/cases", { json: { name: named } }));
-  if (made) location.assign(`/cases/${made.id}`);
+  if (made) go(`/cases/${made.id}`);
 });
 
 const article = document.getElementById("case");
@@ -41,7 +41,7 @@ const deeds = {
   async delete() {
     if (!(await sure(document.getElementById("sure")))) return;
     await ask(path, { method: "DELETE" });
-    location.assign("/cases");
+    go("/cases");
   },
 };
 

@@ -1,6 +1,7 @@
 // What all pages share: asking the API, saying what happened, the name for the log.
 
 const csrf = document.querySelector('meta[name="csrf"]').content;
+const root = document.querySelector('meta[name="root"]').content;
 const toast = document.getElementById("toast");
 const operator = document.getElementById("operator");
 let hiding = 0;
@@ -12,14 +13,24 @@ export async function ask(path, { method = "POST", json, form, page = false } = 
   headers.Accept = page ? "text/html" : "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: form ?? JSON.stringify(json) });
+    answer = await fetch(root + path, { method, headers, body: form ?? JSON.stringify(json) });
   } catch {
     throw new Error("the server does not answer; is it still running?");
   }
-  if (answer.status === 401 && !path.endsWith("/login")) location.assign("/login");
+  if (answer.status === 401 && !path.endsWith("/login")) go("/login");
   if (!answer.ok) throw new Error(await sentence(answer));
   if (answer.status === 204) return null;
   return page ? answer.text() : answer.json();
+}
+
+/** The address of one of this server's pages or pictures. */
+export function at(path) {
+  return root + path;
+}
+
+/** Open a page. */
+export function go(path) {
+  location.assign(at(path));
 }
 
 async function sentence(answer) {
@@ -67,5 +78,5 @@ if (operator) {
 }
 document.getElementById("logout")?.addEventListener("click", async () => {
   await attempt(() => ask("/api/logout"));
-  location.assign("/login");
+  go("/login");
 });

@@ -1,8 +1,8 @@
-import { ask, attempt, sure } from "/static/common.js";
+import { ask, attempt, go, sure } from "./common.js";
 
 const item = document.getElementById("item");
 item.querySelector('[data-do="delete"]').addEventListener("click", async () => {
   if (!(await sure(document.getElementById("sure")))) return;
   const done = await attempt(() => ask(`/api/items/${item.dataset.item}`, { method: "DELETE" }));
-  if (done === null) location.assign("/gallery");
+  if (done === null) go("/gallery");
 });

@@ -1,9 +1,9 @@
-import { ask, attempt } from "/static/common.js";
+import { ask, attempt, go } from "./common.js";
 
 const form = document.getElementById("login");
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const token = form.elements.token.value.trim();
   const done = await attempt(() => ask("/api/login", { json: { token } }));
-  if (done === null) location.assign("/");
+  if (done === null) go("/");
 });

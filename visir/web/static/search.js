@@ -1,6 +1,6 @@
 // The search page: query images, hits that are marked, refined, compared and kept.
 
-import { ask, attempt, say } from "/static/common.js";
+import { ask, at, attempt, say } from "./common.js";
 
 const MOST = 8;
 const MOST_BYTES = 32 * 2 ** 20;
@@ -143,7 +143,7 @@ function search() {
 
 function seek(item) {
   sent.clear();
-  const made = entry(`/api/items/${item}/thumbnail`, `image ${item}`);
+  const made = entry(at(`/api/items/${item}/thumbnail`), `image ${item}`);
   made.dataset.item = item;
   queries.replaceChildren(made);
   return search();
