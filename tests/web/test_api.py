@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import re
@@ -247,13 +248,43 @@ def test_nothing_is_answered_that_cannot_be_logged(serve, crop, monkeypatch) -> 
     client = serve()
 
     def full(*_: object, **__: object) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(client.state.case_store.audit, "append", full)
     for answer in (search(client, crop(3)), client.delete("/api/items/5")):
         assert answer.status_code == 507
-        assert list(answer.json()) == ["error"]
+        assert answer.json() == {"error": "the server's disk is full; free space there"}
     assert 5 in client.state.store.get([5])
+
+
+def test_only_a_full_disk_is_said_to_be_full(serve, monkeypatch) -> None:
+    client = serve()
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(client.state.case_store.audit, "append", denied)
+    answer = client.delete("/api/items/5")
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": "the server cannot read or write a file (Permission denied); check its disk"
+    }
+
+
+def test_a_damaged_thumbnail_is_named(serve, crop, monkeypatch) -> None:
+    client = serve()
+    store, whole = client.state.store, client.state.store.thumbnail(5)
+    for jpeg in (b"", b"no picture", whole[:300], whole[:20] + bytes(len(whole))):
+        monkeypatch.setattr(store, "thumbnail", lambda item, jpeg=jpeg: jpeg)
+        answers = [
+            client.get("/api/items/5/thumbnail"),
+            client.post("/api/compare", data={"asked": '{"items": [5, 6]}'}),
+        ]
+        for answer in answers:
+            assert answer.status_code == 422
+            assert answer.json() == {
+                "error": "image 5: its stored picture is damaged; remove the image and add it again"
+            }
 
 
 def test_the_log_tells_who_did_what_and_is_whole(serve, crop, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_guard_s_night(page: Page, crowd: SimpleNamespace, tmp_path: Path) -> 
     for told in ("Night 3, yard", "Ada Löwe", "cameras gate", BrightEmbedder.fingerprint):
         assert told in text
     assert "Same jacket as at the &lt;gate&gt;." in text
-    log = audit.entries(crowd.root / "desk" / "audit.jsonl")
+    log, _ = audit.entries(crowd.root / "desk" / "audit.jsonl")
     assert [entry["action"] for entry in log[::-1]] == [
         "search", "search", "refine", "compare", "open case", "keep", "export",
     ]  # fmt: skip

@@ -130,3 +130,69 @@ def test_blurred_pictures_leave_the_server_blurred(serve, crop) -> None:
     shown += [*data(client.get(f"/cases/{number}").text), *map(base64.b64decode, pictures)]
     assert len(shown) >= 8
     assert all(map(blocks, shown))
+
+
+# ---- files among the cases that are damaged, or none
+
+
+def test_one_damaged_or_stray_file_hides_no_case(serve, tmp_path) -> None:
+    client = serve()
+    for name in ("first", "second", "third"):
+        client.post("/api/cases", json={"name": name})
+    folder = tmp_path / "desk" / "cases"
+    (folder / "2.json").write_text('{"id": 2, "na')
+    (folder / "7.json").write_bytes((folder / "1.json").read_bytes())
+    strays = ["007.json", "a\nb.json", "notes.txt", "x.json", "\u0663.json", "9" * 30 + ".json"]
+    for name in strays:
+        (folder / name).write_text("{}")
+    (folder / "8.json").mkdir()
+    listed = client.get("/api/cases").json()
+    assert [(line["id"], line["name"]) for line in listed[:5]] == [
+        (8, "8.json"), (7, "7.json"), (3, "third"), (2, "2.json"), (1, "first"),
+    ]  # fmt: skip
+    assert [line["problem"] for line in listed[:4]] == [
+        "case 8: its file cannot be read (Is a directory); restore 8.json from a backup, or delete "
+        "the case",
+        "case 7: 7.json holds case 1; restore it from a backup, or delete it",
+        None,
+        "case 2: its file cannot be read (is damaged); restore 2.json from a backup, or delete "
+        "the case",
+    ]
+    shown = sorted(line["file"] for line in listed[5:])
+    assert shown == sorted([*strays[:1], "a\\nb.json", *strays[2:]])
+    page = client.get("/cases").text
+    assert all(f"Delete {name}" in page for name in ("2.json", "notes.txt", "a\\nb.json"))
+    assert client.get("/cases/3").status_code == 200
+    assert client.get("/cases/2").status_code == 422
+
+    for name in shown:
+        assert client.delete("/api/cases", params={"file": name}).status_code == 204
+        assert client.delete("/api/cases", params={"file": name}).status_code == 404
+    for number in (2, 7):
+        assert client.delete(f"/api/cases/{number}").status_code == 204
+    folder_one = client.delete("/api/cases/8")
+    assert "8.json: cannot be deleted (Is a directory); delete it by hand" in folder_one.text
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"1.json", "3.json", "8.json", "last"}
+    assert actions(client)[2:4] == ["delete case", "delete stray file"]
+
+
+def test_what_is_no_stray_file_is_not_deleted(serve, tmp_path) -> None:
+    client = serve()
+    client.post("/api/cases", json={"name": "x"})
+    for name in ("1.json", "last", "../audit.jsonl", "..", "/etc/passwd", ""):
+        assert client.delete("/api/cases", params={"file": name}).status_code == 404
+    assert client.get("/api/cases/1").status_code == 200
+
+
+def test_a_counter_that_is_old_or_damaged_makes_no_case_overwrite_another(serve, tmp_path) -> None:
+    client = serve()
+    for _ in range(3):
+        client.post("/api/cases", json={"name": "x"})
+    counter = tmp_path / "desk" / "cases" / "last"
+    for text, number in (("1\n", 4), ("", 5), ("many", 6), ("-7", 7), ("9" * 40, 8)):
+        counter.write_text(text)
+        assert client.post("/api/cases", json={"name": "x"}).json()["id"] == number
+        assert client.get("/api/cases").json()[0]["id"] == number
+    counter.unlink()
+    assert client.post("/api/cases", json={"name": "x"}).json()["id"] == 9

@@ -54,7 +54,7 @@ def test_the_log_is_a_chain(tmp_path: Path) -> None:
     entries = [json.loads(line) for line in lines]
     assert [entry["n"] for entry in entries] == [1, 2, 3, 4, 5]
     assert entries[0]["before"] == "0" * 64
-    assert audit.verify(tmp_path / "log") == (5, log.head, None)
+    assert audit.verify(tmp_path / "log") == (5, log.head, None, 1)
     stamp = log.append("export", "", "")
     assert stamp == (6, audit.verify(tmp_path / "log").head)
 
@@ -91,7 +91,7 @@ def test_a_log_cut_off_at_its_end_has_another_head(tmp_path: Path) -> None:
     log = written(tmp_path / "log")
     lines = (tmp_path / "log").read_bytes().splitlines(keepends=True)
     (tmp_path / "log").write_bytes(b"".join(lines[:-1]))
-    lines_left, head, broken = audit.verify(tmp_path / "log")
+    lines_left, head, broken, _ = audit.verify(tmp_path / "log")
     assert (lines_left, broken) == (4, None)
     assert head != log.head
 
@@ -107,9 +107,13 @@ def test_a_line_a_crash_cut_short_is_kept_and_seen(tmp_path: Path) -> None:
 
 def test_the_log_is_read_from_its_end(tmp_path: Path) -> None:
     written(tmp_path / "log", 30)
-    assert [entry["n"] for entry in audit.entries(tmp_path / "log", None, 3)] == [30, 29, 28]
-    assert [entry["n"] for entry in audit.entries(tmp_path / "log", 10, 2)] == [9, 8]
-    assert audit.entries(tmp_path / "none") == []
+    for before, count, numbers, earlier in (
+        (None, 3, [30, 29, 28], 28), (10, 2, [9, 8], 8), (3, 5, [2, 1], None),
+        (None, 30, list(range(30, 0, -1)), None),
+    ):  # fmt: skip
+        found, rest = audit.entries(tmp_path / "log", before, count)
+        assert ([entry["n"] for entry in found], rest) == (numbers, earlier)
+    assert audit.entries(tmp_path / "none") == ([], None)
 
 
 # ---- pictures
@@ -135,9 +139,9 @@ def test_what_is_encoded_holds_nothing_but_pixels() -> None:
     exif[0x010E] = "secret"
     picture().save(buffer, "JPEG", exif=exif, comment=b"secret")
     assert b"secret" in buffer.getvalue()
-    again = encoded(opened(buffer.getvalue()))
+    again = encoded(opened(buffer.getvalue(), "x"))
     assert b"secret" not in again
-    assert opened(again).size == (48, 96)
+    assert opened(again, "x").size == (48, 96)
 
 
 def test_the_overlay_is_opaque_where_the_drop_is_large() -> None:
@@ -274,7 +278,9 @@ def test_a_damaged_case_is_named(tmp_path: Path) -> None:
     desk = CaseStore(tmp_path)
     desk.open_case("one", "")
     (tmp_path / "cases" / "1.json").write_text("{")
-    with pytest.raises(InputError, match=r"case 1: its file is damaged; restore 1\.json"):
+    with pytest.raises(
+        InputError, match=r"case 1: its file cannot be read \(is damaged\); restore 1\.json from"
+    ):
         desk.case(1)
     desk.close()
 

@@ -21,7 +21,26 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class InputError(Exception):
-    """The user's input cannot be used; the message names the file, the field and the fix."""
+    """The user's input cannot be used; the message names the file, the field and the fix.
+
+    Its text is one line whatever is in the names it quotes.
+    """
+
+    def __str__(self) -> str:
+        """The message, with control characters written out."""
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    r"""Text on one line: line breaks and other control characters are written out, as \n.
+
+    So are the bytes of file names that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 class Modality(Enum):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -121,9 +122,15 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _disk_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
     _LOG.error("%s", error)
-    sentence = "the audit log or the gallery cannot be written; free space on the server's disk"
-    return _answer(request.app.state.visir, request, Refusal(507, sentence))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why = Refusal(507, "the server's disk is full; free space there")
+    else:
+        reason = error.strerror or "its log says why"
+        sentence = f"the server cannot read or write a file ({reason}); check its disk"
+        why = Refusal(500, sentence)
+    return _answer(request.app.state.visir, request, why)
 
 
 def _own_error(request: Request, error: Exception) -> Response:

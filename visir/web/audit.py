@@ -3,20 +3,36 @@
 Changing, removing or inserting a line breaks the chain there. Cutting off the end leaves a shorter
 chain that is whole; therefore the last line's hash is displayed with the log and written into every
 exported case.
+
+A log consists of several files. The one that is written to is renamed when it is long enough:
+audit.000000000001-000000012345.jsonl holds lines 1 to 12,345, and the chain goes on in the next.
+When there are too many the oldest is deleted, after a line that says which lines those were and
+the hash of the last of them. So the chain can be checked from the first line that is left.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from visir.core.run import sync_folder
+
 NOTHING = "0" * 64  # what the first line holds
+FILE_BYTES = 8 * 2**20  # of a file that is not written to any more
+FILES = 128  # of those
+SHORTENED = "log shortened"  # the action of a line about a file that is deleted
+_TYPES = {
+    "n": int, "time": str, "action": str, "by": str, "remote": str, "what": dict, "before": str,
+}  # fmt: skip
 
 
 class Stamp(NamedTuple):
@@ -29,13 +45,32 @@ class Stamp(NamedTuple):
 class Verdict(NamedTuple):
     """The state of a log's chain.
 
-    lines: how many there are; head: SHA-256 of the last; broken: number of the first line that
-    does not follow from the one before it, from 1; None where the chain is whole.
+    lines: the number of the last line; head: SHA-256 of it; broken: number of the first line that
+    does not follow from the one before it; None where the chain is whole; first: number of the
+    first line that is still there.
     """
 
     lines: int
     head: str
     broken: int | None
+    first: int = 1
+
+
+class _File(NamedTuple):
+    """A file of a log; first, last: numbers of its lines; last is None while it is written to."""
+
+    path: Path
+    first: int
+    last: int | None
+
+
+class _Part(NamedTuple):
+    """What one file adds to a verdict; removed: (number, hash) of last lines of deleted files."""
+
+    lines: int
+    head: str
+    broken: int | None
+    removed: frozenset[tuple[int, str]]
 
 
 class Audit:
@@ -44,7 +79,7 @@ class Audit:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self.lines, self.head, _ = verify(path)
+        self.lines, self.head, *_ = verify(path)
 
     def append(self, action: str, by: str, remote: str, **what: object) -> Stamp:
         """Write one line, on disk when this returns.
@@ -59,47 +94,126 @@ class Audit:
             OSError: it cannot be written.
         """
         with self._lock:
-            entry = {
-                "n": self.lines + 1,
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "action": action,
-                "by": by,
-                "remote": remote,
-                "what": what,
-                "before": self.head,
-            }
-            line = json.dumps(entry).encode()
-            try:
-                _write(self.path, line + b"\n")
-            except OSError:  # part of it may stand there
-                self.lines, self.head, _ = verify(self.path)
-                raise
-            self.lines, self.head = self.lines + 1, hashlib.sha256(line).hexdigest()
-            return Stamp(self.lines, self.head)
+            if self.path.is_file() and self.path.stat().st_size >= FILE_BYTES:
+                self._begin_file()
+            return self._append(action, by, remote, what)
+
+    def _append(self, action: str, by: str, remote: str, what: dict[str, Any]) -> Stamp:
+        entry = {
+            "n": self.lines + 1,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "action": action,
+            "by": by,
+            "remote": remote,
+            "what": what,
+            "before": self.head,
+        }
+        line = json.dumps(entry).encode()
+        try:
+            _write(self.path, line + b"\n")
+        except OSError:  # part of it may stand there
+            self.lines, self.head, *_ = verify(self.path)
+            raise
+        self.lines, self.head = self.lines + 1, hashlib.sha256(line).hexdigest()
+        return Stamp(self.lines, self.head)
+
+    def _begin_file(self) -> None:
+        """Give the file its lasting name; of too many files delete the oldest."""
+        *closed, last = _files(self.path)
+        name = f"{self.path.stem}.{last.first:012d}-{self.lines:012d}{self.path.suffix}"
+        if self.path.with_name(name).exists():
+            return  # somebody else's; nothing is overwritten
+        self.path.rename(self.path.with_name(name))
+        sync_folder(self.path.parent)
+        for old in closed[: max(len(closed) + 1 - FILES, 0)]:
+            through = _part_of(old, old.first - 1, NOTHING)
+            what = {"through": through.lines, "sha256": through.head}
+            self._append(SHORTENED, "visir", "", what)
+            old.path.unlink()
 
 
 def verify(path: Path) -> Verdict:
-    """Check the chain of a log; a log that does not exist has no lines."""
-    head, lines, broken = NOTHING, 0, None
+    """Check the chain of a log, in all its files; a log that does not exist has no lines."""
+    files = _files(path)
+    lines, head, broken = files[0].first - 1, _before(files[0]), None
+    begin, removed = (lines, head), set[tuple[int, str]]()
+    for file in files:
+        if file.first > lines + 1:  # a file is missing
+            broken, lines = broken or lines + 1, file.first - 1
+        part = _part_of(file, lines, head)
+        lines, head, removed = part.lines, part.head, removed | part.removed
+        broken = broken or part.broken
+    if begin[0] and begin not in removed:
+        broken = begin[0] + 1
+    return Verdict(lines, head, broken, begin[0] + 1)
+
+
+def entries(
+    path: Path, before: int | None = None, count: int = 100
+) -> tuple[list[dict[str, Any]], int | None]:
+    """The last lines of a log, or the last before a number; newest first.
+
+    A damaged line is there with the action "damaged line", its number, and what can be read of it.
+
+    Returns:
+        The lines, and the number before which there are more; None where there are none.
+    """
+    found, number = list[dict[str, Any]](), 1
+    files = _files(path)
+    for file in reversed(files):
+        lines = list(enumerate(_lines(file.path), start=file.first))
+        wanted = lines if before is None else [one for one in lines if one[0] < before]
+        for number, line in reversed(wanted[-(count - len(found)) :]):
+            found.append(_shown(number, line))
+        if len(found) == count:
+            break
+    return found, number if number > files[0].first else None
+
+
+def _files(path: Path) -> list[_File]:
+    """The files of a log, the oldest first; the last is the one that is written to."""
+    named = re.compile(rf"{re.escape(path.stem)}\.(\d{{12}})-(\d{{12}}){re.escape(path.suffix)}")
+    matches = ((found, named.fullmatch(found.name)) for found in path.parent.glob(f"{path.stem}.*"))
+    closed = sorted(
+        _File(found, int(match[1]), int(match[2])) for found, match in matches if match is not None
+    )
+    return [*closed, _File(path, (closed[-1].last or 0) + 1 if closed else 1, None)]
+
+
+def _before(file: _File) -> str:
+    """What the first line of a log's first file says of the line before it."""
+    first = next(_lines(file.path), b"")
+    return str(_parsed(first).get("before", NOTHING)) if file.first > 1 else NOTHING
+
+
+def _part_of(file: _File, lines: int, head: str) -> _Part:
+    """Check one file that follows on so many lines; one that is not written to only once."""
+    if not file.path.is_file():
+        return _Part(lines, head, None, frozenset())
+    now = file.path.stat()
+    if file.last is None:
+        return _checked(file.path, lines, head)
+    known = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    return _checked_once(file.path, lines, head, known)
+
+
+@lru_cache(maxsize=4 * FILES)
+def _checked_once(path: Path, lines: int, head: str, known: tuple[int, ...]) -> _Part:
+    return _checked(path, lines, head)
+
+
+def _checked(path: Path, lines: int, head: str) -> _Part:
+    broken, removed = None, set[tuple[int, str]]()
     for line in _lines(path):
         lines += 1
         entry = _parsed(line)
         if broken is None and (entry.get("n"), entry.get("before")) != (lines, head):
             broken = lines
+        if entry.get("action") == SHORTENED:
+            through, last = entry["what"].get("through"), entry["what"].get("sha256")
+            removed |= {(through, last)} if (type(through), type(last)) == (int, str) else set()
         head = hashlib.sha256(line).hexdigest()
-    return Verdict(lines, head, broken)
-
-
-def entries(path: Path, before: int | None = None, count: int = 100) -> list[dict[str, Any]]:
-    """The last lines of a log, or the last before a number; newest first, without damaged ones."""
-    found = []
-    for number, line in enumerate(_lines(path), start=1):
-        if before is not None and number >= before:
-            break
-        found.append(line)
-        if len(found) > 2 * count:
-            del found[:count]
-    return [entry for entry in map(_parsed, reversed(found[-count:])) if entry]
+    return _Part(lines, head, broken, frozenset(removed))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -112,10 +226,24 @@ def _parsed(line: bytes) -> dict[str, Any]:
     """A line's entry; empty where it is none."""
     try:
         entry = json.loads(line)
-    except ValueError:
+        right = isinstance(entry, dict) and {k: type(v) for k, v in entry.items()} == _TYPES
+        return entry if right else {}
+    except (ValueError, RecursionError):
         return {}
-    known = {"n", "time", "action", "by", "remote", "what", "before"}
-    return entry if isinstance(entry, dict) and entry.keys() == known else {}
+
+
+def _shown(number: int, line: bytes) -> dict[str, Any]:
+    """A line's entry as it may be displayed; what can be read of a damaged one."""
+    entry = _parsed(line)
+    try:
+        datetime.fromisoformat(entry["time"]).astimezone()
+        json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
+    except (KeyError, ValueError, OverflowError, RecursionError):
+        text = line[:200].decode("utf-8", "replace")
+        what = {"text": text if len(line) <= 200 else f"{text}…"}
+        bare = {"n": number, "time": "", "action": "damaged line", "by": "", "remote": ""}
+        return {**bare, "what": what, "before": ""}
+    return entry
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -127,13 +255,9 @@ def _write(path: Path, data: bytes) -> None:
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         whole = b"\n" + data if torn else data
         if os.write(descriptor, whole) != len(whole):
-            raise OSError("the disk is full")
+            raise OSError(errno.ENOSPC, "the disk is full")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if new:
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)

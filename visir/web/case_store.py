@@ -12,13 +12,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from visir.core.run import atomic_write, sweep, write_text
-from visir.core.types import InputError
+from visir.core.run import atomic_write, sweep, sync_folder, write_text
+from visir.core.types import InputError, printable
 from visir.web.audit import Audit, Stamp, entries, verify
 from visir.web.rendering import FOLDER, as_text, encoded, opened, render
 from visir.web.schemas import AuditEntry, AuditPage, Case, CaseSummary, KeptHit, SearchRecord
 
 MAX_KEPT = 500
+MAX_NUMBER = 10**9
+COUNTER = "last"  # the file with the last number that was given to a case
 _CASE = TypeAdapter(Case)
 _ENTRIES = TypeAdapter(tuple[AuditEntry, ...])
 
@@ -56,24 +58,29 @@ class CaseStore:
         """Let other processes open it."""
         self._claim.close()
 
-    def cases(self) -> list[Case]:
-        """All cases, the newest first."""
-        numbers = sorted((int(path.stem) for path in self._cases.glob("*.json")), reverse=True)
-        found = [self.case(number) for number in numbers]
-        return [case for case in found if case is not None]
-
     def summaries(self) -> list[CaseSummary]:
-        """A line for each case, the newest first."""
-        return [
-            CaseSummary(case.id, case.name, case.by, case.created, len(case.kept))
-            for case in self.cases()
-        ]
+        """A line for each case, the newest first; then for each other file in their folder."""
+        numbers = sorted(filter(None, map(_number, self._cases.iterdir())), reverse=True)
+        found = [self.summary(number) for number in numbers]
+        strays = [_stray(path) for path in self._strays()]
+        return [case for case in found if case is not None] + strays
+
+    def summary(self, number: int) -> CaseSummary | None:
+        """The line of a case; None if there is none."""
+        file = self._file(number)
+        try:
+            case = self.case(number)
+        except InputError as error:
+            return CaseSummary(number, file.name, "", _written(file), 0, file.name, str(error))
+        if case is None:
+            return None
+        return CaseSummary(number, case.name, case.by, case.created, len(case.kept), file.name)
 
     def audit_page(self, before: int | None = None, count: int = 100) -> AuditPage:
         """The last lines of the audit log, newest first, and whether its chain is whole."""
         verdict = verify(self.audit.path)
-        lines = _ENTRIES.validate_python(entries(self.audit.path, before, count))
-        return AuditPage(lines, *verdict)
+        lines, earlier = entries(self.audit.path, before, count)
+        return AuditPage(_ENTRIES.validate_python(lines), *verdict, earlier)
 
     def case(self, number: int) -> Case | None:
         """A case; None if there is none.
@@ -83,18 +90,28 @@ class CaseStore:
         """
         file = self._file(number)
         try:
-            return _CASE.validate_json(file.read_bytes())
+            case = _CASE.validate_json(file.read_bytes())
         except FileNotFoundError:
             return None
-        except ValidationError:
-            raise InputError(f"case {number}: its file is damaged; restore {file.name}") from None
+        except (OSError, ValidationError) as error:
+            what = "is damaged" if isinstance(error, ValidationError) else f"{error.strerror}"
+            raise InputError(
+                f"case {number}: its file cannot be read ({what}); restore {file.name} from a "
+                "backup, or delete the case"
+            ) from None
+        if case.id != number:
+            raise InputError(
+                f"case {number}: {file.name} holds case {case.id}; restore it from a backup, or "
+                "delete it"
+            )
+        return case
 
     def open_case(self, name: str, by: str) -> Case:
         """A new, empty case; numbers are never used twice."""
         with self._lock:
-            counter = self._cases / "last"
-            number = int(counter.read_text()) + 1 if counter.exists() else 1
-            write_text(counter, f"{number}\n")
+            taken = filter(None, map(_number, self._cases.iterdir()))
+            number = max(self._counted(), *taken, 0) + 1
+            write_text(self._cases / COUNTER, f"{number}\n")
             case = Case(number, name, by, datetime.now(UTC))
             self._save(case)
         return case
@@ -109,12 +126,48 @@ class CaseStore:
         return case
 
     def drop_case(self, number: int) -> bool:
-        """Delete a case: whether there was one."""
+        """Delete a case, damaged or not: whether there was one.
+
+        Raises:
+            InputError: it cannot be deleted.
+        """
+        return self._unlink(self._file(number))
+
+    def drop_stray(self, name: str) -> bool:
+        """Delete a file that is no case, by its name in the list of cases: whether there was one.
+
+        Raises:
+            InputError: it cannot be deleted.
+        """
+        found = (path for path in self._strays() if printable(path.name) == name)
+        return any(self._unlink(path) for path in found)
+
+    def _strays(self) -> list[Path]:
+        """What is neither a case nor the counter, nor a file that is being written."""
+        own = (path for path in self._cases.iterdir() if not path.name.startswith("."))
+        return sorted(path for path in own if path.name != COUNTER and not _number(path))
+
+    def _unlink(self, file: Path) -> bool:
         with self._lock:
-            file = self._file(number)
-            there = file.exists()
-            file.unlink(missing_ok=True)
-        return there
+            try:
+                file.unlink()
+            except FileNotFoundError:
+                return False
+            except OSError as error:
+                raise InputError(
+                    f"{file.name}: cannot be deleted ({error.strerror}); delete it by hand in the "
+                    "folder of cases"
+                ) from error
+            sync_folder(file.parent)
+        return True
+
+    def _counted(self) -> int:
+        """The last number that was given, as far as the file of it is there and whole."""
+        try:
+            last = int((self._cases / COUNTER).read_text())
+        except (OSError, ValueError):
+            return 0
+        return last if last < MAX_NUMBER - 1 else 0
 
     def _file(self, number: int) -> Path:
         return self._cases / f"{number:d}.json"
@@ -122,6 +175,25 @@ class CaseStore:
     def _save(self, case: Case) -> None:
         with atomic_write(self._file(case.id)) as file:
             file.write(_CASE.dump_json(case, indent=1))
+
+
+def _number(file: Path) -> int | None:
+    """The number of a case, by the name of its file; None of a file that is no case."""
+    if not file.stem.isdecimal() or file.suffix != ".json":
+        return None
+    number = int(file.stem) if len(file.stem) <= len(str(MAX_NUMBER)) else 0
+    return number if file.name == f"{number}.json" and 0 < number < MAX_NUMBER else None
+
+
+def _stray(file: Path) -> CaseSummary:
+    name = printable(file.name)
+    problem = f"{name} is no case; move it elsewhere, or delete it"
+    return CaseSummary(0, name, "", _written(file), 0, name, problem)
+
+
+def _written(file: Path) -> datetime:
+    """When a file was changed last."""
+    return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
 
 
 def with_hits(case: Case, kept: list[KeptHit], search: SearchRecord) -> Case:
@@ -162,11 +234,12 @@ def displayed(case: Case, blur: bool) -> Case:
     """A case as it may be displayed: heads pixelated if the server is told to."""
     if not blur:
         return case
-    kept = tuple(replace(hit, picture=_blurred(hit.picture)) for hit in case.kept)
+    name = f"case {case.id}"
+    kept = tuple(replace(hit, picture=_blurred(hit.picture, name)) for hit in case.kept)
     searches = tuple(
         replace(
             search,
-            queries=tuple(replace(q, picture=_blurred(q.picture)) for q in search.queries),
+            queries=tuple(replace(q, picture=_blurred(q.picture, name)) for q in search.queries),
         )
         for search in case.searches
     )
@@ -186,7 +259,10 @@ def exported(case: Case, by: str, stamp: Stamp) -> str:
     return render("export.html", case=case, by=by, stamp=stamp, style=style)
 
 
-def _blurred(picture: str | None) -> str | None:
+def _blurred(picture: str | None, name: str) -> str | None:
     if picture is None:
         return None
-    return as_text(encoded(opened(base64.b64decode(picture)), blur=True))
+    try:
+        return as_text(encoded(opened(base64.b64decode(picture), name), blur=True))
+    except ValueError:
+        raise InputError(f"{name}: a picture in it is damaged; restore its file") from None

@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from visir import __version__
-from visir.core.types import FloatArray
+from visir.core.types import FloatArray, InputError
 from visir.gallery.store import Filter, Stats, Store
 
 FOLDER = Path(__file__).parent
@@ -143,10 +143,19 @@ def shrunk(picture: Image.Image) -> Image.Image:
     return small
 
 
-def opened(jpeg: bytes) -> Image.Image:
-    """A gallery's thumbnail as RGB."""
-    with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-        return image.convert("RGB")
+def opened(jpeg: bytes, name: str) -> Image.Image:
+    """A picture of a gallery or a case as RGB; name: what messages call its image.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise InputError(
+            f"{name}: its stored picture is damaged; remove the image and add it again"
+        ) from None
 
 
 def encoded(picture: Image.Image, blur: bool = False) -> bytes:

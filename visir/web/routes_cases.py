@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Response
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Path, Query, Response
 from fastapi import UploadFile as Sent
 from fastapi.security import HTTPBearer
 from pydantic import Json
@@ -26,7 +26,7 @@ from visir.web.schemas import (
     Note,
     SearchRecord,
 )
-from visir.web.state import AppState, By, OnState, existing
+from visir.web.state import AppState, By, OnState, existing, no_case
 from visir.web.uploads import MAX_IMAGES, Upload
 
 CaseId = Annotated[Id, Path(description="a case's number")]
@@ -60,10 +60,26 @@ def get_case(state: OnState, number: CaseId) -> Case:
 
 @router.delete("/{number}", status_code=204)
 def delete_case(state: OnState, who: By, number: CaseId) -> None:
-    """Delete a case and the pictures in it."""
-    case = state.case(number)
-    state.log(who, "delete case", case=number, name=case.name, kept=len(case.kept))
+    """Delete a case and the pictures in it; a damaged one too."""
+    case = state.case_store.summary(number)
+    if case is None:
+        raise no_case(number)
+    state.log(who, "delete case", case=number, name=case.name, kept=case.kept)
     state.case_store.drop_case(number)
+
+
+@router.delete("", status_code=204)
+def delete_stray(
+    state: OnState, who: By,
+    file: Annotated[
+        str, Query(max_length=2000, description="its name, as the list of cases has it")
+    ],
+) -> None:  # fmt: skip
+    """Delete a file among the cases that is no case."""
+    if file not in [case.file for case in state.case_store.summaries() if case.id == 0]:
+        raise HTTPException(404, "among the cases is no file of this name that is no case")
+    state.log(who, "delete stray file", file=file)
+    state.case_store.drop_stray(file)
 
 
 @router.post("/{number}/hits", response_model=Case)
@@ -153,7 +169,7 @@ def _require_kept(state: AppState, number: int, hit: int) -> int:
 
 def _picture(state: AppState, item: int) -> str | None:
     jpeg = state.store.thumbnail(item)
-    return None if jpeg is None else as_text(encoded(opened(jpeg)))
+    return None if jpeg is None else as_text(encoded(opened(jpeg, f"image {item}")))
 
 
 def _with_pictures(search: SearchRecord, uploads: Sequence[Upload]) -> SearchRecord:

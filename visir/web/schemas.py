@@ -270,13 +270,19 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """A case in a list of cases."""
+    """A case in a list of cases.
+
+    file: its name in the folder of cases; problem: what is wrong with a file that is damaged or no
+    case, one sentence; id: 0 of a file that is no case.
+    """
 
     id: int
     name: str
     by: str
     created: datetime
     kept: int
+    file: str = ""
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -301,7 +307,7 @@ class GalleryFacts:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """A line of the audit log; before: SHA-256 of the line before it."""
+    """A line of the audit log; before: SHA-256 of the line before it; time: empty if damaged."""
 
     n: int
     time: str
@@ -314,9 +320,16 @@ class AuditEntry:
 
 @dataclass(frozen=True)
 class AuditPage:
-    """Part of the audit log; broken: the first line that does not follow from the one before."""
+    """Part of the audit log.
+
+    lines: the number of the last line; head: SHA-256 of it; broken: the first line that does not
+    follow from the one before; first: the first line that is still there; earlier: the number
+    before which there are more lines than these.
+    """
 
     entries: tuple[AuditEntry, ...]
     lines: int
     head: str
     broken: int | None
+    first: int = 1
+    earlier: int | None = None

@@ -174,7 +174,8 @@ class SearchService:
         for query in queries_of_items(self.store, items):
             assert query.item is not None
             jpeg = self.store.thumbnail(query.item.id) if pictures else None
-            found.append(QueryImage(query, picture=None if jpeg is None else opened(jpeg)))
+            name = f"image {query.item.id}"
+            found.append(QueryImage(query, picture=None if jpeg is None else opened(jpeg, name)))
         return found
 
     # ---- searches

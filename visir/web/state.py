@@ -62,7 +62,7 @@ class AppState(NamedTuple):
     def picture(self, item: int) -> bytes | None:
         """A gallery image's thumbnail, encoded again; None if there is none."""
         jpeg = self.store.thumbnail(item)
-        return None if jpeg is None else encoded(opened(jpeg), self.blur)
+        return None if jpeg is None else encoded(opened(jpeg, f"image {item}"), self.blur)
 
     def case(self, number: int) -> Case:
         """A case as it is stored.
@@ -91,8 +91,13 @@ def existing(case: Case | None, number: int) -> Case:
         HTTPException: there is none of that number.
     """
     if case is None:
-        raise HTTPException(404, f"there is no case {number}")
+        raise no_case(number)
     return case
+
+
+def no_case(number: int) -> HTTPException:
+    """The answer where there is no case of that number."""
+    return HTTPException(404, f"there is no case {number}")
 
 
 def _state(request: Request) -> AppState:

@@ -8,6 +8,18 @@ opening?.addEventListener("submit", async (event) => {
   if (made) go(`/cases/${made.id}`);
 });
 
+// Files in the list that are damaged, or no cases.
+async function discard({ case: number, file }) {
+  if (!(await sure(document.getElementById("sure")))) return;
+  const stray = `/api/cases?file=${encodeURIComponent(file)}`;
+  await ask(number === "0" ? stray : `/api/cases/${number}`, { method: "DELETE" });
+  location.reload();
+}
+
+for (const button of document.querySelectorAll('[data-do="discard"]')) {
+  button.addEventListener("click", () => attempt(() => discard(button.closest("li").dataset)));
+}
+
 const article = document.getElementById("case");
 const path = `/api/cases/${article?.dataset.case}`;
 const deeds = {

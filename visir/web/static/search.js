@@ -234,7 +234,7 @@ function keepable() {
 async function keep() {
   if (!keepable().length) throw new Error("mark what is right first");
   const choice = document.getElementById("case-choice");
-  const cases = await ask("/api/cases", { method: "GET" });
+  const cases = (await ask("/api/cases", { method: "GET" })).filter((one) => !one.problem);
   const chosen = choice.value;
   choice.replaceChildren(
     ...cases.map((one) => new Option(one.name, one.id)),
