@@ -19,7 +19,7 @@ from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter, model_of
 from visir.sources.crop import Entry
 from visir.web import audit
-from visir.web.app import create_app, expire
+from visir.web.app import create_app
 from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
 from visir.web.service import REMEMBERED, SearchService
@@ -312,18 +312,6 @@ def test_uploads_leave_no_trace_on_disk(serve, crop, tmp_path: Path) -> None:
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if picture[100:200] in path.read_bytes()]
     assert {path.name for path in (tmp_path / "desk").iterdir()} == {"audit.jsonl", "cases", "lock"}
-
-
-def test_what_is_old_is_forgotten(serve) -> None:
-    client = serve()
-    client.state.store.keep_for(30)
-    assert client.get("/api/gallery").json()["retention"] == 30
-    gone = expire(client.state)
-    assert gone == PEOPLE * EACH * 4  # they are of the first of January
-    assert actions(client) == ["expire"]
-    assert client.get("/api/gallery").json()["images"] == 0
-    assert expire(client.state) == 0
-    assert actions(client) == ["expire"]
 
 
 def test_an_empty_gallery_answers_too(tmp_path: Path, crop) -> None:

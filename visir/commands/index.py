@@ -69,7 +69,8 @@ def add(
         modality: of images whose folder name does not say it.
         tag: tags that every image gets.
         retention: days after which images are deleted, now, at every add and by `visir serve`;
-            unchanged if omitted.
+            unchanged if omitted. Most of a gallery is not deleted without being asked for, with
+            `visir index remove --older-than`.
         skip_broken: skip images that cannot be read, and count them.
         update: embed images again whose files have changed since they were added; they get new ids.
         prune: remove images of these inputs whose files are gone.
@@ -182,6 +183,8 @@ class Listing:
     images: tuple[Stored, ...]
 
     def __str__(self) -> str:
+        from visir.core.types import printable
+
         lines = [f"{'id':>8}  {'modality':<9} {'camera':<12} {'time (UTC)':<19}  source"]
         for item in self.images:
             tags = f"  [{', '.join(item.tags)}]" if item.tags else ""
@@ -189,7 +192,7 @@ class Listing:
                 f"{item.id:>8}  {item.modality.value:<9} {item.camera:<12} "
                 f"{_time(item.time):<19}  {item.source}{tags}"
             )
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def list(

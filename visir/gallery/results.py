@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visir.core.run import atomic_write, write_json
-from visir.core.types import Record
+from visir.core.types import Record, printable
 from visir.data.pictures import look
 from visir.data.remarks import poor
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet
@@ -124,7 +124,7 @@ def _block(ranked: RankedList) -> str:
     if ranked.no_match:
         why = "below the calibrated threshold" if calibrated else "no better than of strangers"
         lines.append(f"Probably no match: the best score is {why}.")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _poor(hit: Hit) -> str:

@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -18,6 +19,9 @@ from visir.sources.crop import Entry
 
 FORMAT = "1"  # of galleries, in a folder and in a database
 Mode = Literal["auto", "exact", "approx"]
+DAY = 86_400.0  # seconds
+FIRST_TIME = 631_152_000.0  # 1990; cameras whose clock was never set count from before
+MOST_AT_ONCE, FEW = 0.5, 100  # share of the images, and number of them, a doubtful clock may delete
 
 
 class Stored(NamedTuple):
@@ -208,13 +212,44 @@ class Store(ABC):
         days: float | None = json.loads(self.setting("retention") or "null")
         return days
 
-    def expire(self, now: float) -> int:
-        """Delete what is older than the retention period: how many images."""
+    def expire(self, now: float, sure: bool = False) -> int:
+        """Delete what is older than the retention period: how many images.
+
+        The age of an image counts from the time it was taken, or from the time it was added if
+        that one makes no sense, see `kept_from`.
+
+        Args:
+            now: the time, in seconds since 1970.
+            sure: it is known to be right; otherwise a clock that was set far forward would delete
+                everything.
+
+        Raises:
+            DoubtfulClockError: nothing was deleted, because it would be most of the images.
+        """
         days = self.retention()
         if days is None:
             return 0
-        old = self.select(Filter(before=now - days * 86_400))
-        return self.remove([item.id for item in old]) if old else 0
+        end = now - days * DAY
+        some = [*self.select(Filter(before=end)), *self._ahead(end)]
+        old = [item.id for item in some if kept_from(item) < end]
+        images = self.count()
+        if not sure and len(old) > max(FEW, MOST_AT_ONCE * images):
+            raise DoubtfulClockError(
+                f"{self.name}: {len(old):,} of {images:,} images are older than {days:g} days by "
+                f"this machine's clock, which shows {_day(now)}, so none was deleted; set the "
+                f"clock, or delete them with `visir index remove GALLERY --older-than {days:g}`"
+            )
+        return self.remove(old) if old else 0
+
+    def _ahead(self, end: float) -> list[Stored]:
+        """The images added before a time, by their id, that were taken later by their own time."""
+        found, after = list[Stored](), 0
+        while some := self.select(Filter(since=end), 1000, after):
+            early = [item for item in some if item.added < end]
+            if not early:
+                break
+            found, after = [*found, *early], some[-1].id
+        return found
 
     @abstractmethod
     def settle(self) -> None:
@@ -231,6 +266,28 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close files and connections."""
+
+
+class DoubtfulClockError(InputError):
+    """So many images are too old that the clock may be wrong."""
+
+
+def kept_from(item: Stored) -> float:
+    """When the retention period of an image begins, in seconds since 1970.
+
+    That is when it was taken, if the time makes sense: 1990 or later, and no more than a day after
+    the image was added. Otherwise it is when it was added.
+    """
+    if item.time is not None and FIRST_TIME <= item.time <= item.added + DAY:
+        return item.time
+    return item.added
+
+
+def _day(moment: float) -> str:
+    try:
+        return datetime.fromtimestamp(moment, UTC).date().isoformat()
+    except (OverflowError, ValueError, OSError):
+        return "no date"
 
 
 def require_retention(days: float) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI, HTTPException, Request
@@ -22,12 +21,12 @@ from visir import __version__
 from visir.core.types import InputError
 from visir.web import pages, routes_api, routes_cases
 from visir.web.bodies import UPLOADS, Refusal
+from visir.web.forgetting import forget_hourly
 from visir.web.middleware import Guard, address_of
 from visir.web.proxies import own_path
 from visir.web.rendering import FOLDER
-from visir.web.state import AppState, Requester
+from visir.web.state import AppState
 
-HOUR = 3600.0
 FOR_PROGRAMS = ("/api/", "/openapi.json")  # where errors are JSON
 _LOG = logging.getLogger("visir.web")
 
@@ -61,29 +60,11 @@ def create_app(state: AppState) -> ASGIApp:
 @contextlib.asynccontextmanager
 async def _living(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.visir
-    task = asyncio.create_task(_expire_hourly(state))
+    task = asyncio.create_task(forget_hourly(state))
     yield
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-async def _expire_hourly(state: AppState) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(expire, state)
-        except Exception:
-            _LOG.exception("images older than the retention period could not be deleted")
-        await asyncio.sleep(HOUR)
-
-
-def expire(state: AppState) -> int:
-    """Delete images older than the retention period, and log how many there were."""
-    gone = state.store.expire(time.time())
-    if gone:
-        state.log(Requester("visir", ""), "expire", images=gone)
-        state.service.changed()
-    return gone
 
 
 def _answer(state: AppState, request: Request, why: Refusal) -> Response:

@@ -287,7 +287,10 @@ class CaseSummary:
 
 @dataclass(frozen=True)
 class GalleryFacts:
-    """What a gallery holds, and the model that searches it; retention: days."""
+    """What a gallery holds, and the model that searches it.
+
+    retention: days; doubt: why images that seem older than that are still there.
+    """
 
     name: str
     images: int
@@ -303,6 +306,7 @@ class GalleryFacts:
     fingerprint: str
     calibrated: bool
     visir: str
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,9 @@ class SearchService:
         store: the gallery.
         calibration: of the model; None leaves scores cosines.
 
+    Attributes:
+        doubt: why images that seem too old are still there; None where there is nothing to say.
+
     Raises:
         InputError: the gallery holds another model's embeddings.
     """
@@ -90,6 +93,7 @@ class SearchService:
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(AT_ONCE)
         self._stats: tuple[float, Stats] | None = None
+        self.doubt: str | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -128,6 +132,7 @@ class SearchService:
             fingerprint=model.fingerprint,
             calibrated=self.threshold is not None,
             visir=__version__,
+            doubt=self.doubt,
         )
 
     def item(self, item: int) -> Item | None:
