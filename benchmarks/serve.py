@@ -2,9 +2,11 @@
 
 A real server process on this machine, a trained run, and the images of its data set in a gallery
 that is filled up with similar made-up vectors. Each client repeatedly searches with an image, loads
-five thumbnails, and refines. The server's memory is read after warm-up and at the end.
+five thumbnails, and refines. The server's memory is read after warm-up and at the end. With
+--before the server of an older commit is asked the same, one after the other in every round.
 
     python benchmarks/serve.py --run runs/demo                  # about three minutes
+    python benchmarks/serve.py --run runs/demo --before 1684c8a --rounds 2 --seconds 30
     python benchmarks/serve.py --run runs/demo --screenshots    # the pictures of docs/serve.md
 """
 
@@ -14,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import json
 import os
 import platform
 import random
@@ -23,10 +26,9 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import httpx
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
@@ -58,6 +60,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--before", help="commit whose server is measured too")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--print", action="store_true", help="only print the table")
     parser.add_argument("--screenshots", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -110,12 +115,25 @@ def enlarge(embedder: Embedder, to: Path, images: int) -> None:
     gallery.close()
 
 
+def checked_out(commit: str, to: Path) -> Path:
+    """The package as it was at a commit."""
+    to.mkdir()
+    packed = subprocess.run(
+        ["git", "archive", commit, "visir"], cwd=DOCS.parent, capture_output=True, check=True
+    )
+    subprocess.run(["tar", "-x", "-C", str(to)], input=packed.stdout, check=True)
+    return to
+
+
 @contextlib.contextmanager
-def served(run: Path, gallery: Path) -> Iterator[tuple[str, int]]:
-    """A server process of its own: its address and its number."""
+def served(run: Path, gallery: Path, code: Path = DOCS.parent) -> Iterator[tuple[str, int]]:
+    """A server process of its own: its address and its number; code: where its package lies."""
     words = [sys.executable, "-m", "visir.cli", "serve", str(run.resolve())]
     words += ["--gallery", gallery.name, "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(words, cwd=gallery.parent, stdout=subprocess.PIPE, text=True) as made:
+    place = {**os.environ, "PYTHONPATH": str(code)}
+    with subprocess.Popen(
+        words, cwd=gallery.parent, env=place, stdout=subprocess.PIPE, text=True
+    ) as made:
         assert made.stdout is not None
         address = made.stdout.readline().strip().rstrip("/")
         assert address, "the server did not start"
@@ -142,11 +160,19 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     enlarge(embedder, folder / "gallery", arguments.images)
     infrared = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
     crops = [path.read_bytes() for path in infrared]
-    with served(arguments.run, folder / "gallery") as (address, process):
-        told = asyncio.run(load_up(address, process, crops, arguments))
+    builds = {"this one": DOCS.parent}
+    if arguments.before:
+        builds = {arguments.before: checked_out(arguments.before, folder / "code"), **builds}
+    told = {build: Told() for build in builds}
+    for number in range(arguments.rounds):
+        for build, code in builds.items():
+            own = shutil.copytree(folder / "gallery", folder / f"gallery {number} {build}")
+            with served(arguments.run, own, code) as (address, process):
+                asyncio.run(load_up(address, process, crops, arguments, told[build]))
     text = table(told, arguments, benchmark.name)
     print(text)
-    TABLE.write_text(text, encoding="utf-8")
+    if not arguments.print:
+        TABLE.write_text(text, encoding="utf-8")
 
 
 class Told:
@@ -161,87 +187,129 @@ class Told:
 
 
 async def load_up(
-    address: str, process: int, crops: Sequence[bytes], arguments: argparse.Namespace
-) -> Told:
-    """All clients at once, until the time is over."""
-    told = Told()
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as http:
-        tasks = [
-            asyncio.create_task(one_client(http, crops, random.Random(number), told))
-            for number in range(arguments.clients)
-        ]
-        await asyncio.sleep(min(WARM, arguments.seconds / 4))
-        told.counting = True
-        told.memory.append(held(process))
-        await asyncio.sleep(arguments.seconds)
-        told.counting = False
-        told.memory.append(held(process))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return told
-
-
-async def one_client(
-    http: httpx.AsyncClient, crops: Sequence[bytes], rng: random.Random, told: Told
+    address: str,
+    process: int,
+    crops: Sequence[bytes],
+    arguments: argparse.Namespace,
+    told: Told,
 ) -> None:
+    """All clients at once, until the time is over."""
+    tasks = [
+        asyncio.create_task(one_client(address, crops, random.Random(number), told))
+        for number in range(arguments.clients)
+    ]
+    await asyncio.sleep(min(WARM, arguments.seconds))
+    told.counting = True
+    told.memory.append(held(process))
+    await asyncio.sleep(arguments.seconds)
+    told.counting = False
+    told.memory.append(held(process))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Connection:
+    """One connection of a client, bare, so that clients leave the cores to the server."""
+
+    def __init__(self, address: str) -> None:
+        self.host, port = address.removeprefix("http://").split(":")
+        self.port = int(port)
+        self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, head: str, body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of an answer; head: method, path, and headers of the body."""
+        try:
+            if self.streams is None:
+                self.streams = await asyncio.open_connection(self.host, self.port)
+            reader, writer = self.streams
+            sent = f"{head}Host: {self.host}\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(sent.encode() + body)
+            told = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            pairs = (line.split(": ", 1) for line in told[1:] if line)
+            headers = {name.lower(): value for name, value in pairs}
+            answer = await reader.readexactly(int(headers.get("content-length", 0)))
+        except (OSError, EOFError, asyncio.IncompleteReadError):
+            self.streams = None
+            raise
+        return int(told[0].split()[1]), headers, answer
+
+
+def search_of(crop: bytes) -> tuple[str, bytes]:
+    """A search with an image, as a client sends it."""
+    head = b'--x\r\nContent-Disposition: form-data; name="images"; filename="crop"\r\n\r\n'
+    kind = "Content-Type: multipart/form-data; boundary=x\r\n"
+    return f"POST /api/search HTTP/1.1\r\n{kind}", head + crop + b"\r\n--x--\r\n"
+
+
+async def one_client(address: str, crops: Sequence[bytes], rng: random.Random, told: Told) -> None:
     """One user of the page: search, load five thumbnails, refine, repeat."""
+    own = Connection(address)
     while True:
-        files = [("images", ("crop", rng.choice(crops)))]
-        answer = await asked(told, "search with an image", http.post("/api/search", files=files))
+        answer = await asked(told, "search with an image", own, *search_of(rng.choice(crops)))
         if answer is None:
             continue
-        found = answer.json()
+        found = json.loads(answer)
         ids = [hit["item"]["id"] for hit in found["hits"]]
         for item in ids[:5]:
-            page = f"/api/items/{item}/thumbnail"
-            await asked(told, "load a thumbnail", http.get(page), fine=(200, 404))
+            page = f"GET /api/items/{item}/thumbnail HTTP/1.1\r\n"
+            await asked(told, "load a thumbnail", own, page, fine=(200, 404))
         body = {"search": found["search"]["id"], "hits": ids[:1], "misses": ids[1:3]}
-        await asked(told, "refine", http.post("/api/refine", json=body))
+        head = "POST /api/refine HTTP/1.1\r\nContent-Type: application/json\r\n"
+        await asked(told, "refine", own, head, json.dumps(body).encode())
 
 
 async def asked(
-    told: Told, what: str, request: Awaitable[httpx.Response], fine: tuple[int, ...] = (200,)
-) -> httpx.Response | None:
+    told: Told,
+    what: str,
+    own: Connection,
+    head: str,
+    body: bytes = b"",
+    fine: tuple[int, ...] = (200,),
+) -> bytes | None:
     """Wait for an answer and note it down; None where it is none, or a request to wait."""
     began = time.perf_counter()
     try:
-        answer = await request
-    except httpx.HTTPError:
+        status, headers, answer = await own.ask(head, body)
+    except (OSError, EOFError):
         told.faults[what] += told.counting
+        await asyncio.sleep(0.1)
         return None
-    if answer.status_code == 503:
+    if status in (429, 503):
         told.waits[what] += told.counting
-        await asyncio.sleep(float(answer.headers["retry-after"]))
+        await asyncio.sleep(float(headers["retry-after"]))
         return None
     if told.counting:
         told.seconds[what].append(time.perf_counter() - began)
-        told.faults[what] += answer.status_code not in fine
-    return answer if answer.status_code in fine else None
+        told.faults[what] += status not in fine
+    return answer if status in fine else None
 
 
-def table(told: Told, arguments: argparse.Namespace, name: str) -> str:
+def table(told: dict[str, Told], arguments: argparse.Namespace, name: str) -> str:
     """The table and what it is of."""
     lines = [
-        "| request | per second | p50, ms | p95, ms | rate limited | faults |",
-        "|---|---|---|---|---|---|",
+        "| server | request | per second | p50, ms | p95, ms | told to wait | faults |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for what, seconds in sorted(told.seconds.items(), reverse=True):
-        p50, p95 = 1000 * np.percentile(seconds, [50, 95])
-        lines.append(
-            f"| {what} | {len(seconds) / arguments.seconds:.1f} | {p50:.0f} | {p95:.0f} "
-            f"| {told.waits[what]} | {told.faults[what]} |"
-        )
-    first, last = told.memory
+    seconds = arguments.seconds * arguments.rounds
+    for build, seen in told.items():
+        for what, took in sorted(seen.seconds.items(), reverse=True):
+            p50, p95 = 1000 * np.percentile(took, [50, 95])
+            lines.append(
+                f"| {build} | {what} | {len(took) / seconds:.1f} | {p50:.0f} | {p95:.0f} "
+                f"| {seen.waits[what]} | {seen.faults[what]} |"
+            )
+    held_by = "; ".join(
+        f"{build}: {seen.memory[-2]:.0f} MiB after warm-up, {seen.memory[-1]:.0f} at the end"
+        for build, seen in told.items()
+    )
     lines += [
         "",
         f"{arguments.clients} clients at once, one server process and the clients on "
-        f"{os.cpu_count()} cores ({platform.machine()}), for {arguments.seconds:.0f} seconds: each "
-        "searches with an image, loads five thumbnails, refines, and starts again. "
+        f"{os.cpu_count()} cores ({platform.machine()}), for {seconds:.0f} seconds: each searches "
+        "with an image, loads five thumbnails, refines, and starts again. "
         f"{arguments.images:,} images in the gallery ({name}, and similar made-up vectors); every "
-        "search and refinement writes a line of the audit log to disk. The server held "
-        f"{first:.0f} MiB after warm-up and {last:.0f} at the end.",
+        f"search and refinement writes a line of the audit log to disk. Memory: {held_by}.",
         "",
     ]
     return "\n".join(lines)

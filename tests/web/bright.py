@@ -58,7 +58,10 @@ class BrightEmbedder:
     def embed(
         self, images: Sequence[Any], modality: Modality, progress: bool = False
     ) -> FloatArray:
-        grey = np.stack([_pixels(image).mean(axis=2) for image in images])
+        return self.embed_pixels(np.stack([_pixels(image) for image in images]), modality)
+
+    def embed_pixels(self, pixels: np.ndarray, modality: Modality) -> FloatArray:
+        grey = pixels.mean(axis=3)
         shirt = grey[:, 15:26, 9:15].mean(axis=(1, 2))
         trousers = grey[:, 31:44, 9:15].mean(axis=(1, 2))
         at = np.stack([shirt, trousers], axis=1) @ _WAVES

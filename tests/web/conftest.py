@@ -59,6 +59,7 @@ def serve(filled: Path, tmp_path: Path) -> Iterator[Serve]:
     yield serving
     for state in opened:
         state.case_store.close()
+        state.service.close()
         state.store.close()
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -171,3 +174,27 @@ def test_the_page_shows_where_the_log_is_broken(serve, kind: str) -> None:
     assert page.text.count("open case") == 2
     told = client.get("/api/audit").json()
     assert (told["broken"], len(told["entries"])) == (2, 3)
+
+
+def test_lines_of_many_threads_are_one_chain_and_on_disk_when_they_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "FILE_BYTES", 2000)
+    log, synced, plain = Audit(tmp_path / "audit.jsonl"), list[int](), os.fsync
+
+    def slow(descriptor: int) -> None:
+        lines = log.lines
+        time.sleep(0.01)
+        plain(descriptor)
+        synced.append(lines)
+
+    monkeypatch.setattr("os.fsync", slow)
+
+    def write(number: int) -> bool:
+        line = log.append("search", "Ada", "127.0.0.1", found=[number]).line
+        return max(synced) >= line
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(write, range(100)))
+    assert verify(log.path)[::2] == (100, None)
+    assert len(synced) < 90  # with those of every new file

@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(handle.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise InputError(
             f"{path}: writing failed ({error.strerror or error}), and no incomplete file was left; "
@@ -96,9 +96,9 @@ def sweep(folder: Path, below: bool = True) -> None:
         stray.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Have a file's content, or the names in a folder, on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -239,6 +239,8 @@ def require_candidates(store: Store, lists: Sequence[RankedList], options: Searc
 
 def _with_spans(store: Store, hits: Sequence[Hit]) -> tuple[Hit, ...]:
     ranges = store.ranges()
+    if not ranges:
+        return tuple(hits)
     spans = [ranges.get(name_of(hit.modality, hit.camera)) for hit in hits]
     return tuple(hit._replace(span=span) for hit, span in zip(hits, spans, strict=True))
 

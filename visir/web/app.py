@@ -20,7 +20,8 @@ from starlette.types import ASGIApp
 from visir import __version__
 from visir.core.types import InputError
 from visir.web import pages, routes_api, routes_cases
-from visir.web.bodies import UPLOADS, Refusal
+from visir.web.batching import BusyError
+from visir.web.bodies import UPLOADS, Refusal, busy
 from visir.web.forgetting import forget_hourly
 from visir.web.middleware import Guard, address_of
 from visir.web.proxies import own_path
@@ -52,6 +53,7 @@ def create_app(state: AppState) -> ASGIApp:
     app.add_exception_handler(InputError, _input_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(RoutingError, _http_error)
+    app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(OSError, _disk_error)
     app.add_exception_handler(Exception, _own_error)
     return Guard(app, state.rules, lambda request, why: _refused(state, request, why))
@@ -99,6 +101,12 @@ def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RoutingError)
     sentence = str(error.detail) if isinstance(error, HTTPException) else "there is no such page"
     why = Refusal(error.status_code, sentence, dict(error.headers or {}))
+    return _answer(request.app.state.visir, request, why)
+
+
+def _busy(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BusyError)
+    why = busy("too many images are waiting for the network", error.seconds)
     return _answer(request.app.state.visir, request, why)
 
 

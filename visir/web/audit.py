@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from visir.core.run import sync_folder
+from visir.core.run import sync
 
 NOTHING = "0" * 64  # what the first line holds
 FILE_BYTES = 8 * 2**20  # of a file that is not written to any more
@@ -79,10 +79,14 @@ class Audit:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        self._on_disk = 0  # number of the last line that is
         self.lines, self.head, *_ = verify(path)
 
     def append(self, action: str, by: str, remote: str, **what: object) -> Stamp:
         """Write one line, on disk when this returns.
+
+        Lines that are written at the same time are forced to disk together.
 
         Args:
             action: what was done.
@@ -96,7 +100,22 @@ class Audit:
         with self._lock:
             if self.path.is_file() and self.path.stat().st_size >= FILE_BYTES:
                 self._begin_file()
-            return self._append(action, by, remote, what)
+            stamp = self._append(action, by, remote, what)
+        self._sync(stamp.line)
+        return stamp
+
+    def _sync(self, line: int) -> None:
+        """Return when a line is on disk; whoever comes first does it for all that are written."""
+        with self._syncing:
+            with self._lock:
+                if self._on_disk >= line:
+                    return
+                written, descriptor = self.lines, os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._on_disk = max(self._on_disk, written)
 
     def _append(self, action: str, by: str, remote: str, what: dict[str, Any]) -> Stamp:
         entry = {
@@ -123,12 +142,15 @@ class Audit:
         name = f"{self.path.stem}.{last.first:012d}-{self.lines:012d}{self.path.suffix}"
         if self.path.with_name(name).exists():
             return  # somebody else's; nothing is overwritten
+        sync(self.path)
+        self._on_disk = self.lines
         self.path.rename(self.path.with_name(name))
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
         for old in closed[: max(len(closed) + 1 - FILES, 0)]:
             through = _part_of(old, old.first - 1, NOTHING)
             what = {"through": through.lines, "sha256": through.head}
             self._append(SHORTENED, "visir", "", what)
+            sync(self.path)
             old.path.unlink()
 
 
@@ -256,8 +278,7 @@ def _write(path: Path, data: bytes) -> None:
         whole = b"\n" + data if torn else data
         if os.write(descriptor, whole) != len(whole):
             raise OSError(errno.ENOSPC, "the disk is full")
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     if new:
-        sync_folder(path.parent)
+        sync(path.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from visir.core.run import atomic_write, sweep, sync_folder, write_text
+from visir.core.run import atomic_write, sweep, sync, write_text
 from visir.core.types import InputError, printable
 from visir.web.audit import Audit, Stamp, entries, verify
 from visir.web.rendering import FOLDER, as_text, encoded, opened, render
@@ -158,7 +158,7 @@ class CaseStore:
                     f"{file.name}: cannot be deleted ({error.strerror}); delete it by hand in the "
                     "folder of cases"
                 ) from error
-            sync_folder(file.parent)
+            sync(file.parent)
         return True
 
     def _counted(self) -> int:

@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -156,6 +156,15 @@ def opened(jpeg: bytes, name: str) -> Image.Image:
         raise InputError(
             f"{name}: its stored picture is damaged; remove the image and add it again"
         ) from None
+
+
+@lru_cache(maxsize=4096)
+def leaving(jpeg: bytes, name: str, blur: bool) -> bytes:
+    """A gallery's thumbnail as it leaves the server; raises as `opened`.
+
+    The latest are remembered by their content, so one that is deleted or replaced is not shown.
+    """
+    return encoded(opened(jpeg, name), blur)
 
 
 def encoded(picture: Image.Image, blur: bool = False) -> bytes:

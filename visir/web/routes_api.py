@@ -36,6 +36,10 @@ from visir.web.state import AppState, By, OnState, Requester, wants_page
 from visir.web.uploads import MAX_IMAGES, Upload
 
 _REQUEST = TypeAdapter(SearchRequest)
+_JSON: dict[type, TypeAdapter[Any]] = {
+    SearchResponse: TypeAdapter(SearchResponse),
+    ComparisonView: TypeAdapter(ComparisonView),
+}
 ItemId = Annotated[Id, Path(description="a gallery image's id")]
 Sends = Annotated[list[Sent], File(description="image files", max_length=MAX_IMAGES)]
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -212,8 +216,13 @@ def json_or_page(
     template: str,
     **values: Any,  # noqa: ANN401
 ) -> object:
-    """JSON for programs; a part of a page, made from a template, for the page's own script."""
-    return state.page(template, **values) if wants_page(request) else response
+    """JSON for programs; a part of a page, made from a template, for the page's own script.
+
+    JSON is written here, at once: FastAPI would check every field of its own answer again.
+    """
+    if wants_page(request):
+        return state.page(template, **values)
+    return Response(_JSON[type(response)].dump_json(response), media_type="application/json")
 
 
 def _side_view(image: QueryImage, drops: FloatArray | None) -> SideView:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.types import ASGIApp
 
+SWITCH = 0.0005  # seconds after which a thread of Python makes room for another
 MIN_TOKEN = 16  # characters of a token
 NEEDED = ("fastapi", "uvicorn", "jinja2", "multipart")
 
@@ -64,11 +67,13 @@ def serve(
     embedder = _embedder(Path(run), runtime, device)
     with ExitStack() as stack:
         store = stack.enter_context(closing(open_gallery(gallery)))
-        service = SearchService(embedder, store, _calibration(Path(run), embedder.fingerprint))
+        calibration = _calibration(Path(run), embedder.fingerprint)
+        service = stack.enter_context(closing(SearchService(embedder, store, calibration)))
         opened = stack.enter_context(closing(CaseStore(desk or _desk_of(store))))
         listener = stack.enter_context(_listening(host, port))
         if retention is not None:
             store.keep_for(retention)
+        service.prepare()
         rules = Rules(host, token or made, tuple(server_name), root, proxies)
         app = create_app(AppState(service, opened, rules, blur))
         say(f"http://{_named(host)}:{listener.getsockname()[1]}{root}/")
@@ -92,6 +97,8 @@ def settings(app: ASGIApp) -> uvicorn.Config:
 def _run(app: ASGIApp, listener: socket.socket) -> None:
     import uvicorn
 
+    # Every step of the network takes Python's lock anew, and would wait 5 ms each time.
+    sys.setswitchinterval(SWITCH)
     uvicorn.Server(settings(app)).run(sockets=[listener])
 
 
@@ -115,8 +122,13 @@ def _embedder(run: Path, runtime: str, device: str) -> ImageEmbedder:
         from visir.embedding.onnx import load as load_export
 
         return load_export(run)
+    import torch
+
     from visir.embedding.pytorch import load
 
+    # A core for the answers: threads of PyTorch wait for each other, so one that must share its
+    # core holds up all.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
     return load(run, device)
 
 

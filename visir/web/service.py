@@ -1,7 +1,7 @@
 """Searching, refining and comparing, for the API and the page: no HTTP in here.
 
 The search itself is `visir.gallery.searching.search`. The service reads and embeds images that
-are sent, limits how many requests do so at once, remembers searches so that they can be refined and
+are sent, those of several requests together, remembers searches so that they can be refined and
 kept, and says where each result came from.
 """
 
@@ -17,10 +17,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from visir import __version__
-from visir.core.types import FloatArray, InputError, Modality
+from visir.core.types import FloatArray, InputError, Modality, Span
 from visir.data.ranges import likely
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
@@ -37,6 +38,7 @@ from visir.gallery.store import (
     model_of,
     require_same_model,
 )
+from visir.web.batching import Batcher
 from visir.web.rendering import opened
 from visir.web.schemas import (
     CompareRequest,
@@ -52,7 +54,7 @@ from visir.web.schemas import (
 from visir.web.uploads import Upload, read_upload
 
 REMEMBERED = 256  # searches that can be refined and kept
-AT_ONCE = 2  # requests whose images are read, embedded or re-ranked
+AT_ONCE = 2  # requests whose images are read, compared or re-ranked
 FRESH = 5.0  # seconds for which the gallery's statistics are not computed again
 
 
@@ -92,8 +94,21 @@ class SearchService:
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(AT_ONCE)
+        self._batcher = Batcher(embedder)
         self._stats: tuple[float, Stats] | None = None
+        self._spans: tuple[float, Span | None] | None = None
         self.doubt: str | None = None
+
+    def prepare(self) -> None:
+        """Do what only the first search would have to wait for."""
+        grey = np.full((1, *self.embedder.size, 3), 128, np.uint8)
+        for side in Modality:
+            query = Query(self._batcher.embed(grey, side)[0], side)
+            search(self.store, [query], _options(SearchRequest()), self.calibration)
+
+    def close(self) -> None:
+        """End its thread."""
+        self._batcher.close()
 
     @property
     def threshold(self) -> float | None:
@@ -148,22 +163,33 @@ class SearchService:
         Raises:
             InputError: one cannot be read.
         """
-        span = likely(self.store.ranges(), Modality.INFRARED, None)
+        span = self._span()
         with self._seats:
             return [
                 read_upload(data, self.embedder.size, f"image {number}", span)
                 for number, data in enumerate(files, start=1)
             ]
 
+    def _span(self) -> Span | None:
+        """Of images with more than 8 bits a pixel; some seconds old at most."""
+        known = self._spans
+        if known is None or time.monotonic() - known[0] > FRESH:
+            span = likely(self.store.ranges(), Modality.INFRARED, None)
+            known = self._spans = (time.monotonic(), span)
+        return known[1]
+
     def embed(self, uploads: Sequence[Upload], modality: str) -> list[QueryImage]:
-        """Images that were sent, as queries; modality: "auto" judges each by its colours."""
+        """Images that were sent, as queries; modality: "auto" judges each by its colours.
+
+        Raises:
+            BusyError: too many images are waiting for the network.
+        """
         sides = [u.modality if modality == "auto" else Modality(modality) for u in uploads]
         vectors: dict[int, FloatArray] = {}
-        with self._seats:
-            for side in set(sides):
-                rows = [row for row, one in enumerate(sides) if one is side]
-                found = self.embedder.embed([uploads[row].pixels for row in rows], side)
-                vectors.update(zip(rows, found, strict=True))
+        for side in set(sides):
+            rows = [row for row, one in enumerate(sides) if one is side]
+            found = self._batcher.embed(np.stack([uploads[row].pixels for row in rows]), side)
+            vectors.update(zip(rows, found, strict=True))
         return [
             QueryImage(Query(vectors[row], side, modality == "auto"), upload.sha256, upload.picture)
             for row, (upload, side) in enumerate(zip(uploads, sides, strict=True))
@@ -250,14 +276,15 @@ class SearchService:
             *self.images_of_items(request.items, pictures=True),
         ]
         first, second = (pairs.Side(image.query, image.picture) for image in images)
-        found = pairs.compare(
-            self.embedder,
-            first,
-            second,
-            calibration=self.calibration,
-            searched=request.searched,
-            maps=request.maps,
-        )
+        with self._seats:
+            found = pairs.compare(
+                self.embedder,
+                first,
+                second,
+                calibration=self.calibration,
+                searched=request.searched,
+                maps=request.maps,
+            )
         return found, images
 
     def _record(

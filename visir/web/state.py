@@ -12,7 +12,7 @@ from visir.gallery.store import Store
 from visir.web.audit import Stamp
 from visir.web.case_store import CaseStore, displayed
 from visir.web.middleware import Rules, address_of
-from visir.web.rendering import encoded, opened, render
+from visir.web.rendering import leaving, render
 from visir.web.schemas import Case, Item
 from visir.web.service import SearchService
 
@@ -62,7 +62,7 @@ class AppState(NamedTuple):
     def picture(self, item: int) -> bytes | None:
         """A gallery image's thumbnail, encoded again; None if there is none."""
         jpeg = self.store.thumbnail(item)
-        return None if jpeg is None else encoded(opened(jpeg, f"image {item}"), self.blur)
+        return None if jpeg is None else leaving(jpeg, f"image {item}", self.blur)
 
     def case(self, number: int) -> Case:
         """A case as it is stored.
