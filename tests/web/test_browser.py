@@ -169,7 +169,7 @@ def test_an_export_stands_alone_and_prints(
     page.get_by_label("Name of the new case").fill("Alone")
     page.get_by_role("button", name="Keep", exact=True).click()
     page.get_by_text("Kept in Alone.").wait_for()
-    number = crowd.state.case_store.cases()[0].id
+    number = crowd.state.case_store.summaries()[0].id
     page.goto(f"{crowd.url}/cases/{number}")
     page.evaluate("void (window.print = () => { window.printed = document.body.innerText; })")
     page.get_by_role("button", name="Print or save as PDF").click()
@@ -319,22 +319,40 @@ def test_text_stands_out_from_what_is_behind_it(page: Page, crowd, scheme: str) 
         )
 
 
-def test_with_a_token_one_logs_in_first(crowd: SimpleNamespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("root", ["", "/find"])
+def test_with_a_token_one_logs_in_first(crowd: SimpleNamespace, tmp_path: Path, root: str) -> None:
     desk = CaseStore(tmp_path)
-    closed = AppState(crowd.state.service, desk, Rules("127.0.0.1", TOKEN), False)
+    rules = Rules("127.0.0.1", TOKEN, root=root)
+    closed = AppState(crowd.state.service, desk, rules, False)
     with listening(create_app(closed)) as url:
         page = crowd.browser.new_context().new_page()
-        page.goto(url)
-        assert page.url.endswith("/login")
+        page.goto(url + root)
+        assert page.url == f"{url}{root}/login"
         page.get_by_label("Token").fill("wrong")
         page.get_by_role("button", name="Log in").click()
         page.get_by_text("This is not the token").wait_for()
         page.get_by_label("Token").fill(TOKEN)
         page.get_by_role("button", name="Log in").click()
         page.get_by_role("heading", name="Who are you looking for?").wait_for()
+        page.set_input_files("#files", str(crowd.query))
+        page.get_by_role("button", name="Search", exact=True).click()
+        until(page, "document.querySelector('.hit img')?.naturalWidth > 0")
+        discard(page, tmp_path / "cases")
         page.get_by_role("button", name="Log out").click()
         page.wait_for_url("**/login")
-        page.goto(url + "/cases")
-        assert page.url.endswith("/login")
+        page.goto(f"{url}{root}/cases")
+        assert page.url.endswith(f"{root}/login")
         page.context.close()
     desk.close()
+
+
+def discard(page: Page, cases: Path) -> None:
+    """A damaged case and a file that is none, deleted from the list of cases."""
+    (cases / "5.json").write_text("{")
+    (cases / "a b&c.txt").write_text("")
+    page.get_by_role("link", name="Cases").click()
+    for name in ("5.json", "a b&c.txt"):
+        page.get_by_role("button", name=f"Delete {name}").click()
+        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name=f"Delete {name}").wait_for(state="detached")
+        assert not (cases / name).exists()
