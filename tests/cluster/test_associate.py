@@ -125,6 +125,37 @@ def test_mutual_pairs_are_each_others_best():
             assert b == (best if sim[:, best].argmax() == a else -1)
 
 
+def sides_with(sim):
+    """One image a cluster, such that the cosines between the clusters are these."""
+    vis = np.eye(len(sim))
+    rest = np.sqrt(1 - (sim**2).sum(axis=0))
+    vis = np.pad(vis, ((0, 0), (0, sim.shape[1])))
+    ir = np.concatenate([sim.T, np.diag(rest)], axis=1)
+    return (Side(torch.from_numpy(of).float(), np.arange(len(of))) for of in (vis, ir))
+
+
+def test_scaled_matches_do_not_go_to_the_cluster_that_is_similar_to_all():
+    # The infrared cluster 0 is nearest to both visible ones, although 1 is the second one's.
+    sim = np.array([[0.6, 0.1], [0.55, 0.5]])
+    vis, ir = sides_with(sim)
+    assert mutual(vis, ir).infrared_partners().tolist() == [0, -1]
+    assert mutual(vis, ir, scaled=2).infrared_partners().tolist() == [0, 1]
+
+
+def test_one_sided_matches_are_added_only_if_stronger_than_that_share_of_mutual_ones():
+    # Mutual: (0, 0) with .8 and (1, 1) with .4; the infrared clusters 2 and 3 prefer 0 and 1.
+    sim = np.array([[0.8, 0.0, 0.5, 0.0], [0.0, 0.4, 0.0, 0.3]])
+    vis, ir = sides_with(sim)
+    none = mutual(vis, ir)
+    assert none.ir_to_vis.sum(axis=1).tolist() == [1, 1, 0, 0]
+    some = mutual(vis, ir, one_sided=0.0)  # above the weakest mutual match, .4
+    assert some.ir_to_vis.argmax(axis=1)[:3].tolist() == [0, 1, 0]
+    assert some.ir_to_vis.sum(axis=1).tolist() == [1, 1, 1, 0]
+    assert some.infrared_partners().tolist() == [0, 1]
+    strict = mutual(vis, ir, one_sided=0.5)  # above .6
+    assert np.array_equal(strict.ir_to_vis, none.ir_to_vis)
+
+
 def test_balanced_transport_gives_everything_and_unbalanced_less():
     vis, ir = draw(1)
     sim = similarity(vis, ir).astype(float)
@@ -218,13 +249,14 @@ def test_majority_of_image_labels_counts_the_unlabelled_against():
 
 def test_each_name_is_its_function_with_its_options():
     vis, ir = draw(4)
-    options = Options(0.1, sharers=3, ranked=4, smoothing=2, transport_temperature=0.2,
-                      transport_slack=0.3)  # fmt: skip
+    options = Options(0.1, sharers=3, ranked=4, smoothing=2, scaled=3, one_sided=0.4,
+                      transport_temperature=0.2, transport_slack=0.3)  # fmt: skip
     expected = {
         "count": count_priority(vis, ir, 0.1),
         "greedy": greedy(vis, ir, 3),
         "ranking": ranking(vis, ir, 4, 2),
         "mutual": mutual(vis, ir),
+        "mutual-scaled": mutual(vis, ir, 3, 0.4),
         "balanced": transport(vis, ir, 0.2),
         "unbalanced": transport(vis, ir, 0.2, 0.3),
     }

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from visir.cluster import hdbscan as hdbscan_room
 from visir.cluster.hdbscan import hdbscan
-from visir.cluster.labels import dbscan, infomap, pseudo_labels
+from visir.cluster.labels import dbscan, filled, infomap, pseudo_labels
 from visir.cluster.metrics import describe, purity
 from visir.core.types import InputError
 
@@ -198,3 +198,19 @@ def test_describe_counts_pairs_of_clusters_of_one_person():
     assert found["pairs_correct"] == 1.0
     assert describe(labels, np.array([0, -1]), truth)["pairs_correct"] == 0.0
     assert "purity_visible" not in describe(labels, None, None)
+
+
+def test_outliers_join_the_cluster_that_is_clearly_nearest():
+    angles = torch.tensor([0.0, 0.0, 90.0, 90.0, 10.0, 44.0]).deg2rad()
+    features = torch.stack([angles.cos(), angles.sin()], dim=1)
+    labels = np.array([0, 0, 1, 1, -1, -1])
+    # cos 10 - cos 80 = .81; cos 44 - cos 46 = .02
+    assert filled(features, labels, 0.1).tolist() == [0, 0, 1, 1, 0, -1]
+    assert filled(features, labels, 0.0).tolist() == [0, 0, 1, 1, 0, 0]
+    assert filled(features, labels, 1.0).tolist() == labels.tolist()
+    assert labels.tolist() == [0, 0, 1, 1, -1, -1]
+
+
+@pytest.mark.parametrize("labels", [[-1, -1, -1], [0, 0, -1], [0, 0, 1]])
+def test_filling_leaves_labels_where_there_is_nothing_to_choose(labels):
+    assert filled(torch.eye(3), np.array(labels), 0.0).tolist() == labels

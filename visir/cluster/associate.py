@@ -62,6 +62,8 @@ class Options(NamedTuple):
         sharers: clusters that may take the same partner ("greedy").
         ranked: length of an image's ranked list ("ranking").
         smoothing: visible images that agree on a label ("ranking").
+        scaled: nearest clusters that similarities are scaled by ("mutual-scaled").
+        one_sided: how strong a match must be that is not mutual ("mutual-scaled").
         transport_temperature: of similarities ("balanced", "unbalanced").
         transport_slack: marginal penalty, in units of cosine ("unbalanced").
     """
@@ -70,6 +72,8 @@ class Options(NamedTuple):
     sharers: int = 2
     ranked: int = 20
     smoothing: int = 5
+    scaled: int = 5
+    one_sided: float = 1.0
     transport_temperature: float = 0.05
     transport_slack: float = 0.1
 
@@ -135,16 +139,46 @@ def similarity(vis: Side, ir: Side) -> FloatArray:
     return np.asarray(sim.cpu(), np.float32)
 
 
-def mutual(vis: Side, ir: Side) -> Association:
-    """Match clusters whose prototypes are mutually most similar; the others have no match."""
+def mutual(vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0) -> Association:
+    """Match clusters whose prototypes are mutually most similar; the others have no match.
+
+    Args:
+        vis: the visible images.
+        ir: the infrared images.
+        scaled: subtract from each similarity the mean of both clusters' largest ones, this many,
+            so that a cluster that is similar to all is not everybody's match (CSLS of Conneau et
+            al., ICLR 2018, for words of two languages); 0 for none.
+        one_sided: a cluster without a mutual match takes the cluster that is most similar to it, if
+            that is more similar than this share of the mutual matches; 1 for never.
+    """
     sim = similarity(vis, ir)
-    if not sim.size:
-        return _one_to_one(np.zeros(sim.shape, bool))
+    if scaled and sim.size:
+        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
     chosen = np.zeros(sim.shape, bool)
+    if not sim.size:
+        return _one_to_one(chosen)
     best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)
     rows = np.flatnonzero(best_vis[best_ir] == np.arange(len(sim)))
     chosen[rows, best_ir[rows]] = True
-    return _one_to_one(chosen)
+    if one_sided == 1:
+        return _one_to_one(chosen)
+    least = float(np.quantile(sim[chosen], one_sided))
+    return Association(_with_best(sim, chosen, least), _with_best(sim.T, chosen.T, least))
+
+
+def _with_best(sim: FloatArray, chosen: np.ndarray, least: float) -> FloatArray:
+    """The chosen matches, and for rows without one the largest similarity above `least`."""
+    best, rows = sim.argmax(axis=1), np.arange(len(sim))
+    added = ~chosen.any(axis=1) & (sim[rows, best] > least)
+    shares = chosen.astype(np.float32)
+    shares[rows[added], best[added]] = 1.0
+    return shares
+
+
+def _nearness(sim: FloatArray, count: int) -> FloatArray:
+    """Mean of the largest similarities of each row."""
+    largest = np.sort(sim, axis=1)[:, -count:]
+    return np.asarray(largest.mean(axis=1), np.float32)
 
 
 def greedy(vis: Side, ir: Side, sharers: int = 2) -> Association:
@@ -314,6 +348,7 @@ ASSOCIATIONS: dict[str, Callable[[Side, Side, Options], Association]] = {
     "greedy": lambda vis, ir, options: greedy(vis, ir, options.sharers),
     "ranking": lambda vis, ir, options: ranking(vis, ir, options.ranked, options.smoothing),
     "mutual": lambda vis, ir, options: mutual(vis, ir),
+    "mutual-scaled": lambda vis, ir, options: mutual(vis, ir, options.scaled, options.one_sided),
     "balanced": lambda vis, ir, options: transport(vis, ir, options.transport_temperature),
     "unbalanced": lambda vis, ir, options: transport(
         vis, ir, options.transport_temperature, options.transport_slack

@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from visir.cluster.hdbscan import hdbscan
 from visir.cluster.jaccard import jaccard_graph
+from visir.cluster.memory import prototypes
 from visir.core.types import InputError, IntArray
 
 Algorithm = Literal["dbscan", "hdbscan", "infomap"]
@@ -107,6 +109,29 @@ def pseudo_labels(
     """
     find = {"dbscan": dbscan, "hdbscan": hdbscan, "infomap": infomap}[algorithm]
     return find(jaccard_graph(features_ND, eps, k1, k2), min_samples)
+
+
+def filled(features: Tensor, labels: IntArray, margin: float) -> IntArray:
+    """Labels in which an outlier joins the nearest cluster, if no other is nearly as near.
+
+    Args:
+        features: (N, D), unit length.
+        labels: (N,), -1 for outliers.
+        margin: by how much the cosine to the nearest prototype must exceed that to the second; 1
+            leaves all as it is.
+
+    Returns:
+        (N,) the labels.
+    """
+    outliers = np.flatnonzero(labels < 0)
+    if margin == 1 or not len(outliers) or labels.max() < 1:
+        return labels
+    sim = features[torch.from_numpy(outliers).to(features.device)] @ prototypes(features, labels).T
+    (first, second), nearest = sim.topk(2, dim=1).values.T, sim.argmax(dim=1)
+    found = np.where((first - second >= margin).cpu(), nearest.cpu(), -1)
+    labels = labels.copy()
+    labels[outliers] = found
+    return labels
 
 
 def _by_first(names: np.ndarray) -> IntArray:
