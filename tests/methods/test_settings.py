@@ -20,12 +20,13 @@ MAY_BE_ZERO = {
 POSITIVE = {
     "eps", "camera_eps", "carc_eps", "cats_temperature", "gsmem_radius", "temperature",
     "transport_temperature", "transport_slack", "lr", "power", "kl_temperature",
-    "address_temperature",
+    "address_temperature", "contrast_temperature",
 }  # fmt: skip
 SHARES = {
     "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
     "carc_eps", "carc_p0", "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
-    "smoothing", "bleach", "erasing", "gray", "threshold", "trunk_lr",
+    "smoothing", "bleach", "erasing", "gray", "threshold", "trunk_lr", "fill", "one_sided",
+    "average",
 }  # fmt: skip
 INTS = (-5, -1, 0, 1, 2, 1000)
 FLOATS = (-1.0, -1e-9, -0.0, 0.0, 1e-9, 0.5, 1.0, 1.0 + 1e-9, 7.0, float("inf"))

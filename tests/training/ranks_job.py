@@ -38,6 +38,7 @@ STEPS = {
     "hct": {},
     "identity": {"epochs": "4", "iterations": "5", "loss": "softmax"},
     "mra": {},
+    "pairs": {"epochs": "4", "iterations": "5", "lr": "1e-5"},
     "sdcl": {"epochs": "4", "iterations": "5", "iterations_after": "5", "drop_path": "0.5"},
     "simclr": {"epochs": "4", "iterations": "5"},
     "tokenmatcher": {"stage_epochs": "1,1", "camera_epochs": "1,1", "camera_iterations": "2",

@@ -33,13 +33,21 @@ def cluster_batches(
     groups: list[IntArray] = []
     while True:
         for chosen in rng.permutation(len(members)):
-            groups.append(_group(members[chosen], cams, instances, rng))
+            groups.append(group(members[chosen], cams, instances, rng))
             if len(groups) == clusters:
                 yield np.concatenate(groups)
                 groups = []
 
 
-def _group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Generator) -> IntArray:
+def group(rows: IntArray, cams: IntArray, instances: int, rng: np.random.Generator) -> IntArray:
+    """Some images of a cluster, as `cluster_batches` draws them.
+
+    Args:
+        rows: of the cluster.
+        cams: (N,) camera of every row.
+        instances: how many.
+        rng: the random generator.
+    """
     anchor = rng.choice(rows)
     others = rows[cams[rows] != cams[anchor]]
     if not len(others):

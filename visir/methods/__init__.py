@@ -32,6 +32,7 @@ METHODS: Registry[type[Method]] = Registry(
         "hct": "visir.methods.hct:Hct",
         "identity": "visir.methods.identity:Identity",
         "mra": "visir.methods.mra.method:Mra",
+        "pairs": "visir.methods.pairs:Pairs",
         "sdcl": "visir.methods.sdcl:Sdcl",
         "simclr": "visir.methods.simclr:SimCLR",
         "tokenmatcher": "visir.methods.tokenmatcher.method:TokenMatcher",

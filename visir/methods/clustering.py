@@ -14,7 +14,7 @@ from visir.core import ranks
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
-from visir.data.samplers import cluster_batches
+from visir.data.samplers import cluster_batches, group
 from visir.data.transforms import Augmentation, View
 from visir.embedding.pytorch import AT_ONCE, embed_pixels
 from visir.nets.build import Network
@@ -125,6 +125,7 @@ def batches_by_cluster(
     seed: int,
     epoch: int,
     jitter: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    partners: IntArray | None = None,
 ) -> Iterator[list[Part]]:
     """Batches of `clusters` x `instances` images of each modality, as ADCA draws them.
 
@@ -140,19 +141,27 @@ def batches_by_cluster(
         seed: of the run.
         epoch: part of the random key, so every epoch draws other batches.
         jitter: of the colours in the plain, the exchanged and the grey view.
+        partners: (visible clusters,) infrared clusters that come with visible ones, -1 for none;
+            they take the places of others.
     """
+    draws = {m: generator(seed, epoch, m is Modality.INFRARED) for m in clusters}
+    of = {m: np.where(data.infrared == (m is Modality.INFRARED), labels, -1) for m in clusters}
     streams = {
-        modality: cluster_batches(
-            np.where(data.infrared == (modality is Modality.INFRARED), labels, -1),
-            data.cams,
-            count,
-            instances,
-            generator(seed, epoch, modality is Modality.INFRARED),
-        )
+        modality: cluster_batches(of[modality], data.cams, count, instances, draws[modality])
         for modality, count in clusters.items()
     }
+    members = dict[int, IntArray]()
+    if partners is not None:
+        infrared = of[Modality.INFRARED]
+        members = {int(one): np.flatnonzero(infrared == one) for one in np.unique(partners)}
     for _ in range(steps):
         vis, ir = next(streams[Modality.VISIBLE]), next(streams[Modality.INFRARED])
+        if partners is not None:
+            found = [int(one) for one in partners[labels[vis[::instances]]] if one >= 0]
+            groups = [
+                group(members[one], data.cams, instances, draws[Modality.INFRARED]) for one in found
+            ]
+            ir = np.concatenate([*groups, ir])[: len(ir)]
         yield [
             Part(vis, labels[vis], Augmentation(View.PLAIN, jitter[0])),
             Part(vis, labels[vis], Augmentation(View.EXCHANGE, jitter[1])),

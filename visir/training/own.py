@@ -20,11 +20,12 @@ from visir.methods import METHODS
 from visir.methods.contract import Method
 from visir.nets.build import build
 from visir.nets.cost import cost
-from visir.nets.shipped import PERSON, start_file
+from visir.nets.shipped import BUILTIN, PERSON, start_file
 from visir.nets.weights import read_about
 
 OWN = "own"
 START = "person"
+_READY = "resnet-mini"  # the network of the ready model
 _NETWORK = "hybrid-micro"  # the shipped start of the transformers
 _BACKBONES = {"cpu": "micro", "cuda": "small"}  # `visir pretrain` writes no hybrid
 _MEMORY_SHARE = 0.5  # of the device's memory, for what `Cost.memory` counts
@@ -98,7 +99,10 @@ def own_settings(method: str, facts: Facts, asked: Mapping[str, str] | None = No
 
 def own_start(config: Any) -> str | None:  # noqa: ANN401 - as above
     """The start that goes with the settings: shipped weights, if the network has some."""
-    return START if getattr(config, "network", None) in PERSON else None
+    network = getattr(config, "network", None)
+    if network == _READY:
+        return BUILTIN
+    return START if network in PERSON else None
 
 
 def _with(config: Any, wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as above
@@ -107,17 +111,19 @@ def _with(config: Any, wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as a
 
 
 def _network(method: type[Method], facts: Facts) -> dict[str, Any]:
-    """The network with a shipped start; for a method that only makes a start, one without."""
+    """The network with shipped weights; for a method that only makes a start, one without."""
     if not method.needs_both_modalities:
         network = _BACKBONES.get(facts.device, "micro")
         size = (64, 32) if network == "micro" else (256, 128)
         return {"network": network, "size": size, "small_size": (size[0] // 2, size[1] // 2)}
-    return {"network": _NETWORK, "size": _shipped_size(_NETWORK)}
+    network = method.presets["tiny"].network
+    network = network if network == _READY else _NETWORK
+    return {"network": network, "size": _shipped_size(network)}
 
 
 def _usual_size(method: type[Method], network: str) -> dict[str, Any]:
     """The size that a network was trained at, or the published one for the large networks."""
-    if network in PERSON:
+    if network in (_READY, *PERSON):
         return {"size": _shipped_size(network)}
     large = network in ("small", "base", "resnet18", "resnet50", "mobilenet-v2", "hybrid-mobilenet")
     published = method.presets.get("sysu")
@@ -125,7 +131,7 @@ def _usual_size(method: type[Method], network: str) -> dict[str, Any]:
 
 
 def _shipped_size(network: str) -> tuple[int, int]:
-    path = start_file(f"{START}-{network}", network)
+    path = start_file(BUILTIN if network == _READY else f"{START}-{network}", network)
     assert path is not None
     height, width = read_about(path)["net"]["image_size"]
     return height, width

@@ -1,0 +1,193 @@
+"""The method pairs against plain loops: matches, losses, batches, the average, and hard cases."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from visir.cluster.associate import Association
+from visir.cluster.memory import Memory
+from visir.core.types import Batch, InputError, Modality
+from visir.data.dataset import TrainingSet
+from visir.methods import pairs
+from visir.methods.clustering import batches_by_cluster
+from visir.methods.pairs import PRESETS, Pairs
+from visir.nets.features import Features
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+CONFIG = replace(PRESETS["smoke"], size=(16, 8), eps=(0.8, 0.8))
+
+
+@pytest.fixture
+def method(patterns):
+    torch.manual_seed(0)
+    return Pairs(CONFIG, patterns, torch.device("cpu"), seed=0)
+
+
+def unit(rows, columns, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, columns, generator=generator), dim=1)
+
+
+def matched(method, there, back, monkeypatch):
+    """The method after a match with these partners, -1 for none."""
+
+    def shares(of, columns):
+        rows = np.zeros((len(of), columns), np.float32)
+        for row, column in enumerate(of):
+            if column >= 0:
+                rows[row, column] = 1
+        return rows
+
+    found = Association(shares(there, len(back)), shares(back, len(there)))
+    monkeypatch.setattr(pairs, "associate", lambda *arguments: found)
+    nothing = {m: torch.zeros(1, 2) for m in Modality}
+    method._match(nothing, {m: np.zeros(1, int) for m in Modality})
+    return method
+
+
+def test_clusters_that_hang_together_by_matches_have_one_number(method, monkeypatch):
+    """Visible 0 and infrared 1 are mutual; infrared 2 takes visible 0 too; the others are alone."""
+    matched(method, [1, -1], [-1, 0, 0], monkeypatch)
+    assert method.matches[VIS].tolist() == [1, -1]
+    assert method.matches[IR].tolist() == [-1, 0, 0]
+    vis, ir = method.people[VIS].tolist(), method.people[IR].tolist()
+    assert ir[1] == ir[2] == vis[0]
+    assert len({vis[0], vis[1], ir[0]}) == 3
+
+
+def step(method, monkeypatch):
+    """Four visible and four infrared features of two clusters each, and their labels."""
+    matched(method, [1, -1], [-1, 0], monkeypatch)
+    method.memories = {VIS: Memory(unit(2, 4, 1), 0.2), IR: Memory(unit(2, 4, 2), 0.2)}
+    infrared = torch.tensor([False, False, True, True, False, True, False, True])
+    labels = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
+    batch = Batch(torch.zeros(8, 3, 2, 2), infrared, labels, labels, torch.arange(8))
+    features = unit(8, 4, 3)
+    return batch, Features(features, features)
+
+
+def towards(memory, feature, row):
+    logits = F.normalize(feature, dim=0) @ memory.rows_CD.T / 0.05
+    return (logits.logsumexp(0) - logits[row]).item()
+
+
+def test_each_term_is_that_of_a_loop(method, monkeypatch):
+    batch, outputs = step(method, monkeypatch)
+    terms = {name: value.item() for name, value in method.loss(batch, outputs).items()}
+    partner = {VIS: {0: 1}, IR: {1: 0}}
+    expected = {}
+    for m in (VIS, IR):
+        rows = [i for i in range(8) if batch.infrared[i] == (m is IR)]
+        own = [towards(method.memories[m], outputs.embedding[i], batch.labels[i]) for i in rows]
+        cross = [
+            towards(method.memories[m.other], outputs.embedding[i], partner[m][int(label)])
+            for i in rows
+            if int(label := batch.labels[i]) in partner[m]
+        ]
+        expected[m.value], expected[f"{m.value} matches"] = sum(own) / 4, sum(cross) / 4
+    # Visible 0 and infrared 1 are one person, visible 1 and infrared 0 two others.
+    who = [
+        {(False, 0): 0, (True, 1): 0, (False, 1): 1, (True, 0): 2}[bool(i), int(c)]
+        for i, c in zip(batch.infrared, batch.labels, strict=True)
+    ]
+    cosines = outputs.embedding @ outputs.embedding.T / 0.1
+    contrast = 0.0
+    for i in range(8):
+        others = [j for j in range(8) if j != i]
+        total = cosines[i, others].logsumexp(0)
+        same = [j for j in others if who[j] == who[i]]
+        contrast += sum(total - cosines[i, j] for j in same).item() / len(same) / 8
+    expected["contrast"] = contrast
+    assert list(terms) == ["visible", "visible matches", "infrared", "infrared matches", "contrast"]
+    assert terms == pytest.approx(expected, rel=1e-5)
+
+
+def test_parts_that_are_turned_off_give_no_term(method, monkeypatch):
+    batch, outputs = step(method, monkeypatch)
+    method.config = replace(CONFIG, cross_weight=0.0, contrast_weight=0.0)
+    assert list(method.loss(batch, outputs)) == ["visible", "infrared"]
+    method.config = replace(CONFIG, cross_weight=2.0)
+    twice = method.loss(batch, outputs)["visible matches"]
+    method.config = CONFIG
+    assert twice.item() == pytest.approx(2 * method.loss(batch, outputs)["visible matches"].item())
+
+
+@pytest.mark.parametrize("average", [0.75, 0.0])
+def test_the_model_is_the_moving_average_of_the_learner(method, monkeypatch, average):
+    """Weights and running statistics: 3/4 of the old average and 1/4 of the learner."""
+    method.config = replace(CONFIG, average=average)
+    method.plan(0)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(method.model.parameters(), method.learner.parameters(), strict=True)
+    )
+    before = {name: value.clone() for name, value in method.model.state_dict().items()}
+    with torch.no_grad():
+        for value in method.learner.state_dict().values():
+            value.add_(1)
+    batch = Batch(
+        torch.zeros(2, 3, 2, 2), torch.tensor([False, True]), *[torch.zeros(2).long()] * 3
+    )
+    method.after_step(batch, Features(*[torch.ones(2, method.model.embedding_dim)] * 2))
+    for name, value in method.model.state_dict().items():
+        if value.is_floating_point():
+            assert torch.allclose(value, before[name] + (1 - average), atol=1e-5), name
+
+
+def test_what_trains_and_what_embeds(method):
+    """The optimiser has the learner's weights only, and the loop's batches pass through it."""
+    trained = {
+        id(weight) for group in method.optimizer().param_groups for weight in group["params"]
+    }
+    assert trained == {id(weight) for weight in method.learner.parameters()}
+    assert not any(weight.requires_grad for weight in method.model.parameters())
+    method.plan(0)
+    assert method.learner.training
+
+
+def test_a_batch_holds_the_matches_of_its_visible_clusters(patterns):
+    """Clusters are the four patterns; infrared ones are numbered from the last pattern."""
+    pattern = np.arange(48) // 12
+    labels = np.where(patterns.infrared, 3 - pattern, pattern)
+    partners = np.array([3, 2, -1, 0])
+    batches = batches_by_cluster(
+        patterns, labels, {VIS: 2, IR: 3}, instances=2, steps=20, seed=0, epoch=0, partners=partners
+    )
+    for plain, _, infrared in batches:
+        assert len(infrared.rows) == 6
+        assert patterns.infrared[infrared.rows].all()
+        wanted = [partners[one] for one in plain.labels[::2] if partners[one] >= 0]
+        assert infrared.labels[::2].tolist()[: len(wanted)] == wanted
+        assert np.array_equal(infrared.labels, labels[infrared.rows])
+
+
+def few(infrared, pixels=None):
+    """A training set of 12 visible and some infrared images."""
+    rng = np.random.default_rng(0)
+    total = 12 + infrared
+    drawn = rng.integers(0, 256, (total, 16, 8, 3), np.uint8)
+    return TrainingSet(
+        drawn if pixels is None else np.full_like(drawn, pixels),
+        np.arange(total) >= 12,
+        np.arange(total) % 2,
+    )
+
+
+@pytest.mark.parametrize("data", [few(3), few(12, pixels=90)], ids=["three images", "all equal"])
+def test_what_cannot_be_clustered_is_said(data):
+    method = Pairs(CONFIG, data, torch.device("cpu"), seed=0)
+    with pytest.raises(InputError, match=r"^the (visible|infrared) images: "):
+        method.plan(0)
+
+
+def test_nobody_is_matched(method, monkeypatch):
+    """Then only clusters and their own contrast are learnt from, and nothing is divided by 0."""
+    batch, outputs = step(method, monkeypatch)
+    matched(method, [-1, -1], [-1, -1], monkeypatch)
+    terms = method.loss(batch, outputs)
+    assert terms["visible matches"].item() == terms["infrared matches"].item() == 0
+    assert all(torch.isfinite(value) for value in terms.values())
+    assert len({*method.people[VIS].tolist(), *method.people[IR].tolist()}) == 4

@@ -1,0 +1,270 @@
+"""Pairs: learn without labels from clusters of both modalities and from matches between them.
+
+visir's own method, for a site that has no labels. Before every epoch the images of each modality
+are clustered, on features without their camera's mean, and the clusters are matched across the
+modalities. Matches are mutual, after similarities are scaled by how near a cluster is to all
+others, so that one cluster cannot be everybody's match. In every step an image is pulled towards
+the prototypes of its own and of its matched cluster, and matched images of one batch towards each
+other. What embeds, and what is saved, is a moving average of the weights that are trained.
+
+| part | setting that turns it off |
+|---|---|
+| matches scaled by nearness (CSLS; Conneau et al., ICLR 2018) | `association=mutual` |
+| matches of one side only, if they are strong | `one_sided=1` |
+| outliers join a cluster that is clearly the nearest | `fill=1` |
+| prototypes of matched clusters | `cross_weight=0` |
+| batches that hold matched clusters | `together=false` |
+| contrast between images (Khosla et al., NeurIPS 2020) | `contrast_weight=0` |
+| moving average of the weights (Tarvainen and Valpola, NIPS 2017) | `average=0` |
+| camera means | `center_cameras=false` |
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+from torch.nn import functional as F
+
+from visir.cluster.adapt import Adapt
+from visir.cluster.associate import AssociationName, Options, Side, associate
+from visir.cluster.cameras import centred
+from visir.cluster.labels import filled, pseudo_labels
+from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
+from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
+from visir.core.types import Batch, IntArray, Modality
+from visir.data.dataset import TrainingSet
+from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
+from visir.methods.contract import Method, Plan
+from visir.methods.losses import supervised_contrastive
+from visir.methods.schedule import cosine
+from visir.nets.build import Features, NetworkName, build
+
+VIS, IR = Modality.VISIBLE, Modality.INFRARED
+
+
+@dataclass(frozen=True)
+class Config:
+    """All values are ours, for starting from the ready model; it has seen synthetic people only."""
+
+    size: tuple[int, int] = (96, 48)  # input height, width in pixels
+    network: NetworkName = "resnet-mini"  # that of the ready model
+    epochs: int = 6
+    iterations: int = 40  # batches per epoch
+    visible_clusters: int = 8  # per batch, with two views of each image
+    infrared_clusters: int = 16  # per batch
+    instances: int = 4  # images of each cluster in a batch
+    eps: tuple[PositiveShare, PositiveShare] = (0.5, 0.4)  # DBSCAN radius, visible and infrared
+    adapt: Adapt = "eps"  # what is changed if clustering fails
+    min_samples: int = 4  # neighbours of a core point
+    k1: int = 16  # k-reciprocal neighbourhood; that of infrared images is five eighths of it
+    k2: int = 4  # query expansion
+    fill: Share = 0.05  # by how much a cluster must be nearer than others to take an outlier
+    center_cameras: bool = True  # cluster and match features without their camera's mean
+    association: AssociationName = "mutual-scaled"  # of visible and infrared clusters
+    scaled: int = 5  # nearest clusters that similarities are scaled by
+    one_sided: Share = 0.1  # share of the mutual matches that a match of one side must exceed
+    together: bool = True  # a batch holds the matches of its visible clusters
+    temperature: Positive = 0.05  # of the prototypes
+    momentum: Share = 0.2  # weight of the old prototype
+    cross_weight: float = 1.0  # of the matched cluster's prototype
+    contrast_weight: float = 1.0  # of the contrast between the images of a batch
+    contrast_temperature: Positive = 0.1
+    average: Share = 0.98  # weight of the old average of the weights in a step
+    lr: Positive = 2e-4  # Adam; falls along a cosine
+    least_lr: float = 1e-5  # the last one
+    weight_decay: float = 5e-4
+    pad: CountFrom0 = 4  # border before the random crop, pixels
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+
+PRESETS = {"tiny": Config()}
+PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
+    PRESETS["tiny"],
+    network="resnet-micro",
+    size=(32, 16),
+    epochs=3,
+    iterations=2,
+    visible_clusters=2,
+    infrared_clusters=2,
+    instances=2,
+    eps=(0.7, 0.7),
+    min_samples=2,
+    k1=4,
+    k2=2,
+    precision="fp32",
+)
+
+
+class Pairs(Method):
+    """One stage; memories and matches are rebuilt in every epoch.
+
+    Attributes:
+        model: the average of the weights; embeds, and is saved.
+        learner: the network that is trained.
+    """
+
+    presets: ClassVar[dict[str, Config]] = PRESETS
+    reads_maps: ClassVar[bool] = False
+    config: Config
+
+    def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
+        self.config, self.data, self.device, self.seed = config, data, device, seed
+        self.epochs = config.epochs
+        self.model = build(config.network, config.size).to(device).requires_grad_(False)
+        self.learner = deepcopy(self.model).requires_grad_(True)
+        self.memories: dict[Modality, Memory] = {}
+        self.matches: dict[Modality, Tensor] = {}  # cluster of the other modality, -1 for none
+        self.people: dict[Modality, Tensor] = {}  # number of each cluster, equal if matched
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam over all trainable weights."""
+        return torch.optim.Adam(
+            self.learner.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
+        )
+
+    def plan(self, epoch: int) -> Plan:
+        """Embed by the average, cluster, match, and build the memories."""
+        config = self.config
+        if epoch == 0:  # the start is loaded into the model
+            self.learner.load_state_dict(self.model.state_dict())
+        features = embed_training(self.model, self.data, self.device, config.precision)
+        self.learner.train()
+        compared = {modality: self._compared(modality, of) for modality, of in features.items()}
+        labels, momentum, warnings = cluster_training(
+            compared, self._cluster, 1.0, config.momentum, config.adapt
+        )
+        self._match(compared, labels)
+        labels = {m: filled(compared[m], of, config.fill) for m, of in labels.items()}
+        self.memories = {
+            modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
+            for modality, of in features.items()
+        }
+        joined, partners = join(self.data, labels), self.matches[VIS].cpu().numpy()
+        return Plan(
+            stage="pairs",
+            batches=batches_by_cluster(
+                self.data,
+                joined,
+                clusters={VIS: config.visible_clusters, IR: config.infrared_clusters},
+                instances=config.instances,
+                steps=config.iterations,
+                seed=self.seed,
+                epoch=epoch,
+                partners=partners if config.together else None,
+            ),
+            steps=config.iterations,
+            lr=config.least_lr + cosine(config.lr - config.least_lr, epoch, config.epochs),
+            labels=joined,
+            partners=partners,
+            warnings=warnings,
+        )
+
+    def _compared(self, modality: Modality, features: Tensor) -> Tensor:
+        """The features that are clustered and matched."""
+        if not self.config.center_cameras:
+            return features
+        return centred(features, self.data.cams[self.data.rows(modality)])
+
+    def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
+        """Pseudo-labels; `eps` multiplies the radius of the modality."""
+        config, infrared = self.config, modality is IR
+        k1 = max(2, config.k1 * 5 // 8) if infrared else config.k1
+        radius = min(1.0, eps * config.eps[infrared])
+        return pseudo_labels(features, radius, config.min_samples, k1, config.k2)
+
+    def _match(self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]) -> None:
+        """Set the matches, and give all clusters that hang together by them one number."""
+        config = self.config
+        found = associate(
+            config.association,
+            Side(compared[VIS], labels[VIS]),
+            Side(compared[IR], labels[IR]),
+            Options(scaled=config.scaled, one_sided=config.one_sided),
+        )
+        there, back = (
+            np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
+            for shares in (found.vis_to_ir, found.ir_to_vis)
+        )
+        visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
+        ends = (
+            np.concatenate([visible, back[infrared]]),
+            len(there) + np.concatenate([there[visible], infrared]),
+        )
+        total = len(there) + len(back)
+        links = sparse.coo_array((np.ones(len(ends[0])), ends), shape=(total, total))
+        _, people = connected_components(links, directed=False)
+        parts = np.split(people.astype(np.int64), [len(there)])
+        for modality, matches, numbers in zip((VIS, IR), (there, back), parts, strict=True):
+            self.matches[modality] = torch.from_numpy(matches).to(self.device)
+            self.people[modality] = torch.from_numpy(numbers).to(self.device)
+
+    def steps(self, epoch: int) -> int:
+        """As set."""
+        return self.config.iterations
+
+    def forward(self, batch: Batch) -> Features:
+        """By the network that is trained."""
+        found: Features = self.learner(batch.images, batch.infrared)
+        return found
+
+    def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
+        """Towards the own and the matched prototype, and between the images of the batch."""
+        config, terms = self.config, {}
+        people = torch.empty_like(batch.labels)
+        for modality in Modality:
+            mask = batch.of(modality)
+            features, labels = outputs.embedding[mask], batch.labels[mask]
+            people[mask] = self.people[modality][labels]
+            terms[modality.value] = self.memories[modality].loss(features, labels)
+            if config.cross_weight:
+                matched = self.matches[modality][labels]
+                loss = _towards(self.memories[modality.other], features, matched)
+                terms[f"{modality.value} matches"] = config.cross_weight * loss
+        if config.contrast_weight:
+            contrast = supervised_contrastive(
+                outputs.embedding, people, config.contrast_temperature
+            )
+            terms["contrast"] = config.contrast_weight * contrast
+        return terms
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, outputs: Features) -> None:
+        """Blend the batch into both memories, and the weights into their average."""
+        for modality, memory in self.memories.items():
+            mask = batch.of(modality)
+            memory.update(outputs.embedding[mask], batch.labels[mask])
+        learnt = self.learner.state_dict()
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(learnt[name], 1 - self.config.average)
+            else:
+                value.copy_(learnt[name])
+
+    def state(self) -> dict[str, Any]:
+        """The network that is trained."""
+        return {"learner": self.learner.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.learner.load_state_dict(state["learner"])
+
+    def step_state(self) -> dict[str, Any]:
+        """The rows of the memories."""
+        return rows_of(self.memories.values())
+
+    def load_step_state(self, state: dict[str, Any]) -> None:
+        """Restore what `step_state` returned."""
+        restore_rows(self.memories.values(), state)
+
+
+def _towards(memory: Memory, features: Tensor, rows: Tensor) -> Tensor:
+    """Cross-entropy towards rows, mean over all features; those of row -1 count as 0."""
+    losses = F.cross_entropy(memory.logits(features), rows, ignore_index=-1, reduction="sum")
+    return losses / len(rows)
