@@ -75,7 +75,7 @@ def test_leads_leave_out_most_rows_and_never_a_good_one(settled, monkeypatch):
 
 
 def test_likely_cells_find_nearly_all(settled, monkeypatch):
-    monkeypatch.setattr("visir.gallery.sqlite.LIKELY", 3)
+    monkeypatch.setattr("visir.gallery.sqlite_scan.LIKELY", 3)
     settled.nearest(vectors(1)[0], 1)
     scan, read = settled.scan, []
     low = vectors(1, seed=8)[0] @ scan.basis

@@ -189,13 +189,13 @@ def test_opening_says_what_is_wrong(tmp_path, schema):
     assert "secret" not in str(raised.value)
     (tmp_path / "gallery.sqlite").write_bytes(b"no database at all" * 100)
     assert is_gallery(tmp_path) and is_gallery("postgresql://x") and not is_gallery(tmp_path / "x")
-    with pytest.raises(InputError, match="cannot be opened as a gallery"):
+    with pytest.raises(InputError, match="is not a database; restore it from a backup"):
         open_gallery(tmp_path)
 
 
 def test_a_gallery_of_another_format_is_refused(tmp_path):
     gallery = SqliteStore(tmp_path, create=True)
-    gallery.db.execute("UPDATE meta SET value = '7' WHERE key = 'format'")
+    gallery.db.run("UPDATE meta SET value = '7' WHERE key = 'format'")
     gallery.close()
     with pytest.raises(InputError, match="format 7, and this version of visir reads format 1"):
         SqliteStore(tmp_path)

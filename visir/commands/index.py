@@ -225,7 +225,7 @@ def list(
     if limit < 1:
         raise InputError(f"limit: must be 1 or more images, got {limit}")
     where = filter_of(camera, modality, since=since, until=until, tags=tag, older_than=older_than)
-    with closing(open_gallery(gallery)) as store:
+    with closing(open_gallery(gallery, writable=False)) as store:
         return Listing(tuple(store.select(where, limit)))
 
 
@@ -262,7 +262,7 @@ def stats(gallery: str, /) -> Overview:
     """
     from visir.gallery.open import open_gallery
 
-    with closing(open_gallery(gallery)) as store:
+    with closing(open_gallery(gallery, writable=False)) as store:
         return Overview(store.name, store.stats(), store.model())
 
 

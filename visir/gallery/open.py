@@ -22,19 +22,20 @@ def is_gallery(address: str | Path) -> bool:
     return _database(str(address)) is not None or (Path(address) / DATABASE).is_file()
 
 
-def open_gallery(address: str | Path, create: bool = False) -> Store:
+def open_gallery(address: str | Path, create: bool = False, writable: bool = True) -> Store:
     """Open a gallery that `visir index` made.
 
     Args:
         address: a folder, or postgresql://user:password@host/database.
         create: make it if it does not exist.
+        writable: False to search and list only; a folder may then be one that cannot be written.
 
     Raises:
         InputError: there is none, or it cannot be opened.
     """
     database = _database(str(address))
     if database is None:
-        return SqliteStore(Path(address), create)
+        return SqliteStore(Path(address), create, writable)
     store: Store = resolve_name(database)(str(address), create)
     return store
 
@@ -59,7 +60,7 @@ def open_searchable(
         InputError: it cannot be opened, or a folder without images.
     """
     if is_gallery(address):
-        return open_gallery(address)
+        return open_gallery(address, writable=False)
     from visir.gallery.plain_folder import FolderStore  # late: only some searches need it
 
     return FolderStore(Path(address), embedder, run, modality, progress)

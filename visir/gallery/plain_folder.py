@@ -41,6 +41,7 @@ from visir.gallery.store import (
     Store,
     Stored,
     model_of,
+    require_k,
 )
 from visir.sources.crop import Entry, exif_time, timestamp
 from visir.sources.marks import is_below
@@ -169,6 +170,7 @@ class FolderStore(Store):
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`; every mode compares with every image."""
+        require_k(k)
         rows = np.flatnonzero(self._belonging(where))
         if not len(rows):
             return NOTHING_NEAR

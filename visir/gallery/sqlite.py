@@ -1,28 +1,43 @@
-"""A gallery in a folder: SQLite holds the images, memory-mapped arrays beside it make search fast.
+"""A gallery in a folder: SQLite holds the images, arrays beside it make search fast.
 
-The arrays (`visir.gallery.scan`) are derived from the database and are rebuilt if they are missing
-or damaged.
+The arrays (`visir.gallery.scan`) are derived from the database and are rebuilt if they are missing,
+damaged, or of another state of the database.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
+from visir.core.types import FloatArray, InputError, IntArray
 from visir.data.ranges import Ranges, as_json
-from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
-from visir.gallery.sqlite_tables import MARKS, OF_ITEMS, SCHEMA, SELECT, condition, insert, stored
+from visir.gallery.scan.matrix import Scan
+from visir.gallery.sqlite_file import Database
+from visir.gallery.sqlite_scan import SqliteScan, vector
+from visir.gallery.sqlite_tables import (
+    ADDED,
+    OF_ITEMS,
+    SCHEMA,
+    SELECT,
+    condition,
+    insert,
+    mark,
+    note_change,
+    put,
+    setting,
+    stamp,
+    stored,
+    version,
+)
 from visir.gallery.store import (
     EVERYTHING,
-    FORMAT,
     NOTHING_NEAR,
     Filter,
     Mode,
@@ -32,16 +47,20 @@ from visir.gallery.store import (
     Store,
     Stored,
     require_format,
+    require_k,
     require_same_model,
     require_unit_rows,
 )
 from visir.sources.crop import Entry
 
 DATABASE = "gallery.sqlite"
-# Up to so many rows "auto" compares with every one: about a fiftieth of a second on two cores.
-EXACT_UP_TO = 2_000_000
-LIKELY = 32  # rows that "approx" reads, as a multiple of the square root of their number
-_CHUNK = 16_384
+UNWIPED = "unwiped"
+"""The setting that says that a removal is not finished: removed images may be in files still."""
+T = TypeVar("T")
+
+
+class UnfinishedWarning(UserWarning):
+    """Removed images could not be overwritten in every file yet."""
 
 
 class SqliteStore(Store):
@@ -50,6 +69,7 @@ class SqliteStore(Store):
     Args:
         folder: the gallery's folder.
         create: make it if it does not exist.
+        writable: False to search and list only; the folder may then be one that cannot be written.
 
     Raises:
         InputError: there is no gallery, or its file is damaged or of another version.
@@ -57,52 +77,56 @@ class SqliteStore(Store):
 
     folder: Path
 
-    def __init__(self, folder: Path, create: bool = False) -> None:
+    def __init__(self, folder: Path, create: bool = False, writable: bool = True) -> None:
         self.folder, self.name = folder, str(folder)
-        self.lock = threading.RLock()
         file = folder / DATABASE
-        if not file.is_file() and not create:
+        if not file.exists() and not create:
             raise InputError(f"{folder}: holds no gallery; make one with `visir index add`")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(
-                file, timeout=60, check_same_thread=False, isolation_level=None
-            )
+        self.db = Database(file, SCHEMA + ADDED if create else None, writable)
+        self.lock = self.db.lock
+        require_format(self.setting("format"), self.name)
+        if not writable and self._unfinished() and os.access(file, os.W_OK):
+            self.db.close()
+            self.db = Database(file, None)
+        self._kept = SqliteScan(self.db, folder / "scan")
+        if self.db.writable:
             self._prepare()
-        except (OSError, sqlite3.Error) as error:
-            raise InputError(
-                f"{file}: cannot be opened as a gallery ({error}); restore the file from a "
-                "backup, or make a new gallery"
-            ) from error
-        self.scan: Scan | None = None
-        self.seen = -1
+
+    @property
+    def scan(self) -> Scan | None:
+        """The scan as it was last used."""
+        return self._kept.scan
+
+    def _unfinished(self) -> bool:
+        """Whether it was made by a former version, or a removal in it is not finished."""
+        tables = self.db.run(
+            "SELECT count(*) FROM sqlite_master WHERE name IN ('marks', 'changes')"
+        )
+        if tables[0][0] < 2 or self.setting(UNWIPED) is not None:
+            return True
+        return self.version() > 0 and not mark(self.db).stamp
 
     def _prepare(self) -> None:
-        self.db.execute("PRAGMA page_size = 16384")
-        self.db.execute("PRAGMA journal_mode = WAL")
-        self.db.execute("PRAGMA synchronous = FULL")
-        self.db.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten
-        with self._changing():
-            known = self.db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
-            if known is None:
-                for statement in filter(str.strip, SCHEMA.split(";")):
-                    self.db.execute(statement)
-                self._set("format", FORMAT)
-                self._set("version", "0")
-            self.db.execute(MARKS)  # galleries made before it have none
-        require_format(self.setting("format"), self.name)
+        if not self._unfinished():
+            return
+        with self.db.changing():
+            for statement in filter(str.strip, ADDED.split(";")):
+                self.db.run(statement)
+            if self.version() and not mark(self.db).stamp:
+                stamp(self.db)
+        self._finish()
 
     def add(
         self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
     ) -> list[int | None]:
         """As `Store.add`."""
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
-        with self.lock, self._changing():
+        with self.db.changing():
             require_same_model(self.model(), model, self.name)
             if self.model() is None:
-                self._set("model", json.dumps(model._asdict()))
-            last = self.db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
-            following = (last.fetchone()[0] or 0) + 1
+                put(self.db, "model", json.dumps(model._asdict()))
+            last = self.db.run("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
+            following = (last[0][0] or 0) + 1
             ids: list[int | None] = []
             taken = {*self.known([entry.source for entry in entries])}
             for entry in entries:
@@ -115,41 +139,41 @@ class SqliteStore(Store):
             if kept:
                 insert(self.db, [item for _, item in kept], [entries[row] for row, _ in kept])
                 blobs = ((item, vectors_ND[row].tobytes()) for row, item in kept)
-                self.db.executemany("INSERT INTO vectors VALUES (?, ?)", blobs)
-                self._changed()
+                self.db.run_many("INSERT INTO vectors VALUES (?, ?)", blobs)
+                note_change(self.db)
+        self.db.flush()
         return ids
 
     def remove(self, ids: Sequence[int]) -> int:
         """As `Store.remove`."""
-        with self.lock, self._changing():
-            there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
-            gone = [(item,) for item in there]
-            for table in OF_ITEMS:
-                self.db.executemany(f"DELETE FROM {table} WHERE id = ?", gone)
-            self.db.executemany("INSERT INTO removed (id) VALUES (?)", gone)
-            if gone:
-                self._changed()
-        self._wipe()
+        with self.lock:
+            with self.db.changing():
+                there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
+                gone = [(item,) for item in there]
+                for table in OF_ITEMS:
+                    self.db.run_many(f"DELETE FROM {table} WHERE id = ?", gone)
+                self.db.run_many("INSERT INTO removed (id) VALUES (?)", gone)
+                if gone:
+                    note_change(self.db)
+                    put(self.db, UNWIPED, "1")
+            if gone or self.setting(UNWIPED) is not None:
+                self._wipe()
         return len(there)
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
         part, values = condition(where)
-        with self.lock:
-            rows = self.db.execute(
-                f"{SELECT} WHERE items.id > ? AND {part} ORDER BY items.id LIMIT ?",
-                [after, *values, -1 if limit is None else limit],
-            ).fetchall()
+        rows = self.db.run(
+            f"{SELECT} WHERE items.id > ? AND {part} ORDER BY items.id LIMIT ?",
+            [after, *values, -1 if limit is None else limit],
+        )
         return [stored(row) for row in rows]
 
     def get(self, ids: Sequence[int]) -> dict[int, Stored]:
         """As `Store.get`."""
         with self.lock:
-            rows = [
-                self.db.execute(f"{SELECT} WHERE items.id = ?", [int(item)]).fetchone()
-                for item in ids
-            ]
-        return {row[0]: stored(row) for row in rows if row is not None}
+            rows = [self.db.run(f"{SELECT} WHERE items.id = ?", [int(item)]) for item in ids]
+        return {row[0]: stored(row) for found in rows for row in found}
 
     def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
@@ -157,11 +181,9 @@ class SqliteStore(Store):
         for start in range(0, len(sources), 500):
             part = sources[start : start + 500]
             marks = ", ".join("?" * len(part))
-            with self.lock:
-                rows = self.db.execute(
-                    f"SELECT source, id FROM items WHERE source IN ({marks})", part
-                )
-                found.update(rows.fetchall())
+            found.update(
+                self.db.run(f"SELECT source, id FROM items WHERE source IN ({marks})", part)
+            )
         return found
 
     def below(self, folder: str) -> dict[str, int]:
@@ -169,23 +191,15 @@ class SqliteStore(Store):
         found: dict[str, int] = {}
         for first in (f"{folder}/", f"{folder}::"):
             after = first[:-1] + chr(ord(first[-1]) + 1)
-            with self.lock:
-                found.update(
-                    self.db.execute(
-                        "SELECT source, id FROM items WHERE source >= ? AND source < ?",
-                        [first, after],
-                    ).fetchall()
-                )
+            query = "SELECT source, id FROM items WHERE source >= ? AND source < ?"
+            found.update(self.db.run(query, [first, after]))
         return found
 
     def marks(self, ids: Sequence[int]) -> dict[int, str]:
         """As `Store.marks`."""
+        query = "SELECT id, mark FROM marks WHERE id = ?"
         with self.lock:
-            rows = [
-                self.db.execute("SELECT id, mark FROM marks WHERE id = ?", [int(item)]).fetchone()
-                for item in ids
-            ]
-        return dict(row for row in rows if row is not None)
+            return dict(row for item in ids for row in self.db.run(query, [int(item)]))
 
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
         """As `Store.vectors`."""
@@ -193,72 +207,79 @@ class SqliteStore(Store):
         found = np.zeros((len(ids), model.width if model else 0), np.float32)
         with self.lock:
             for row, item in enumerate(ids):
-                kept = self.db.execute("SELECT vector FROM vectors WHERE id = ?", [int(item)])
-                blob = kept.fetchone()
-                if blob is not None:
-                    found[row] = np.frombuffer(blob[0], np.float32)
+                kept = self.db.run("SELECT vector FROM vectors WHERE id = ?", [int(item)])
+                for (blob,) in kept:
+                    found[row] = vector(self.db, blob, found.shape[1])
         return found
 
     def thumbnail(self, item: int) -> bytes | None:
         """As `Store.thumbnail`."""
-        with self.lock:
-            kept = self.db.execute("SELECT jpeg FROM thumbnails WHERE id = ?", [item]).fetchone()
-        return None if kept is None else bytes(kept[0])
+        kept = self.db.run("SELECT jpeg FROM thumbnails WHERE id = ?", [item])
+        return bytes(kept[0][0]) if kept else None
 
     def count(self, where: Filter = EVERYTHING) -> int:
         """As `Store.count`."""
         part, values = condition(where)
-        with self.lock:
-            query = f"SELECT count(*) FROM items WHERE {part}"
-            return int(self.db.execute(query, values).fetchone()[0])
+        return int(self.db.run(f"SELECT count(*) FROM items WHERE {part}", values)[0][0])
 
     def nearest(
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`."""
+        require_k(k)
         query_D = np.ascontiguousarray(query_D, np.float32)
+
+        def look(scan: Scan) -> IntArray:
+            return scan.best(query_D, k, self._kept.rows(scan, query_D, k, where, mode))[0]
+
         with self.lock:
-            scan = self._scanned()
-            if scan is None:
+            ids = self._with_scan(look)
+            if ids is None:
                 return NOTHING_NEAR
-            rows = self._rows(scan, query_D, k, where, mode)
-            ids, _ = scan.best(query_D, k, rows)
             scores = self.vectors(ids).astype(np.float64) @ query_D.astype(np.float64)
         order = np.lexsort((ids, -scores))[:k]
         return Nearest(ids[order], scores[order].astype(np.float32))
 
     def keep_ranges(self, ranges: Ranges) -> None:
         """As `Store.keep_ranges`."""
-        with self.lock, self._changing():
-            self._set("ranges", json.dumps(as_json(ranges)))
+        with self.db.changing():
+            put(self.db, "ranges", json.dumps(as_json(ranges)))
 
     def keep_for(self, days: float | None) -> None:
         """As `Store.keep_for`."""
-        with self.lock, self._changing():
-            self._set("retention", json.dumps(days))
+        with self.db.changing():
+            put(self.db, "retention", json.dumps(days))
 
     def settle(self) -> None:
         """As `Store.settle`."""
-        with self.lock:
-            scan = self._scanned()
-            if scan is not None and scan.needs_sorting():
-                with scan.changing():
+
+        def sort(scan: Scan) -> None:
+            if scan.needs_sorting():
+                with scan.changing(), suppress(OSError):  # it can be searched unsorted too
                     scan.settle()
+
+        with self.lock:
+            self._finish()
+            self._with_scan(sort)
+
+    def expire(self, now: float, sure: bool = False) -> int:
+        """As `Store.expire`."""
+        self._finish()
+        return super().expire(now, sure)
 
     def version(self) -> int:
         """As `Store.version`."""
-        return int(self.setting("version") or 0)
+        return version(self.db)
 
     def stats(self) -> Stats:
         """As `Store.stats`."""
         with self.lock:
-            cameras = self.db.execute(
+            cameras = self.db.run(
                 "SELECT name, count(*) FROM items JOIN cameras ON cameras.id = camera "
                 "GROUP BY name ORDER BY name"
-            ).fetchall()
-            kinds = self.db.execute("SELECT modality, count(*) FROM items GROUP BY modality")
-            modalities = dict(kinds.fetchall())
-            span = self.db.execute("SELECT min(time), max(time) FROM items").fetchone()
+            )
+            modalities = dict(self.db.run("SELECT modality, count(*) FROM items GROUP BY modality"))
+            (span,) = self.db.run("SELECT min(time), max(time) FROM items")
         files = (file for file in self.folder.rglob("*") if file.is_file())
         return Stats(
             images=sum(modalities.values()),
@@ -274,122 +295,35 @@ class SqliteStore(Store):
 
     def close(self) -> None:
         """As `Store.close`."""
-        with self.lock:
-            self.db.close()
+        with suppress(InputError):  # closed, or damaged, which was said before
+            self._finish()
+        self.db.close()
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """One transaction: all or nothing, on disk when it ends."""
-        with self.lock:
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self.db.execute("ROLLBACK")
-                raise
-            self.db.execute("COMMIT")
-
-    def _rows(self, scan: Scan, query_D: FloatArray, k: int, where: Filter, mode: Mode) -> IntArray:
-        """The rows to compare with: the whole part, or the likely ones of it."""
-        kind = None if where.modality is None else KIND[where.modality]
-        wanted = self._wanted(scan, where)
-        many = int(np.count_nonzero(wanted))
-        if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
-            return np.flatnonzero(wanted)
-        enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
-        if many <= 8 * enough:  # a narrow part is read whole in less time
-            return np.flatnonzero(wanted)
-        share = many / max(len(wanted) - scan.state["dead"], 1)
-        assert scan.basis is not None  # cells come with it
-        rows = scan.cells.likely(query_D @ scan.basis, kind, int(enough / share))
-        late = np.arange(scan.state["sorted"], scan.state["rows"])
-        rows = np.concatenate([rows, late])
-        return rows[wanted[rows]]
-
-    def _wanted(self, scan: Scan, where: Filter) -> BoolArray:
-        """(N,) which rows exist and belong to the part."""
-        columns = scan.columns
-        if where.modality is None:
-            wanted = columns["kinds"] != DEAD
-        else:
-            wanted = columns["kinds"] == KIND[where.modality]
-        if where.cameras:
-            names = ", ".join("?" * len(where.cameras))
-            query = f"SELECT id FROM cameras WHERE name IN ({names})"
-            numbers = [row[0] for row in self.db.execute(query, where.cameras)]
-            wanted &= np.isin(columns["cameras"], numbers)
-        if where.since is not None:
-            wanted &= columns["times"] >= where.since  # NaN is not
-        if where.until is not None:
-            wanted &= columns["times"] <= where.until
-        if where.tags or where.before is not None:
-            part, values = condition(Filter(tags=where.tags, before=where.before))
-            query = f"SELECT items.id FROM items WHERE {part}"
-            ids = np.array([row[0] for row in self.db.execute(query, values)], np.int64)
-            wanted &= np.isin(columns["ids"], ids)
-        return np.asarray(wanted, np.bool_)
-
-    def _scanned(self) -> Scan | None:
-        """The scan, brought up to date; None while the gallery is empty and new."""
+    def _with_scan(self, use: Callable[[Scan], T]) -> T | None:
+        """As `SqliteScan.use`; None while the gallery is empty and new."""
         model = self.model()
-        if model is None:
-            return None
-        if self.scan is None:
-            self.scan = self._opened(model.width)
-        now = self.version()
-        if now != self.seen:
-            with self.scan.changing():
-                self._catch_up(self.scan)
-            self.seen = now
-        return self.scan
-
-    def _opened(self, width: int) -> Scan:
-        folder = self.folder / "scan"
-        try:
-            scan = Scan(folder, width)
-        except (OSError, ValueError, KeyError):  # damaged; it is rebuilt from the database
-            shutil.rmtree(folder)
-            scan = Scan(folder, width)
-        return scan
-
-    def _catch_up(self, scan: Scan) -> None:
-        gone = self.db.execute(
-            "SELECT seq, id FROM removed WHERE seq > ? ORDER BY seq", [scan.state["removed"]]
-        ).fetchall()
-        if gone:
-            scan.drop(np.array([item for _, item in gone], np.int64), gone[-1][0])
-        added = self.db.execute(
-            "SELECT items.id, time, camera, modality, vector FROM items JOIN vectors USING (id) "
-            "WHERE items.id > ? ORDER BY items.id",
-            [scan.state["last"]],
-        )
-        while rows := added.fetchmany(_CHUNK):
-            ids, times, cameras, modalities, blobs = zip(*rows, strict=True)
-            vectors = np.frombuffer(b"".join(blobs), np.float32).reshape(len(ids), -1)
-            scan.append(
-                Rows(
-                    np.array(ids),
-                    np.array(times, np.float64),
-                    np.array(cameras, np.int32),
-                    np.array([KIND[Modality(name)] for name in modalities], np.int8),
-                    vectors,
-                )
-            )
+        return None if model is None else self._kept.use(model.width, use)
 
     def _wipe(self) -> None:
-        """Overwrite removed images in the scan and in the journal too."""
+        """Overwrite removed images in the scan and in the journal too; if it fails, say so."""
         with self.lock:
-            self._scanned()
-            self.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._kept.seen = -1  # even if it failed before
+            scan = self._with_scan(lambda scan: scan)
+            if (scan is None or scan.kept) and self.db.wipe():
+                self.db.run("DELETE FROM meta WHERE key = ?", [UNWIPED])
+                return
+        warnings.warn(
+            f"{self.name}: images were removed and are not found any more, but not all files could "
+            "be overwritten, because another process reads them or the disk is full; the next "
+            "`visir index add` or `remove` does it",
+            UnfinishedWarning,
+            stacklevel=3,
+        )
 
-    def _changed(self) -> None:
-        self._set("version", str(self.version() + 1))
+    def _finish(self) -> None:
+        if self.db.writable and self.setting(UNWIPED) is not None:
+            self._wipe()
 
     def setting(self, key: str) -> str | None:
         """As `Store.setting`."""
-        with self.lock:
-            row = self.db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        return None if row is None else str(row[0])
-
-    def _set(self, key: str, value: str) -> None:
-        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
+        return setting(self.db, key)

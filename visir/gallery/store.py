@@ -22,6 +22,10 @@ Mode = Literal["auto", "exact", "approx"]
 DAY = 86_400.0  # seconds
 FIRST_TIME = 631_152_000.0  # 1990; cameras whose clock was never set count from before
 MOST_AT_ONCE, FEW = 0.5, 100  # share of the images, and number of them, a doubtful clock may delete
+MOST_NAMES = 200
+"""Cameras, or tags, of one filter."""
+LAST_TIME = 253_402_300_799.0
+"""The end of the year 9999, in seconds since 1970."""
 
 
 class Stored(NamedTuple):
@@ -48,9 +52,12 @@ class Stored(NamedTuple):
 class Filter:
     """A part of a gallery; the whole gallery if nothing is set.
 
-    cameras: any of these; since, until: seconds since 1970, both included, without images of
-    unknown time; tags: all of these; before: older than that, by the image's time, or by the time
-    it was added if its own is unknown.
+    cameras: any of these, tags: all of these, `MOST_NAMES` of each at most; since, until: seconds
+    since 1970, both included, without images of unknown time; before: older than that, by the
+    image's time, or by the time it was added if its own is unknown.
+
+    Raises:
+        InputError: too many names, or a time out of range.
     """
 
     cameras: tuple[str, ...] = ()
@@ -59,6 +66,19 @@ class Filter:
     until: float | None = None
     tags: tuple[str, ...] = ()
     before: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("cameras", "tags"):
+            many = len(getattr(self, name))
+            if many > MOST_NAMES:
+                raise InputError(f"{name}: {many} were given; give {MOST_NAMES} at most")
+        for name in ("since", "until", "before"):
+            moment = getattr(self, name)
+            if moment is not None and not -LAST_TIME <= moment <= LAST_TIME:
+                raise InputError(
+                    f"{name}: {moment:g} is not a time; give seconds since 1970, between the years "
+                    "1 and 9999"
+                )
 
 
 EVERYTHING = Filter()
@@ -288,6 +308,16 @@ def _day(moment: float) -> str:
         return datetime.fromtimestamp(moment, UTC).date().isoformat()
     except (OverflowError, ValueError, OSError):
         return "no date"
+
+
+def require_k(k: int) -> None:
+    """Refuse a number of images that cannot be listed.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if k < 1:
+        raise InputError(f"k: {k} images cannot be listed; give 1 or more")
 
 
 def require_retention(days: float) -> None:

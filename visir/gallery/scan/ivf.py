@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ class Cells(NamedTuple):
     kinds: npt.NDArray[np.int8]
 
     @classmethod
-    def load(cls, file: Path) -> Cells:
+    def load(cls, file: IO[bytes]) -> Cells:
         """Read what `save` wrote."""
         with np.load(file) as stored:
             return cls(*(stored[name] for name in cls._fields))

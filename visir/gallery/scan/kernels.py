@@ -1,4 +1,4 @@
-"""Products of a query with rows of half precision, at the speed memory is read."""
+"""Products of a query with rows of half precision, and checksums of rows, at memory's speed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from visir.core.types import FloatArray, IntArray
 
 HalfArray = npt.NDArray[np.float16]
 _PART = 8192  # rows a thread takes at a time
+_PRIME, _LEFT, _RIGHT = np.uint64(0x9E3779B185EBCA87), np.uint64(29), np.uint64(35)
 
 
 def bounds(
@@ -49,6 +50,32 @@ def bounds(
     return out
 
 
+def digests(values: npt.NDArray[Any], block: int) -> npt.NDArray[np.uint64]:
+    """(B,) a checksum of each block of rows; every change of one word changes it.
+
+    Args:
+        values: (N, ...) rows, without gaps.
+        block: rows in a block; the last one may have fewer.
+    """
+    count = -(-len(values) // block)
+    out = np.empty(count, np.uint64)
+    if not count:
+        return out
+    raw = values.reshape(-1).view(np.uint8)
+    step = block * (raw.size // len(values))
+    some = max(1, (1 << 24) // step)
+
+    def part(start: int) -> None:
+        _digests(raw, step, start, out[start : start + some])
+
+    starts = range(0, count, some)
+    if len(starts) < 2:
+        part(0)
+    else:
+        list(_pool().map(part, starts))
+    return out
+
+
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)), "scan")
@@ -75,3 +102,18 @@ def _bounds(
         for d in range(len(query_D)):
             total += _value(bits_ND[row, d]) * query_D[d]  # type: ignore[call-arg]
         out_M[i] = total + share * left_N[row]
+
+
+@numba.njit(nogil=True, cache=True)
+def _digests(
+    raw_N: npt.NDArray[np.uint8], step: int, first: int, out_B: npt.NDArray[np.uint64]
+) -> None:
+    for b in range(len(out_B)):
+        part = raw_N[(first + b) * step : (first + b + 1) * step]
+        whole = len(part) // 8
+        total = np.uint64(len(part))
+        for word in part[: whole * 8].view(np.uint64):
+            total = (((total << _LEFT) | (total >> _RIGHT)) ^ word) * _PRIME
+        for byte in part[whole * 8 :]:
+            total = (((total << _LEFT) | (total >> _RIGHT)) ^ np.uint64(byte)) * _PRIME
+        out_B[b] = total ^ (total >> _RIGHT)

@@ -1,4 +1,4 @@
-"""The vectors of a gallery, laid out to be scanned: half precision, memory-mapped, rebuildable.
+"""The vectors of a gallery, laid out to be scanned: in half precision, checked, rebuildable.
 
 Every row is stored whole, and once more as its **lead**: its coordinates along the few directions
 that hold most of the vectors' length. A query's cosine with a row is at most the product of their
@@ -7,34 +7,37 @@ which rows can be among the best, and only those are read whole: the answer is e
 of reading a fraction. The rows are sorted by cells of similar leads of one modality, so that an
 approximate search can read only the likely cells.
 
-All of it is derived from the gallery's database: if the folder is missing or damaged, it is
-rebuilt.
+All of it is derived from the gallery's database: if the folder is missing, damaged or of another
+database, it is rebuilt.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from visir.core.run import write_json
-from visir.core.types import FloatArray, IntArray, Modality
+from visir.core.run import sha256
+from visir.core.types import FloatArray, InputError, IntArray, Modality
+from visir.gallery.scan.blocks import Blocks, DamagedError
 from visir.gallery.scan.ivf import Cells, make_cells
 from visir.gallery.scan.kernels import HalfArray, bounds
 from visir.gallery.scan.leads import directions, leading
+from visir.gallery.scan.state import STATE, Mark, fresh, packed, read, unpacked, write
 
-FORMAT = 1
 DEAD = 0
 KIND = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 COLUMNS = {"ids": np.int64, "times": np.float64, "cameras": np.int32, "kinds": np.int8}
 BESIDE = {"full": np.float16, "lead": np.float16, "left": np.float32}
+LEADING = ("lead", "left")
 SMALL = 20_000  # with fewer rows leads do not pay
 # Of a product of unit rows: 2^-11 by rounding to half precision, the rest by summing in float32.
 ERROR = 6e-4
@@ -54,65 +57,90 @@ class Rows(NamedTuple):
 
 
 class Scan:
-    """A folder of memory-mapped arrays, and `state.json`, which says how much of them counts."""
+    """A folder of arrays, and `state.json`, which says how much of them counts.
+
+    The state has a checksum of every block of every array and of itself, and the change of the
+    database up to which the arrays are made. If the folder cannot be written, the arrays go on in
+    memory.
+
+    Attributes:
+        kept: what is added is written to the folder.
+    """
 
     def __init__(self, folder: Path, width: int) -> None:
         self.folder, self.width = folder, width
-        self.state: dict[str, Any] = {}
-        self.columns: dict[str, npt.NDArray[Any]] = {}
-        self.reload()
-
-    def reload(self) -> None:
-        """Read what other processes have changed."""
-        state = self._read_state()
-        if state == self.state:
-            return
-        self.state = state
-        self.columns = {name: self._mapped(name) for name in COLUMNS}
-        self.full: HalfArray = self._mapped("full")
+        self.kept = True
+        self.arrays: dict[str, Blocks] = {}
         self.basis: FloatArray | None = None
         self.cells: Cells | None = None
-        self.whole = np.zeros(state["rows"], np.float32)  # a whole row leaves nothing out
-        if state["lead"]:
-            self.basis = np.load(self._file("basis.npy"))
-            self.lead: HalfArray = self._mapped("lead")
-            self.left: FloatArray = self._mapped("left")
-            self.cells = Cells.load(self._file("cells.npz"))
+        self.state = fresh(self.width)
+        self._open(self.state)
+
+    @property
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays with one number for each row: `COLUMNS`."""
+        return {name: self.arrays[name].values for name in COLUMNS}
+
+    @property
+    def mark(self) -> Mark:
+        """The change of the database up to which the arrays are made."""
+        return Mark(self.state["version"], self.state["stamp"])
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """Lock the folder, and read what other processes have changed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.reload()
+    def changing(self, anew: bool = False) -> Iterator[None]:
+        """Lock the folder, and read what other processes have changed.
+
+        Args:
+            anew: begin with empty arrays, whatever the folder holds.
+
+        Raises:
+            DamagedError: the folder is not what was written to it.
+        """
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / "lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self.kept = True
+            except OSError:
+                self.kept = False
+            if anew:
+                self._remake()
+            else:
+                self._reload()
             yield
 
-    def append(self, new: Rows) -> None:
+    def append(self, new: Rows, mark: Mark) -> None:
         """Add rows behind the others; inside `changing`."""
-        rows = self.state["rows"]
-        for name, kind in COLUMNS.items():
-            self._write(name, getattr(new, name).astype(kind), rows)
-        self._write("full", new.vectors.astype(np.float16), rows)
+        values = {name: getattr(new, name) for name in COLUMNS}
+        values["full"] = new.vectors
         if self.basis is not None:
-            for name, values in leading(new.vectors, self.basis).items():
-                self._write(name, values, rows)
-        self._commit(rows=rows + len(new.ids), last=int(new.ids[-1]))
+            values |= leading(new.vectors, self.basis)
+        for name, part in values.items():
+            self._writing(partial(self.arrays[name].append, part))
+        self._commit(mark, rows=self.state["rows"] + len(new.ids), last=int(new.ids[-1]))
+        self._forget()
 
-    def drop(self, ids: IntArray, upto: int) -> None:
+    def drop(self, ids: IntArray, upto: int, mark: Mark) -> bool:
         """Erase rows; inside `changing`.
 
         Args:
             ids: of the images that were removed.
             upto: number of the last removal that is now done.
+            mark: the change of the database that the removal is part of.
+
+        Returns:
+            Whether they are erased on disk too.
         """
         gone = np.flatnonzero(np.isin(self.columns["ids"], ids))
         if len(gone):
-            for name in self._erasable():
-                stored = self._mapped(name, "r+")
-                stored[gone] = 0
-                stored.base.flush()  # type: ignore[union-attr]
-        self._commit(dead=self.state["dead"] + len(gone), removed=upto)
+            erasing = {name: self.arrays[name].blocks(gone) for name in self._erasable()}
+            self._commit(self.mark, erasing=erasing)
+            for name in erasing:
+                self._writing(partial(self.arrays[name].erase, gone))
+        dead = int(np.count_nonzero(self.columns["kinds"] == DEAD))
+        self._commit(mark, dead=dead, removed=upto, erasing={})
+        return self.kept
 
     def needs_sorting(self) -> bool:
         """Whether to sort it again: it has grown by half, or a third of it is removed."""
@@ -122,84 +150,190 @@ class Scan:
         return bool(alive >= SMALL and (grown or emptied))
 
     def settle(self) -> None:
-        """Write all rows again, sorted by cells, without removed ones; inside `changing`."""
+        """Write all rows again, sorted by cells, without removed ones; inside `changing`.
+
+        Raises:
+            OSError: the disk is full; the former arrays are then kept.
+        """
         alive = np.flatnonzero(self.columns["kinds"] != DEAD)
         rng = np.random.default_rng(self.state["generation"])
         sample = np.sort(rng.choice(alive, min(len(alive), _SAMPLE), replace=False))
-        basis = directions(self.full[sample].astype(np.float32))
-        parts = (self.full[alive[i : i + _CHUNK]] for i in range(0, len(alive), _CHUNK))
-        lead = np.concatenate([(x.astype(np.float32) @ basis).astype(np.float16) for x in parts])
+        basis = directions(self._full(sample).astype(np.float32))
+        parts = [alive[i : i + _CHUNK] for i in range(0, len(alive), _CHUNK)]
+        lead = np.concatenate(
+            [(self._full(part).astype(np.float32) @ basis).astype(np.float16) for part in parts]
+        )
         order, cells = make_cells(lead, self.columns["kinds"][alive], rng)
-        before, old = dict(self.state), {name: self.columns[name] for name in COLUMNS}
-        full = self.full
-        self.state = {**before, "generation": before["generation"] + 1, "lead": basis.shape[1]}
-        np.save(self._file("basis.npy"), basis)
-        cells.save(self._file("cells.npz"))
-        for start in range(0, len(order), _CHUNK):
-            taken = alive[order[start : start + _CHUNK]]
-            for name in COLUMNS:
-                self._write(name, old[name][taken], start)
-            self._write("full", full[taken], start)
-            for name, values in leading(full[taken].astype(np.float32), basis).items():
-                self._write(name, values, start)
-        self._commit(rows=len(order), sorted=len(order), dead=0)
-        for stray in self.folder.glob(f"{before['generation']}.*"):
-            stray.unlink()
+        state = {**self.state, "generation": self.state["generation"] + 1, "lead": basis.shape[1]}
+        arrays = self._arrays(state)
+        try:
+            for start in range(0, len(order), _CHUNK):
+                taken = alive[order[start : start + _CHUNK]]
+                full = self.arrays["full"].take(taken)
+                values = {name: self.columns[name][taken] for name in COLUMNS}
+                values |= {"full": full} | leading(full.astype(np.float32), basis)
+                for name, part in values.items():
+                    arrays[name].append(part, self.kept)
+                if self.kept:
+                    arrays["full"].forget()
+            state["sums"] = {**state["sums"], **self._sort_files(state, basis, cells)}
+        except OSError:
+            self._sweep()
+            raise
+        self.arrays, self.basis, self.cells, self.state = arrays, basis, cells, state
+        self._commit(self.mark, rows=len(order), sorted=len(order), dead=0)
+        self._sweep()
 
     def best(self, query_D: FloatArray, k: int, rows_M: IntArray) -> tuple[IntArray, FloatArray]:
-        """Ids of the rows that can be among the k best, k or more, with their products."""
+        """Ids of the rows that can be among the k best, k or more, with their products.
+
+        Raises:
+            DamagedError: a file is not what was written to it.
+        """
         if self.basis is not None and len(rows_M) > 2 * k:
             low = query_D @ self.basis
             share = float(np.linalg.norm(query_D - self.basis @ low))
-            most = bounds(self.lead, rows_M, low, self.left, share)
-            first = rows_M[_promising(most, 2 * k)]
-            scores = bounds(self.full, first, query_D, self.whole, 0)
+            for name in ("lead", "left"):
+                self.arrays[name].load(rows_M)
+            lead, left = self.arrays["lead"].values, self.arrays["left"].values
+            most = bounds(lead, rows_M, low, left, share)
+            scores = self._products(query_D, rows_M[_promising(most, 2 * k)])
             rows_M = rows_M[most >= np.sort(scores)[-k] - 2 * ERROR]
-        scores = bounds(self.full, rows_M, query_D, self.whole, 0)
+        scores = self._products(query_D, rows_M)
         if len(scores) > k:
             kept = scores >= np.partition(scores, -k)[-k] - 2 * ERROR
             rows_M, scores = rows_M[kept], scores[kept]
+        self._forget()
         return self.columns["ids"][rows_M], scores
+
+    def _products(self, query_D: FloatArray, rows_M: IntArray) -> FloatArray:
+        """(M,) products with whole rows, which leave nothing out."""
+        full = self.arrays["full"]
+        full.load(rows_M)
+        return bounds(full.values, rows_M, query_D, self._nothing, 0)
+
+    def _full(self, rows_M: IntArray) -> HalfArray:
+        full = self.arrays["full"]
+        full.load(rows_M)
+        part: HalfArray = full.values[rows_M]
+        self._forget()
+        return part
+
+    def _forget(self) -> None:
+        if self.kept:
+            self.arrays["full"].forget()
+
+    def _writing(self, write: Callable[[bool], None]) -> None:
+        """Write to the folder, or, if that fails, go on in memory."""
+        try:
+            write(self.kept)
+        except OSError:
+            self.kept = False
+            write(False)
 
     def _erasable(self) -> tuple[str, ...]:
         """The arrays in which a removed row is overwritten."""
         names = ("times", "cameras", "kinds", "full")
-        return (*names, "lead") if self.state["lead"] else names
+        return (*names, "lead", "left") if self.state["lead"] else names
 
-    def _file(self, name: str) -> Path:
-        return self.folder / f"{self.state['generation']}.{name}"
+    def _file(self, state: Mapping[str, Any], name: str) -> Path:
+        return self.folder / f"{state['generation']}.{name}"
 
-    def _mapped(self, name: str, mode: Literal["r", "r+"] = "r") -> npt.NDArray[Any]:
-        widths = {"full": (self.width,), "lead": (self.state["lead"],)}
-        shape = (self.state["rows"], *widths.get(name, ()))
-        kind = (COLUMNS | BESIDE)[name]
-        if not shape[0]:
-            return np.empty(shape, kind)
-        return np.memmap(self._file(name), kind, mode, shape=shape)
+    def _arrays(self, state: Mapping[str, Any]) -> dict[str, Blocks]:
+        """The arrays of a state, still empty."""
+        tails = {"full": (self.width,), "lead": (state["lead"],)}
+        names = [name for name in COLUMNS | BESIDE if state["lead"] or name not in LEADING]
+        kinds = COLUMNS | BESIDE
+        return {
+            name: Blocks(self._file(state, name), kinds[name], tails.get(name, ()))
+            for name in names
+        }
 
-    def _write(self, name: str, values: npt.NDArray[Any], start: int) -> None:
-        """Write rows at their place; what a killed process left behind the end is overwritten."""
-        file = self._file(name)
-        with file.open("r+b" if file.exists() else "w+b") as handle:
-            handle.seek(start * values[:1].nbytes)
-            handle.write(np.ascontiguousarray(values).tobytes())
-            handle.flush()
-            os.fsync(handle.fileno())  # before the state says that it counts
+    def _remake(self) -> None:
+        """Begin anew under another generation, as other processes may read the former one."""
+        names = (file.name.partition(".")[0] for file in _listed(self.folder))
+        generation = 1 + max((int(name) for name in names if name.isdecimal()), default=-1)
+        self.arrays = {}
+        self._open(fresh(self.width, generation))
+        self._commit(Mark(0, ""))
+        self._sweep()
 
-    def _commit(self, **changes: int) -> None:
-        write_json(self.folder / "state.json", {**self.state, **changes})
-        self.state = {}
-        self.reload()
+    def _reload(self) -> None:
+        """Read what other processes have changed."""
+        state = read(self.folder, self.width)
+        if state != self.state:
+            self._open(state)
+        self._sweep()
 
-    def _read_state(self) -> dict[str, Any]:
-        file = self.folder / "state.json"
-        fresh = {"format": FORMAT, "width": self.width, "generation": 0, "rows": 0, "sorted": 0,
-                 "dead": 0, "lead": 0, "last": 0, "removed": 0}  # fmt: skip
+    def _open(self, state: dict[str, Any]) -> None:
+        """Take a state that was read, and read the columns that every search looks at."""
+        if not self.arrays or (state["generation"], state["lead"]) != (
+            self.state["generation"], self.state["lead"],
+        ):  # fmt: skip
+            self.arrays, self.basis, self.cells = self._arrays(state), None, None
+        self.state = state
+        for name, array in self.arrays.items():
+            array.expect(state["rows"], unpacked(state["sums"].get(name, "")))
+            array.believe(state["erasing"].get(name, []))
+        if state["lead"] and self.basis is None:
+            self.basis = np.load(self._checked("basis.npy"))
+            self.cells = Cells.load(self._checked("cells.npz"))
+        for name in COLUMNS:
+            self.arrays[name].load()
+        self._nothing = np.zeros(state["rows"], np.float32)
+
+    def _sort_files(
+        self, state: Mapping[str, Any], basis_DL: FloatArray, cells: Cells
+    ) -> dict[str, str]:
+        """Write what the rows are sorted by: the checksums of the files."""
+        if not self.kept:
+            return {}
+        np.save(self._file(state, "basis.npy"), basis_DL)
+        cells.save(self._file(state, "cells.npz"))
+        return {name: sha256(self._file(state, name)) for name in ("basis.npy", "cells.npz")}
+
+    def _checked(self, name: str) -> io.BytesIO:
+        """The content of a file beside the arrays."""
+        file = self._file(self.state, name)
         try:
-            state: dict[str, Any] = json.loads(file.read_text())
-        except (OSError, ValueError):
-            return fresh
-        return state if state.keys() == fresh.keys() and state["format"] == FORMAT else fresh
+            content = file.read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{file.name}: {error.strerror or error}") from error
+        if hashlib.sha256(content).hexdigest() != self.state["sums"].get(name):
+            raise DamagedError(f"{file.name} does not have its checksum")
+        return io.BytesIO(content)
+
+    def _commit(self, mark: Mark, **changes: Any) -> None:  # noqa: ANN401 - of JSON
+        """Say that what was written counts."""
+        sums = {name: packed(array.sums) for name, array in self.arrays.items()}
+        self.state = {**self.state, **changes, **mark._asdict(),
+                      "sums": {**self.state["sums"], **sums}}  # fmt: skip
+        self._nothing = np.zeros(self.state["rows"], np.float32)
+        if self.kept:
+            try:
+                write(self.folder, self.state)
+            except InputError:
+                self.kept = False
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left: other generations, and bytes behind the last row."""
+        if not self.kept:
+            return
+        try:
+            own = f"{self.state['generation']}."
+            for file in _listed(self.folder):
+                if file.name not in ("lock", STATE) and not file.name.startswith(own):
+                    file.unlink(missing_ok=True)
+            for array in self.arrays.values():
+                if array.file.exists():
+                    array.trim()
+        except OSError:
+            self.kept = False
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of a folder, none if it is not there."""
+    return [file for file in folder.glob("*") if file.is_file()]
 
 
 def _promising(most_M: FloatArray, count: int) -> IntArray:
