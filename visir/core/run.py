@@ -21,11 +21,16 @@ class DamageWarning(UserWarning):
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, new: bool = False) -> Iterator[IO[bytes]]:
     """Open a binary file that gets the name `path` only when it is complete and on disk.
 
+    Args:
+        path: the file's name in the end.
+        new: never replace a file of that name.
+
     Raises:
-        InputError: the disk is full or the folder cannot be written; `path` is then unchanged.
+        InputError: the disk is full or the folder cannot be written, or there is a file of that
+            name and it must be new; `path` is then unchanged.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,8 +46,13 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             handle.flush()
             os.fsync(handle.fileno())
         temporary.chmod(0o644)
-        temporary.replace(path)
+        if new:
+            os.link(temporary, path)
+        else:
+            temporary.replace(path)
         sync(path.parent)
+    except FileExistsError as error:
+        raise InputError(f"{path}: exists already; name another file, or remove it") from error
     except OSError as error:
         raise InputError(
             f"{path}: writing failed ({error.strerror or error}), and no incomplete file was left; "

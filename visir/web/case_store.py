@@ -113,7 +113,7 @@ class CaseStore:
             number = max(self._counted(), *taken, 0) + 1
             write_text(self._cases / COUNTER, f"{number}\n")
             case = Case(number, name, by, datetime.now(UTC))
-            self._save(case)
+            self._save(case, new=True)
         return case
 
     def change(self, number: int, change: Callable[[Case], Case]) -> Case | None:
@@ -172,8 +172,8 @@ class CaseStore:
     def _file(self, number: int) -> Path:
         return self._cases / f"{number:d}.json"
 
-    def _save(self, case: Case) -> None:
-        with atomic_write(self._file(case.id)) as file:
+    def _save(self, case: Case, new: bool = False) -> None:
+        with atomic_write(self._file(case.id), new) as file:
             file.write(_CASE.dump_json(case, indent=1))
 
 
