@@ -6,6 +6,7 @@ The commands themselves are in `visir.commands`.
 from __future__ import annotations
 
 import inspect
+import io
 import os
 import shlex
 import signal
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     from visir.core.types import InputError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in any script, any terminal
     try:
         with warnings.catch_warnings(), _ending_in_order(argv):
             warnings.showwarning = _show_warning
@@ -102,9 +105,11 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print visir's own warnings as one line, others as usual."""
+    from visir.core.types import printable
+
     text = warnings.formatwarning(message, category, filename, lineno, line)
     if category.__module__.startswith("visir."):
-        text = f"visir: warning: {message}\n"
+        text = f"visir: warning: {printable(str(message))}\n"
     (file or sys.stderr).write(text)
 
 

@@ -278,7 +278,7 @@ def filter_of(
     from visir.core.times import parse_time
     from visir.core.types import InputError
     from visir.data.locate import modality_named
-    from visir.gallery.store import Filter
+    from visir.gallery.store import Filter, ago
 
     if older_than is not None and older_than < 0:
         raise InputError(f"older_than: must be 0 or more days, got {older_than:g}")
@@ -288,7 +288,7 @@ def filter_of(
         since=None if since is None else parse_time(since, "since"),
         until=None if until is None else parse_time(until, "until"),
         tags=tuple(tags),
-        before=None if older_than is None else time.time() - older_than * 86_400,
+        before=None if older_than is None else ago(older_than, time.time()),
     )
 
 
@@ -303,4 +303,6 @@ def _time(seconds: float | None) -> str:
 
 
 def _counts(of: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in of.items()) or "none"
+    from visir.core.types import printable
+
+    return ", ".join(f"{printable(name)} {count}" for name, count in of.items()) or "none"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from visir.core.progress import bar
-from visir.core.types import FloatArray, InputError
+from visir.core.types import FloatArray, InputError, printable
 from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk import embedded, is_output, ranges_of, read_manifest, read_shards
@@ -36,7 +36,7 @@ class Added(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"{self.added} images added, {self.there} were there, {len(self.skipped)} skipped"]
-        lines += [f"  {broken.reason}" for broken in self.skipped]
+        lines += [f"  {printable(broken.reason)}" for broken in self.skipped]
         if self.changed:
             done = "embedded again" if self.updated else "not embedded again; add --update for that"
             lines.append(f"{self.changed} changed since they were added, {done}")

@@ -137,7 +137,7 @@ def _poor(hit: Hit) -> str:
 
 def _tiles(ranked: RankedList) -> list[Tile]:
     frames = {True: HIT, False: MISS, None: UNKNOWN}
-    how = "by its colours" if ranked.inferred else ranked.camera
+    how = "by its colours" if ranked.inferred else printable(ranked.camera)
     asked = Record(ranked.query, None, 0, ranked.modality, ranked.queries[0].span)
     query = Tile(asked, QUERY, ("query", ranked.modality.value, how, *_who(ranked.pid)))
     hits = [
@@ -146,7 +146,7 @@ def _tiles(ranked: RankedList) -> list[Tile]:
             if hit.thumbnail and not hit.path.is_file()
             else Record(hit.path, None, 0, hit.modality, hit.span),
             frames[hit.correct],
-            (_rank_and_score(hit), hit.modality.value, hit.camera, *_who(hit.pid)),
+            (_rank_and_score(hit), hit.modality.value, printable(hit.camera), *_who(hit.pid)),
         )
         for hit in ranked.hits
     ]

@@ -49,6 +49,7 @@ from visir.gallery.store import (
     require_format,
     require_k,
     require_same_model,
+    require_storable,
     require_unit_rows,
 )
 from visir.sources.crop import Entry
@@ -120,6 +121,7 @@ class SqliteStore(Store):
         self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
     ) -> list[int | None]:
         """As `Store.add`."""
+        require_storable(entries)
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         with self.db.changing():
             require_same_model(self.model(), model, self.name)

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
+from visir.core.names import is_utf8
 from visir.core.types import FloatArray, InputError, IntArray, Modality, Span
 from visir.data.ranges import Ranges, from_json
 from visir.embedding.base import ImageEmbedder
@@ -24,8 +25,19 @@ FIRST_TIME = 631_152_000.0  # 1990; cameras whose clock was never set count from
 MOST_AT_ONCE, FEW = 0.5, 100  # share of the images, and number of them, a doubtful clock may delete
 MOST_NAMES = 200
 """Cameras, or tags, of one filter."""
-LAST_TIME = 253_402_300_799.0
-"""The end of the year 9999, in seconds since 1970."""
+_TIMES = (-62_135_596_800.0, 253_402_300_799.0)  # the years 1 to 9999, seconds since 1970
+
+
+def ago(days: float, now: float) -> float:
+    """A time so many days before another one, in seconds since 1970; the year 1 at the earliest."""
+    return min(max(now - days * DAY, _TIMES[0]), _TIMES[1])
+
+
+def _require_time(moment: float | None, name: str) -> None:
+    if moment is not None and not _TIMES[0] <= moment <= _TIMES[1]:
+        raise InputError(
+            f"{name}: {moment!r:.30} is not a time; give seconds since 1970, in the years 1 to 9999"
+        )
 
 
 class Stored(NamedTuple):
@@ -73,12 +85,7 @@ class Filter:
             if many > MOST_NAMES:
                 raise InputError(f"{name}: {many} were given; give {MOST_NAMES} at most")
         for name in ("since", "until", "before"):
-            moment = getattr(self, name)
-            if moment is not None and not -LAST_TIME <= moment <= LAST_TIME:
-                raise InputError(
-                    f"{name}: {moment:g} is not a time; give seconds since 1970, between the years "
-                    "1 and 9999"
-                )
+            _require_time(getattr(self, name), name)
 
 
 EVERYTHING = Filter()
@@ -249,7 +256,7 @@ class Store(ABC):
         days = self.retention()
         if days is None:
             return 0
-        end = now - days * DAY
+        end = ago(days, now)
         some = [*self.select(Filter(before=end)), *self._ahead(end)]
         old = [item.id for item in some if kept_from(item) < end]
         images = self.count()
@@ -318,6 +325,22 @@ def require_k(k: int) -> None:
     """
     if k < 1:
         raise InputError(f"k: {k} images cannot be listed; give 1 or more")
+
+
+def require_storable(entries: Sequence[Entry]) -> None:
+    """Refuse images that a filter could not find, or whose names are not text.
+
+    Raises:
+        InputError: which image, and why.
+    """
+    for entry in entries:
+        _require_time(entry.time, f"{entry.source}: time")
+        if len(entry.tags) > MOST_NAMES:
+            raise InputError(
+                f"{entry.source}: tags: {len(entry.tags)} were given; give {MOST_NAMES} at most"
+            )
+        if not is_utf8("".join((entry.source, entry.camera, *entry.tags))):
+            raise InputError(f"{entry.source}: a name is not UTF-8; rename it")
 
 
 def require_retention(days: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from visir.core.names import is_utf8
 from visir.core.times import parse_time
 from visir.core.types import ByteArray, InputError, Modality, Span
 from visir.data.boxes import Format
@@ -163,6 +164,8 @@ def require_count(settings: ReadOptions) -> None:
 
 def opened(crop: Crop) -> Crop | Broken:
     """Read the pixels of a crop, and its time from EXIF if it has none."""
+    if not is_utf8(crop.source + crop.camera):
+        return Broken(crop.source, f"{crop.source}: the name is not UTF-8; rename it")
     if not isinstance(crop.image, Path):
         return crop
     try:

@@ -23,6 +23,8 @@ def file_of(source: str) -> str:
 def canonical(source: str) -> str:
     """The one name of an image: the real path of its file, without links, if it is here."""
     path, inside, rest = source.partition(_INSIDE)
+    if "\0" in path:
+        return source
     real = os.path.realpath(path)
     return real + inside + rest if os.path.exists(real) else source
 

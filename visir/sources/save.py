@@ -14,7 +14,7 @@ from PIL import Image
 from visir.core.progress import bar
 from visir.core.run import sweep, write_image, write_text
 from visir.core.times import iso_time
-from visir.core.types import ByteArray, InputError
+from visir.core.types import ByteArray, InputError, printable
 from visir.data.ranges import RangeBook, as_json
 from visir.data.table import LABELS, read_rows, same_name
 from visir.sources import boxes
@@ -40,7 +40,7 @@ class Saved(NamedTuple):
             f"{self.written:,} crops of {self.tracks:,} tracks in {self.out}, "
             f"{len(self.skipped):,} skipped",
             *self.notes,
-            *(f"  {broken.reason}" for broken in self.skipped[:_SHOWN]),
+            *(f"  {printable(broken.reason)}" for broken in self.skipped[:_SHOWN]),
         ]
         if len(self.skipped) > _SHOWN:
             lines.append(f"  and {len(self.skipped) - _SHOWN:,} more")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visir.core.run import atomic_write, write_text
-from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.core.types import FloatArray, InputError, Modality, Span, printable
 from visir.data.ranges import from_json
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import Broken, Entry
@@ -54,7 +54,7 @@ class Summary(NamedTuple):
         """The counts, and the first images that were skipped, each with its reason."""
         lines = [
             f"{self.embedded} images embedded in {self.shards} shards, {len(self.skipped)} skipped",
-            *(f"  {broken.reason}" for broken in self.skipped[:_SHOWN]),
+            *(f"  {printable(broken.reason)}" for broken in self.skipped[:_SHOWN]),
         ]
         if len(self.skipped) > _SHOWN:
             lines.append(f"  and {len(self.skipped) - _SHOWN} more")

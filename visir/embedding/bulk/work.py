@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from visir.core.names import is_utf8
 from visir.core.progress import bar
 from visir.core.run import sweep
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
@@ -140,7 +141,7 @@ def embedded(
         for unit in units:
             stream = crops(unit, settings, detector)
             while found := list(islice(stream, _UNIT_SIZE)):
-                skipped = known([each.source for each in found])
+                skipped = known([each.source for each in found if is_utf8(each.source)])
                 new = (each for each in found if each.source not in skipped)
                 yield _embedded(new, embedder, pool, skip_broken)
 
