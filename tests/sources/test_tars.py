@@ -338,3 +338,20 @@ def test_raw_thermal_members_have_the_range_of_their_camera(tmp_path):
     assert [crop.camera for crop in found] == ["yard", "yard", "roof", "roof"]
     assert np.abs(found[0].image.astype(int) - found[2].image).max() <= 1
     assert len(np.unique(found[0].image)) > 200
+
+
+@pytest.mark.parametrize("headers", [
+    {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+    {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "many"},
+    {"GNU.sparse.map": "a,b,c"}, {"GNU.sparse.size": "z"},
+])  # fmt: skip
+def test_sparse_headers_that_cannot_be_read_are_one_sentence(tmp_path, headers):
+    shard = tmp_path / "a.tar"
+    with tarfile.open(shard, "w", format=tarfile.PAX_FORMAT) as tar:
+        for name, said in (("visible/a.png", {}), ("visible/b.png", headers)):
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = 600, said
+            tar.addfile(member, io.BytesIO(b"x" * 600))
+    with pytest.raises(InputError, match=r"a.tar.*: .*a header cannot be read: .*copy it again"):
+        tars.listed(shard)
+    assert [bool(member.fault) for member in tars.listed(shard, skip_broken=True)] == [False, True]

@@ -38,7 +38,8 @@ def convert(file: Path, out: Path, /, *, gem_p: float | None = None) -> Converte
     Args:
         file: checkpoint of AGW, CAJ, HCT, SG-MRA, MG-MRA, ADCA, TokenMatcher or CMAG.
         out: file to write; its name ends in .safetensors.
-        gem_p: power p of GeM pooling; needed for HCT and MRA, which do not store it.
+        gem_p: power p of GeM pooling, which checkpoints do not store; needed for ResNets without
+            attention: 3 or 10 for HCT and MRA, 3 for ADCA, 1 (the mean) for AGW's method base.
 
     Returns:
         The file, the network, and which tensors were used.

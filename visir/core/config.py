@@ -217,6 +217,9 @@ def _read(value: Value, kind: Kind, where: str, key: str) -> Value:
         items = (args[0],) * len(value) if args[-1] is Ellipsis else args
         if len(items) == len(value):
             return tuple(_read(v, k, where, key) for v, k in zip(value, items, strict=True))
+    elif get_origin(kind) is dict and isinstance(value, Mapping):
+        keys, values = get_args(kind)
+        return {_read(k, keys, where, key): _read(v, values, where, key) for k, v in value.items()}
     elif get_origin(kind) is Literal:
         # 1 == True: compare the type too
         if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):

@@ -122,6 +122,10 @@ def load(path: Path | str, device: str = "cpu") -> Embedder:
             "for the ready model"
         )
     net, about, _ = load_weights(weights)
+    if not about.get("method"):
+        raise InputError(
+            f"{weights}: its description names no method; give the weights file of a trained run"
+        )
     embedder = Embedder(net, about, device, sha256(weights))
     if embedder.caution:
         warnings.warn(embedder.caution, ShippedWarning, stacklevel=1)

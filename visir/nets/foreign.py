@@ -87,7 +87,8 @@ def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[st
 
     Args:
         whole: the checkpoint.
-        power: p of GeM pooling for networks with strips; checkpoints do not contain it.
+        power: p of GeM pooling, which checkpoints do not contain; 1 is the mean. Networks with
+            attention have 3 if it is omitted, all others need it.
 
     Raises:
         InputError: the checkpoint is not of a known trained network, or the power is missing.
@@ -113,7 +114,7 @@ def describe(whole: Mapping[str, Tensor], power: float | None = None) -> dict[st
 
 def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> dict[str, Any]:
     if power is not None and not 0 < power < math.inf:
-        raise InputError(f"--gem-p {power}: must be a number above 0; HCT uses 3 and 10")
+        raise InputError(f"--gem-p {power}: must be a number above 0; most use 3, HCT also 10")
     own = {name.removeprefix(_VIS).split(".")[0] for name in whole if name.startswith(_VIS)}
     strips = len(_numbers(whole, "local_conv_list."))
     attention = whole.get("NL_2.0.theta.weight")
@@ -121,6 +122,12 @@ def _describe_two_stream(whole: Mapping[str, Tensor], power: float | None) -> di
         raise InputError(
             "the file does not contain the GeM power of its strips (HCT and MRA use 10 on RegDB "
             "and 3 on SYSU-MM01); give it: visir convert FILE OUT --gem-p 10"
+        )
+    if not strips and attention is None and power is None:
+        raise InputError(
+            "the file does not say how its features are pooled: GeM with power 3 (ADCA, and AGW "
+            "without attention) or the mean (AGW's method base); give it: visir convert FILE OUT "
+            "--gem-p 3, or --gem-p 1 for the mean"
         )
     net = {
         "size": "resnet50",

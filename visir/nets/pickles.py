@@ -129,7 +129,19 @@ def _unpickled(path: Path) -> object:
 
 
 def _is_program(path: Path) -> bool:
+    """Whether an archive is a program.
+
+    Raises:
+        InputError: it declares more bytes than it has; PyTorch's own archives are not compressed.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
+        declared = sum(entry.file_size for entry in archive.infolist())
+        there = path.stat().st_size
+        if declared > there:
+            raise InputError(
+                f"{path}: declares {declared} bytes and has {there}; give a checkpoint as PyTorch "
+                "writes it, which is not compressed"
+            )
         return any(name.endswith("constants.pkl") for name in archive.namelist())

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from visir.core.run import atomic_write
 from visir.core.types import InputError
 from visir.nets.build import Network, build
+from visir.nets.description import naming, parsed, require_shapes
 from visir.nets.foreign import SAME, describe, translate
 from visir.nets.pickles import read_checkpoint
 from visir.nets.vit import Vit
@@ -32,7 +32,7 @@ def read_about(path: Path) -> dict[str, Any]:
     """Read the description stored beside the weights.
 
     Raises:
-        InputError: not a safetensors file, or not written by visir.
+        InputError: not a safetensors file, not written by visir, or the description cannot be.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -43,7 +43,7 @@ def read_about(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: the file has no description of visir; give a weights file that visir wrote"
         )
-    return dict(json.loads(about))
+    return parsed(about, path)
 
 
 class Loaded(NamedTuple):
@@ -79,27 +79,32 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
 
     Args:
         path: the file.
-        power: p of GeM pooling, for checkpoints of HCT and MRA, which do not contain it.
+        power: p of GeM pooling, for checkpoints that do not say it, see `foreign.describe`.
 
     Raises:
         InputError: the file is not supported, or its network cannot be built.
     """
     if path.suffix == ".safetensors":
         about = read_about(path)
+        if not about.get("net"):
+            raise InputError(
+                f"{path}: its description names no network; give the weights file of a trained run"
+            )
+        with torch.device("meta"):  # shapes alone, without memory for weights
+            require_shapes(_build(about, path), path)
     else:
         whole = read_checkpoint(path)
-        with _naming(path):
+        with naming(path):
             about = describe(whole, power)
-    try:
-        described = dict(about["net"])
-        net = build(described.pop("size"), tuple(described.pop("image_size")), **described)
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: the network cannot be built from the description in the file ({error}); "
-            "use the version of visir that wrote it"
-        ) from error
+    net = _build(about, path)
     loaded = start_from(net, path)
     return Opened(net.eval(), about, loaded)
+
+
+def _build(about: dict[str, Any], path: Path) -> Network:
+    described = dict(about["net"])
+    with naming(path):
+        return build(described.pop("size"), tuple(described.pop("image_size")), **described)
 
 
 def convert(path: Path, out: Path, *, gem_p: float | None = None) -> Opened:
@@ -140,19 +145,10 @@ def start_from(net: Network, path: Path) -> Loaded:
         state = net.complete(whole, size) if isinstance(net, Vit) else whole
         return Loaded(len(whole), (), _fill(net, path, state))
     whole = read_checkpoint(path)
-    with _naming(path):
+    with naming(path):
         found = translate(whole, net)
     kept = _fill(net, path, found.state, found.may_stay)
     return Loaded(len(whole) - len(found.unused), found.unused, kept)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name this file in errors of the block."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _fill(
@@ -177,6 +173,11 @@ def _fill(
             raise InputError(
                 f"{path}: tensor {name} is {tuple(value.shape)}, "
                 f"the network needs {tuple(own[name].shape)}; {SAME}"
+            )
+        if not bool(value.isfinite().all()):
+            raise InputError(
+                f"{path}: tensor {name} has values that are not numbers (NaN or infinite); use "
+                "weights from before that happened, or train again"
             )
     net.load_state_dict({**own, **state})
     return tuple(kept)

@@ -198,17 +198,20 @@ def _crop(
 
 def _headers(shard: Path) -> Iterator[tarfile.TarInfo]:
     """Read all headers; an error if one is damaged or the end-of-archive block is missing."""
-    with tarfile.open(shard, "r:gz" if compressed(shard) else "r:") as tar:
-        before = -1
-        while (header := tar.next()) is not None:
-            if header.offset <= before:
-                raise tarfile.ReadError("a header points backwards")
-            before = header.offset
-            yield header
-        end = cast(BinaryIO, tar.fileobj)
-        end.seek(tar.offset)  # where the next header would begin
-        if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("the end-of-archive block is missing")
+    try:
+        with tarfile.open(shard, "r:gz" if compressed(shard) else "r:") as tar:
+            before = -1
+            while (header := tar.next()) is not None:
+                if header.offset <= before:
+                    raise tarfile.ReadError("a header points backwards")
+                before = header.offset
+                yield header
+            end = cast(BinaryIO, tar.fileobj)
+            end.seek(tar.offset)  # where the next header would begin
+            if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("the end-of-archive block is missing")
+    except (ValueError, IndexError, OverflowError) as error:  # of the header of a sparse member
+        raise tarfile.ReadError(f"a header cannot be read: {error}") from error
 
 
 def _without_tail(shard: Path, members: list[Member], last: str, cut: str) -> list[Member]:
