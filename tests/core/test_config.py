@@ -15,11 +15,11 @@ from visir.core.config import (
     dump_commented,
     dump_yaml,
     from_mapping,
-    load_yaml,
     parse_pairs,
     to_mapping,
 )
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from fake_run import draw_person
 from PIL import Image
 
+from visir.core.run_config import RunConfig
 from visir.core.types import Benchmark, InputError, Modality, Protocol, Record
 from visir.evaluation.grouping import Grouping, as_people
 from visir.report import health as module
@@ -59,7 +60,7 @@ def made(visible, infrared, labels, sims, partners, pids=None):
     )
     return ReportInputs(
         run=None,
-        config={},
+        config=RunConfig("people"),
         metrics=[],
         benchmark=Benchmark("mine", None, records, (), cameras={1: "door", 2: "yard <3>"}),
         size=(48, 24),

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from small import run, same
 
-from visir.core.config import load_yaml
 from visir.core.run import Run
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 from visir.synth.write import synthesise
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]

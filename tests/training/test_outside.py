@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from visir.cli import main
-from visir.core.config import load_yaml
 from visir.core.registry import Registry
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 from visir.data.registry import DATASETS, detect, open_benchmark
 from visir.methods import METHODS
 from visir.training.train import train

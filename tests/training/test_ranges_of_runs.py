@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.tiff_files import write_tiff
-from visir.core.config import load_yaml
 from visir.core.types import InputError, Span
+from visir.core.yaml_file import load_yaml
 from visir.data.ranges import from_json
 from visir.data.registry import open_benchmark
 from visir.embedding.onnx import ExportManifest

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from visir.cluster.associate import ASSOCIATIONS
-from visir.core.config import load_yaml
 from visir.core.run import Run
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 from visir.data.registry import open_benchmark
 from visir.methods import METHODS
 from visir.synth.write import synthesise

@@ -16,8 +16,9 @@ from visir.bench.statistics import (
     unpaired_difference,
 )
 from visir.bench.store import read_json, read_result
-from visir.core.config import did_you_mean, load_yaml
+from visir.core.config import did_you_mean
 from visir.core.run import Run
+from visir.core.run_config import read_config
 from visir.core.types import InputError
 from visir.evaluation.results import Measures
 
@@ -217,8 +218,8 @@ def _plain_runs(path: Path) -> Iterable[tuple[Name, int, Mapping[str, Any]]]:
     for file in sorted(path.rglob("scores.json")):
         run = Run(file.parent)
         stored = read_json(file, ("protocols",), f"run visir eval {run.folder}", schema=None)
-        seed = load_yaml(run.config).get("seed") if run.config.exists() else None
-        if not isinstance(seed, int):
+        seed = read_config(run).seed if run.config.exists() else None
+        if seed is None:
             raise InputError(f"{run.config}: names no seed; restore the run's config.yaml")
         yield ("", ""), seed, stored["protocols"]
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visir.bench.columns import COLUMNS, LABELS, column
-from visir.core.config import did_you_mean, from_mapping, load_yaml
+from visir.core.config import did_you_mean, from_mapping
+from visir.core.names import shown
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 from visir.nets.shipped import STARTS
 
 PROFILES = files("visir.bench") / "profiles"
@@ -175,7 +177,7 @@ def _read(path: Path, name: str) -> Grid:
 
 def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise InputError(f"{where}: expected keys and values, got {value!r}")
+        raise InputError(f"{where}: expected keys and values, got {shown(value)}")
     return value
 
 
@@ -184,7 +186,8 @@ def _keyed(value: object, where: str) -> Iterable[tuple[str, Any]]:
     for key, entry in _mapping(value, where).items():
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise InputError(
-                f"{where}: key {key!r} cannot name a folder; use letters, digits, '-', '_' and '.'"
+                f"{where}: key {shown(key)} cannot name a folder; use letters, digits, '-', '_' "
+                "and '.'"
             )
         yield key, entry
 
@@ -242,7 +245,7 @@ def _table(value: object, where: str) -> Table:
     tolerance = {}
     for key, of in _mapping(read.tolerance or {}, f"{where}: tolerance").items():
         if isinstance(of, bool) or not isinstance(of, (int, float)) or not of >= 0:
-            raise InputError(f"{where}: tolerance: {key} must be a number >= 0, got {of!r}")
+            raise InputError(f"{where}: tolerance: {key} must be a number >= 0, got {shown(of)}")
         tolerance[str(key)] = float(of)
     for name in (*read.columns, *(key.rpartition("/")[2] for key in tolerance)):
         if column(name) is None:

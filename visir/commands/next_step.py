@@ -36,16 +36,16 @@ def after_training(run: Run) -> tuple[str, ...]:
     """What to do with a run: score it where that is possible, otherwise look at it and use it."""
     from typing import get_args
 
-    from visir.core.config import load_yaml
+    from visir.core.run_config import read_config
     from visir.core.types import InputError
     from visir.data.registry import open_benchmark
     from visir.methods import METHODS
     from visir.nets.build import ResNetName
 
-    config = load_yaml(run.config)
-    data, folder = Path(config["data"]), run.folder
-    if not METHODS.find(config["method"]).needs_both_modalities:
-        network = config["settings"].get("network")
+    config = read_config(run)
+    data, folder = Path(config.data), run.folder
+    if not METHODS.find(config.method).needs_both_modalities:
+        network = config.settings.get("network")
         same = ("--set", f"network={network}") if network else ()
         method = "adca" if network in get_args(ResNetName) else "cmag"  # a transformer's
         out = f"runs/{method}-{data.resolve().name}"
@@ -53,7 +53,7 @@ def after_training(run: Run) -> tuple[str, ...]:
         return (line("train", method, *start),)
     report = line("report", folder)
     try:
-        labelled = bool(open_benchmark(data, config["layout"], config["split"]).protocols)
+        labelled = bool(open_benchmark(data, config.layout, config.split).protocols)
     except InputError:  # the data set was moved meanwhile; the training is complete all the same
         return (report,)
     if labelled:
@@ -89,13 +89,13 @@ def _after_convert(given: Given, _: object) -> _Words:
 
 
 def _after_report(given: Given, _: object) -> _Words | None:
-    from visir.core.config import load_yaml
     from visir.core.run import Run
+    from visir.core.run_config import read_config
 
-    config = Run(Path(given["run"])).config
-    if not config.exists():
+    run = Run(Path(given["run"]))
+    if not run.config.exists():
         return None
-    return "calibrate", given["run"], "--data", load_yaml(config)["data"]
+    return "calibrate", given["run"], "--data", read_config(run).data
 
 
 def _after_calibrate(given: Given, _: object) -> _Words:

@@ -14,12 +14,13 @@ import tokenize
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 import yaml
 
+from visir.core.names import shown
 from visir.core.types import InputError
+from visir.core.yaml_file import INVALID
 
 T = TypeVar("T")
 Kind: TypeAlias = object  # a type expression, as fields are annotated with
@@ -36,7 +37,7 @@ _SPELT: dict[object, str] = {
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error message: the nearest known word, or all of them."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word[:100], known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known) or 'none'}"
 
 
@@ -53,11 +54,11 @@ def from_mapping(cls: type[T], mapping: object, where: str) -> T:
         InputError: an unknown or missing key, or a value of the wrong type.
     """
     if not isinstance(mapping, Mapping):
-        raise InputError(f"{where}: expected keys and values, got {mapping!r}")
+        raise InputError(f"{where}: expected keys and values, got {shown(mapping)}")
     kinds = _kinds(cls)
     for key in mapping:
         if key not in kinds:
-            raise InputError(f"{where}: unknown key {key!r}; {did_you_mean(str(key), kinds)}")
+            raise InputError(f"{where}: unknown key {shown(key)}; {did_you_mean(str(key), kinds)}")
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         if field.name not in mapping and _has_no_default(field):
             raise InputError(f"{where}: key {field.name!r} is missing; add it")
@@ -98,28 +99,6 @@ def parse_pairs(words: Iterable[str], where: str = "--set") -> dict[str, str]:
             raise InputError(f"{where}: expected key=value, got {word!r}")
         pairs[key] = value
     return pairs
-
-
-def load_yaml(path: Path) -> dict[str, Value]:
-    """Read a YAML file that holds keys and values.
-
-    Raises:
-        InputError: the file cannot be read, is not YAML, or names a key twice.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    _refuse_repeated_keys(node, path)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected keys and values, got {value!r}")
-    return value
 
 
 def dump_yaml(mapping: Mapping[str, Value]) -> str:
@@ -231,7 +210,7 @@ def _read(value: Value, kind: Kind, where: str, key: str) -> Value:
     elif type(value) is kind:
         return value
     hint = f"; {did_you_mean(value, map(str, get_args(kind)))}" if _is_typo(value, kind) else ""
-    raise InputError(f"{where}: {key} must be {_spell(kind)}, got {value!r}{hint}")
+    raise InputError(f"{where}: {key} must be {_spell(kind)}, got {shown(value)}{hint}")
 
 
 def _is_typo(value: object, kind: Kind) -> bool:
@@ -288,21 +267,5 @@ def _parse(text: str, kind: Kind, where: str, key: str) -> Value:
     listed = get_origin(kind) is tuple and not text.startswith("[")
     try:
         return yaml.safe_load(f"[{text}]" if listed else text)
-    except yaml.YAMLError:
-        raise InputError(f"{where}: {key} must be {_spell(kind)}, got {text!r}") from None
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
-    """PyYAML silently keeps the last of two equal keys; a settings file means something else."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, path)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen = set()
-    for key, value in node.value:
-        if key.value in seen:
-            line = key.start_mark.line + 1
-            raise InputError(f"{path}: line {line} repeats key {key.value!r}; keep one of them")
-        seen.add(key.value)
-        _refuse_repeated_keys(value, path)
+    except INVALID:
+        raise InputError(f"{where}: {key} must be {_spell(kind)}, got {shown(text)}") from None

@@ -10,3 +10,15 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as messages show it: what Python writes for it, and no more than `most` characters.
+
+    A number of very many digits has no such text.
+    """
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of too many digits"
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visir.core.config import did_you_mean, load_yaml
+from visir.core.config import did_you_mean
 from visir.core.run import Run, write_json
+from visir.core.run_config import read_config
 from visir.core.types import Benchmark, FloatArray, InputError, IntArray, Protocol, Trial
 from visir.evaluation.ranking import Judged, Scores, judge, summarise
 from visir.evaluation.rerank import RERANKERS
@@ -180,10 +181,8 @@ def evaluate_run(
             raise InputError(
                 f"{run}: no config.yaml says which data set it was trained on; give it with --data"
             )
-        settings = load_yaml(folder.config)
-        if "data" not in settings:
-            raise InputError(f"{folder.config}: key 'data' is missing; give the data set's folder")
-        data, layout = Path(settings["data"]), layout or settings.get("layout")
+        settings = read_config(folder)
+        data, layout = Path(settings.data), layout or settings.layout
         if not data.exists():
             raise InputError(
                 f"{folder.config}: data {data} does not exist; give the data set with --data"

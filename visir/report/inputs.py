@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visir.core.config import load_yaml
 from visir.core.run import Run
+from visir.core.run_config import RunConfig, read_config
 from visir.core.types import (
     Benchmark,
     Exclusion,
@@ -66,7 +66,7 @@ class ReportInputs:
     """
 
     run: Run
-    config: Mapping[str, Any]
+    config: RunConfig
     metrics: Sequence[Line]
     benchmark: Benchmark
     size: tuple[int, int]
@@ -113,18 +113,15 @@ def gather(run: Run, device: str) -> ReportInputs:
     from visir.embedding import pytorch
     from visir.evaluation.evaluate import score_features
 
-    config = load_yaml(run.config)
-    if "data" not in config:
-        raise InputError(f"{run.config}: key 'data' is missing; give the data set's folder")
-    root = Path(str(config["data"]))
+    config = read_config(run)
+    root = Path(config.data)
     if not root.is_dir():
         raise InputError(
             f"{run.config}: data names {root}, which is not a folder here; run the command in the "
             "folder where the training was started, or correct the field"
         )
     embedder = pytorch.load(run.folder, device=device)
-    split = int(config.get("split") or 1)
-    benchmark = open_benchmark(root, config.get("layout"), split, embedder.ranges)
+    benchmark = open_benchmark(root, config.layout, config.split, embedder.ranges)
     train = benchmark.train
     records = benchmark.test or tuple(train[n] for n in evenly(len(train), UNTESTED))
     features = embedder.embed_records(records)

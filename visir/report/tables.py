@@ -16,7 +16,7 @@ UNSUPERVISED = "Identity labels were not used in training."
 
 def header(inputs: ReportInputs) -> str:
     """The title of the page and its headline numbers."""
-    method = escape(str(inputs.config.get("method", "model")).upper())
+    method = escape((inputs.config.method or "model").upper())
     split = f", split {inputs.benchmark.split}" if inputs.benchmark.split else ""
     clustered = any("clusters_visible" in line for line in inputs.lines("plan"))
     learnt = f" It was trained with pseudo-labels from clusters of similar images. {UNSUPERVISED}"

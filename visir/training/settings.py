@@ -11,10 +11,11 @@ import torch
 
 from visir.core import ranks
 from visir.core.bounds import require_within_bounds
-from visir.core.config import apply, did_you_mean, from_mapping, load_yaml
+from visir.core.config import apply, did_you_mean, from_mapping
 from visir.core.device import resolve_device
 from visir.core.run import Run
 from visir.core.types import Benchmark, InputError
+from visir.core.yaml_file import load_yaml
 from visir.data.registry import open_benchmark
 from visir.methods import METHODS
 from visir.training.own import OWN, facts_of, own_settings, own_start, require_own

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from visir.core.types import InputError
+from visir.core.yaml_file import load_yaml
 from visir.data.boxes.mark import Annotation, Mark, edges
 
+_MOST_CLASSES = 100_000
 _NAMES_FILES = ("classes.txt", "obj.names", "data.yaml", "data.yml")
 _LISTS = ("train.txt", "val.txt", "valid.txt", "test.txt")  # of image paths
 _NAMES = ("x", "y", "width", "height")
@@ -105,14 +105,17 @@ def _class_names(folder: Path) -> list[str]:
 
 def _read_names(path: Path) -> list[str]:
     try:
-        text = path.read_text("utf-8-sig")
         if path.suffix not in (".yaml", ".yml"):
+            text = path.read_text("utf-8-sig")
             return [line.strip() for line in text.splitlines() if line.strip()]
-        names = yaml.safe_load(text)["names"]
+        names = load_yaml(path)["names"]
         if isinstance(names, dict):
-            return [str(names.get(n, n)) for n in range(max(map(int, names), default=-1) + 1)]
+            last = max(map(int, names), default=-1)
+            if not -1 <= last < _MOST_CLASSES:
+                raise ValueError(f"class {last} is not below {_MOST_CLASSES}")
+            return [str(names.get(n, n)) for n in range(last + 1)]
         return [str(name) for name in names]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: has no class names ({error}); write a list under names, or a name a line"
         ) from error
