@@ -12,6 +12,7 @@ import pytest
 from visir.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "visir"
 FILE_LINES, FUNCTION_LINES, NESTING = 400, 60, 3
 # "path" or "path:function" -> why it may exceed a limit
 EXCEPTIONS: dict[str, str] = {}
@@ -90,6 +91,26 @@ def test_the_limits_are_seen() -> None:
 
 # Folders of one machine; spelt so that this file does not hold them.
 ELSEWHERE = re.compile(r"(?<![\w.~>}/-])/(?:work|home|root|tmp|Users|mnt|opt)/\w")
+
+
+def silent(source: str) -> list[int]:
+    """Lines of matches that end with a branch for every other name, and do not raise there."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Match):
+            pattern, body = node.cases[-1].pattern, node.cases[-1].body
+            rest = isinstance(pattern, ast.MatchAs) and pattern.pattern is None
+            loud = isinstance(body[0], ast.Raise) or "assert_never" in ast.unparse(body[0])
+            if not (rest and loud):
+                found.append(node.lineno)
+    return found
+
+
+def test_a_match_over_names_ends_loudly() -> None:
+    assert not [path for path in PYTHON if PACKAGE in path.parents and silent(path.read_text())]
+    for end in ("case _:\n  b()", "case 'b':\n  b()", "case other:\n  b()"):
+        assert silent(f"match a:\n case 'a':\n  a()\n {end}") == [1]
+    assert not silent("match a:\n case 'a':\n  a()\n case _:\n  assert_never(a)")
 
 
 def test_no_absolute_path_is_tracked() -> None:

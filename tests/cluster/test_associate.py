@@ -22,6 +22,7 @@ from visir.cluster.associate import (
     similarity,
     transport,
 )
+from visir.core.types import InputError
 
 ALL = {
     name: lambda vis, ir, name=name: associate(name, vis, ir, Options(vote_threshold=0.0))
@@ -270,3 +271,8 @@ def test_clusters_without_a_partner_have_no_mate():
     shares = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [0, 1]], np.float32)
     mates = sharers(shares, np.array([2, 4]), from_first=True)
     assert mates.tolist() == [-1, -1, 1, -1, -1]
+
+
+def test_an_unknown_association_runs_no_other():
+    with pytest.raises(InputError, match="association 'mutula' is unknown; did you mean 'mutual'"):
+        associate("mutula", None, None, Options())

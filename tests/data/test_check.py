@@ -1,11 +1,13 @@
 import json
 import shutil
+import sys
+import types
 
 import pytest
 
-from visir.core.types import InputError
+from visir.core.types import Benchmark, InputError, Modality, Record
 from visir.data.check import check, missing_in_training
-from visir.data.registry import open_benchmark
+from visir.data.registry import DATASETS, open_benchmark
 
 
 @pytest.fixture
@@ -144,3 +146,38 @@ def test_training_is_compared_with_what_was_opened(sysu, regdb, made):
     assert "training identities: 3 of 395, 392 missing" in missing_in_training(
         open_benchmark(sysu), "sysu"
     )
+
+
+@pytest.mark.parametrize("layout", sorted(DATASETS))
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_folder_without_images_is_a_problem_in_every_layout(tmp_path, layout, filled):
+    for place in ("", "visible", "infrared", "bounding_box_train", "cam1"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        if filled:
+            (tmp_path / place / "0001_c1_a.jpg").write_text("no image")
+    report = check(tmp_path, layout, progress=False)
+    assert report.exit_code == 1 and report.problems
+    assert "No problems found" not in report.text
+
+
+def load_nothing(root):
+    """A data set added by a package, without counts, that finds nothing and says nothing."""
+    return Benchmark("mine", root, (), (), cameras={1: "a"})
+
+
+def load_lost(root):
+    """The same with a record whose file is gone."""
+    train = (Record(root / "gone.jpg", None, 1, Modality.VISIBLE),)
+    return Benchmark("mine", root, train, (), cameras={1: "a"})
+
+
+def test_a_data_set_without_counts_is_not_whole_because_nothing_is_compared(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(a=load_nothing, b=load_lost))
+    assert check(tmp_path, "mine:a", progress=False).problems == ["no training images"]
+    (problem,) = check(tmp_path, "mine:b", progress=False).problems
+    assert "gone.jpg" in problem
+
+
+def test_folders_that_a_note_counts_and_that_are_gone_are_missing(made):
+    shutil.rmtree(made / "cam1")
+    assert "cam1: 0 of 12, 12 missing" in check(made, progress=False).problems

@@ -99,6 +99,8 @@ def test_values_out_of_range_are_one_sentence(store, site, tmp_path):
         for k in (0, -1):
             with pytest.raises(InputError, match=f"k: {k} images cannot be listed; give 1 or more"):
                 kind.nearest(np.zeros(width, np.float32), k)
+        with pytest.raises(InputError, match="mode 'exakt' is unknown; use auto, exact, approx"):
+            kind.nearest(np.zeros(width, np.float32), 1, mode="exakt")
     with pytest.raises(InputError, match="tags: 2000 were given; give 200 at most"):
         Filter(tags=("gate",) * 2000)
     with pytest.raises(InputError, match="cameras: 201 were given; give 200 at most"):

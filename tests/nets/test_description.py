@@ -59,6 +59,7 @@ def test_a_whole_description_is_read(tmp_path):
     ({"net": {**NET, "strips": 10**6}}, "setting strips: must be <= 64"),
     ({"net": {**NET, "extra": {}}}, "unknown key 'extra'.*use the version of visir that wrote"),
     ({**ABOUT, "method": ["adca"]}, "method must be text"),
+    ({**ABOUT, "precision": "fp61"}, "precision must be one of auto, bf16, fp32, got 'fp61'"),
     ({**ABOUT, "dataset": 3}, "dataset must be text"),
     ({**ABOUT, "ranges": [1]}, "ranges: holds no ranges"),
     ({**ABOUT, "card": {"title": 1}}, "card: key|card: title"),

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from visir.cluster.memory import prototypes
 from visir.cluster.neighbors import nearest, nearest_across
 from visir.core.bounds import OneOf
-from visir.core.types import FloatArray, IntArray
+from visir.core.config import did_you_mean
+from visir.core.types import FloatArray, InputError, IntArray
 
 _BLOCK = 4096  # visible images compared at once
 
@@ -367,5 +368,10 @@ def associate(name: str, vis: Side, ir: Side, options: Options) -> Association:
         vis: the visible images.
         ir: the infrared images.
         options: settings of the association.
+
+    Raises:
+        InputError: there is no such association.
     """
+    if name not in ASSOCIATIONS:
+        raise InputError(f"association {name!r} is unknown; {did_you_mean(name, ASSOCIATIONS)}")
     return ASSOCIATIONS[name](vis, ir, options)

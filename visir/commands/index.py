@@ -278,7 +278,8 @@ def filter_of(
     from visir.core.times import parse_time
     from visir.core.types import InputError
     from visir.data.locate import modality_named
-    from visir.gallery.store import Filter, ago
+    from visir.gallery.store import Filter
+    from visir.gallery.times import ago
 
     if older_than is not None and older_than < 0:
         raise InputError(f"older_than: must be 0 or more days, got {older_than:g}")

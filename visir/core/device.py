@@ -9,6 +9,9 @@ import torch
 
 from visir.core.types import InputError
 
+PRECISIONS = ("auto", "bf16", "fp32")
+"""Of products of networks; auto is bf16 where the device has units for it."""
+
 
 def resolve_device(name: str) -> torch.device:
     """Turn "auto", "cpu" or "cuda[:n]" into a device.
@@ -34,9 +37,20 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 def product_dtype(device: torch.device, precision: str) -> torch.dtype:
-    """The dtype of products: bf16 in the cases of `autocast`, else float32."""
-    use_bf16 = precision == "bf16" or (precision == "auto" and multiplies_bf16(device))
-    return torch.bfloat16 if use_bf16 else torch.float32
+    """The dtype of products: bf16 in the cases of `autocast`, else float32.
+
+    Raises:
+        InputError: there is no such precision.
+    """
+    match precision:
+        case "bf16":
+            return torch.bfloat16
+        case "fp32":
+            return torch.float32
+        case "auto":
+            return torch.bfloat16 if multiplies_bf16(device) else torch.float32
+        case _:
+            raise InputError(f"precision {precision!r} is unknown; use {', '.join(PRECISIONS)}")
 
 
 def multiplies_bf16(device: torch.device) -> bool:

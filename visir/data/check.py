@@ -75,6 +75,8 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
     images = _images(root, data_set, benchmarks)
     problems += _count_problems(root, data_set, benchmarks, images)
     paths = [path for paths in images.values() for path in paths]
+    if not paths and not problems:
+        problems.append(f"{root}: no image in it or below; name the folder that holds the images")
     looks = _looks(root, paths, benchmarks, progress)
     problems += _file_problems(root, paths, looks)
     remarks = find_remarks(root, [_short_name(root, path) for path in paths], looks)
@@ -118,7 +120,7 @@ def _images(
 ) -> dict[str, list[Path]]:
     """Images to decode by folder: those in the data set's folders, and those of all records."""
     if data_set.facts is not None:
-        found = {name: image_tree(root / name) for name in data_set.facts.folders}
+        found = {name: _below(root / name) for name in data_set.facts.folders}
     else:
         found = {}
         for path in image_tree(root):
@@ -128,6 +130,11 @@ def _images(
     for path in sorted(records - known):
         found.setdefault(_folder_of(root, path), []).append(path)
     return found
+
+
+def _below(folder: Path) -> list[Path]:
+    """The images of a folder, none if it is missing."""
+    return image_tree(folder) if folder.is_dir() else []
 
 
 def _folder_of(root: Path, path: Path) -> str:
@@ -173,7 +180,7 @@ def _marker_problems(root: Path) -> Iterator[str]:
     counts = _marker(root).get("counts")
     if isinstance(counts, dict):
         for name, expected in counts.items():
-            yield from _compare(name, len(image_tree(root / name)), expected)
+            yield from _compare(name, len(_below(root / name)), expected)
 
 
 def _compare(what: str, found: int, expected: int, detail: str = "") -> Iterator[str]:

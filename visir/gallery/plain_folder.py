@@ -41,7 +41,7 @@ from visir.gallery.store import (
     Store,
     Stored,
     model_of,
-    require_k,
+    require_look,
 )
 from visir.sources.crop import Entry, exif_time, timestamp
 from visir.sources.marks import is_below
@@ -170,7 +170,7 @@ class FolderStore(Store):
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`; every mode compares with every image."""
-        require_k(k)
+        require_look(k, mode)
         rows = np.flatnonzero(self._belonging(where))
         if not len(rows):
             return NOTHING_NEAR

@@ -47,7 +47,7 @@ from visir.gallery.store import (
     Store,
     Stored,
     require_format,
-    require_k,
+    require_look,
     require_same_model,
     require_storable,
     require_unit_rows,
@@ -228,7 +228,7 @@ class SqliteStore(Store):
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`."""
-        require_k(k)
+        require_look(k, mode)
         query_D = np.ascontiguousarray(query_D, np.float32)
 
         def look(scan: Scan) -> IntArray:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -16,28 +16,15 @@ from visir.core.names import is_utf8
 from visir.core.types import FloatArray, InputError, IntArray, Modality, Span
 from visir.data.ranges import Ranges, from_json
 from visir.embedding.base import ImageEmbedder
+from visir.gallery.times import DAY, ago, require_time
 from visir.sources.crop import Entry
 
 FORMAT = "1"  # of galleries, in a folder and in a database
 Mode = Literal["auto", "exact", "approx"]
-DAY = 86_400.0  # seconds
 FIRST_TIME = 631_152_000.0  # 1990; cameras whose clock was never set count from before
 MOST_AT_ONCE, FEW = 0.5, 100  # share of the images, and number of them, a doubtful clock may delete
 MOST_NAMES = 200
 """Cameras, or tags, of one filter."""
-_TIMES = (-62_135_596_800.0, 253_402_300_799.0)  # the years 1 to 9999, seconds since 1970
-
-
-def ago(days: float, now: float) -> float:
-    """A time so many days before another one, in seconds since 1970; the year 1 at the earliest."""
-    return min(max(now - days * DAY, _TIMES[0]), _TIMES[1])
-
-
-def _require_time(moment: float | None, name: str) -> None:
-    if moment is not None and not _TIMES[0] <= moment <= _TIMES[1]:
-        raise InputError(
-            f"{name}: {moment!r:.30} is not a time; give seconds since 1970, in the years 1 to 9999"
-        )
 
 
 class Stored(NamedTuple):
@@ -85,7 +72,7 @@ class Filter:
             if many > MOST_NAMES:
                 raise InputError(f"{name}: {many} were given; give {MOST_NAMES} at most")
         for name in ("since", "until", "before"):
-            _require_time(getattr(self, name), name)
+            require_time(getattr(self, name), name)
 
 
 EVERYTHING = Filter()
@@ -317,14 +304,16 @@ def _day(moment: float) -> str:
         return "no date"
 
 
-def require_k(k: int) -> None:
-    """Refuse a number of images that cannot be listed.
+def require_look(k: int, mode: str) -> None:
+    """Refuse a number of images that cannot be listed, and an unknown mode.
 
     Raises:
-        InputError: it is below 1.
+        InputError: which of them.
     """
     if k < 1:
         raise InputError(f"k: {k} images cannot be listed; give 1 or more")
+    if mode not in get_args(Mode):
+        raise InputError(f"mode {mode!r} is unknown; use {', '.join(get_args(Mode))}")
 
 
 def require_storable(entries: Sequence[Entry]) -> None:
@@ -334,7 +323,7 @@ def require_storable(entries: Sequence[Entry]) -> None:
         InputError: which image, and why.
     """
     for entry in entries:
-        _require_time(entry.time, f"{entry.source}: time")
+        require_time(entry.time, f"{entry.source}: time")
         if len(entry.tags) > MOST_NAMES:
             raise InputError(
                 f"{entry.source}: tags: {len(entry.tags)} were given; give {MOST_NAMES} at most"

@@ -21,7 +21,7 @@ half the channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -99,3 +99,5 @@ class Agw(labelled.Learner):
                 return batch_hard(pooled, labels, config.margin)
             case "squared":
                 return squared_difference(pooled, labels, config.sharpness, config.scale)
+            case _:
+                assert_never(config.triplets)

@@ -23,7 +23,7 @@ the first paper [script].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_never
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -103,10 +103,17 @@ class Caj(agw.Agw):
 
     def _refine(self, weak: Tensor, strong: Tensor, infrared: Tensor) -> Tensor:
         """Cross-entropy to the prediction of another view of the same identity."""
-        if self.config.refine == "strong":
-            return _learn_from(strong, weak)
-        found = _learn_from(weak, strong)
-        return found + _learn_from(infrared, strong) if self.config.refine == "both" else found
+        match self.config.refine:
+            case "weak":
+                return _learn_from(weak, strong)
+            case "strong":
+                return _learn_from(strong, weak)
+            case "both":
+                return _learn_from(weak, strong) + _learn_from(infrared, strong)
+            case "off":
+                return weak.new_zeros(())
+            case _:
+                assert_never(self.config.refine)
 
 
 def _learn_from(pupil: Tensor, teacher: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, assert_never
 
 import torch
 from torch import nn
@@ -42,6 +42,10 @@ def sgd_or_adam(
 ) -> torch.optim.Optimizer:
     """SGD with momentum .9, or Adam, over all weights of a network."""
     weights = module.parameters()
-    if name == "adam":
-        return torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay)
-    return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    match name:
+        case "adam":
+            return torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay)
+        case "sgd":
+            return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=weight_decay)
+        case _:
+            assert_never(name)

@@ -14,6 +14,8 @@ from torch import nn
 
 from visir.core.bounds import Above, AtLeast, AtMost, require_within_bounds
 from visir.core.config import from_mapping
+from visir.core.device import PRECISIONS
+from visir.core.names import shown
 from visir.core.types import InputError
 from visir.data.ranges import from_json
 from visir.nets.build import NetworkName
@@ -21,7 +23,7 @@ from visir.nets.shipped import Card
 from visir.nets.two_stream import Width
 
 _LONGEST = 1 << 20  # characters of a description
-_TEXTS = ("method", "precision", "dataset", "split")
+_TEXTS = ("method", "dataset", "split")
 Side = Annotated[int, AtLeast(8), AtMost(2048)]
 FEW = 64
 """Class tokens, or strips, of a network at most; published ones have up to 6."""
@@ -61,7 +63,10 @@ def parsed(text: str, path: Path) -> dict[str, Any]:
         raise InputError(f"{where} is damaged or not visir's; give a weights file that visir wrote")
     for name in _TEXTS:
         if not isinstance(about.get(name), str | None):
-            raise InputError(f"{where}: {name} must be text, got {_short(about[name])}")
+            raise InputError(f"{where}: {name} must be text, got {shown(about[name])}")
+    if about.get("precision", "auto") not in PRECISIONS:
+        said, known = shown(about["precision"]), ", ".join(PRECISIONS)
+        raise InputError(f"{where}: precision must be one of {known}, got {said}")
     for name, kind in (("net", Described), ("card", Card)):
         if about.get(name):
             _require(kind, about[name], f"{where}: {name}")
@@ -76,13 +81,8 @@ def _require(kind: type, value: object, where: str) -> None:
             require_within_bounds(found)
     except (InputError, RecursionError) as error:
         raise InputError(
-            f"{_short(error, 500)}; use the version of visir that wrote the file, or copy it again"
+            f"{str(error)[:500]}; use the version of visir that wrote the file, or copy it again"
         ) from error
-
-
-def _short(value: object, most: int = 60) -> str:
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def require_shapes(net: nn.Module, path: Path) -> None:

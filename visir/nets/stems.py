@@ -8,7 +8,7 @@ learn much from few images or come from ImageNet.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,15 @@ class VitSize(NamedTuple):
 
 def make_stem(size: VitSize) -> nn.Module:
     """The stem of one modality, with random weights: (B, 3, H, W) to (B, T, dim)."""
-    if size.kind == "ics":
-        return Stem(size)
-    layers = resnet_stem(size.stem) if size.kind == "resnet" else mobilenet_stem()
-    return Convolutions(layers, size)
+    match size.kind:
+        case "ics":
+            return Stem(size)
+        case "resnet":
+            return Convolutions(resnet_stem(size.stem), size, 4 * size.stem)
+        case "mobilenet":
+            return Convolutions(mobilenet_stem(), size, size.stem)
+        case _:
+            assert_never(size.kind)
 
 
 class IBN(nn.Module):
@@ -81,12 +86,17 @@ class Stem(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """The first layers of a convolutional network, then one projection to tokens."""
+    """The first layers of a convolutional network, then one projection to tokens.
 
-    def __init__(self, layers: nn.Sequential, size: VitSize) -> None:
+    Args:
+        layers: the first layers.
+        size: of the transformer.
+        width: channels of the last of the layers.
+    """
+
+    def __init__(self, layers: nn.Sequential, size: VitSize, width: int) -> None:
         super().__init__()
         self.layers = layers
-        width = 4 * size.stem if size.kind == "resnet" else size.stem
         self.proj = nn.Conv2d(width, size.dim, 1)
 
     def forward(self, images: Tensor) -> Tensor:
