@@ -98,3 +98,59 @@ def test_two_writers_at_once_merge(tmp_path):
         assert gallery.nearest(vector, 1).ids.tolist() == [item.id]
     assert np.unique(gallery.scan.columns["ids"]).size == 400
     gallery.close()
+
+
+def adder_and_remover(folder, start, channel):
+    """Add a batch, tell of it, remove one image of it, tell of that; for ever."""
+    try:
+        gallery = SqliteStore(folder)
+        for first in range(start, start + 100_000, BATCH):
+            ids = gallery.add(MODEL, entries(BATCH, first), vectors(BATCH, seed=first))
+            os.write(channel, first.to_bytes(8, "little"))
+            gallery.remove([ids[3]])
+            os.write(channel, (first + 3).to_bytes(8, "little"))
+    finally:
+        os._exit(1)
+
+
+def test_two_processes_that_add_and_remove_are_killed(tmp_path, recwarn):
+    """What was told of as added is there, what was told of as removed is in no file."""
+    SqliteStore(tmp_path, create=True).close()
+    rng, told = random.Random(1), []
+    for number in range(5):
+        children = []
+        for side in range(2):
+            reading, channel = os.pipe()
+            child = os.fork()
+            if not child:
+                adder_and_remover(tmp_path, 1_000_000 * (2 * number + side), channel)
+            os.close(channel)
+            children.append((child, reading))
+        heard = [b"".join(os.read(reading, 8) for _ in range(4)) for _, reading in children]
+        time.sleep(rng.uniform(0, 0.02))
+        for child, _ in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        for part, (_, reading) in zip(heard, children, strict=True):
+            while more := os.read(reading, 1 << 16):
+                part += more
+            os.close(reading)
+            told += [int.from_bytes(part[i : i + 8], "little") for i in range(0, len(part), 8)]
+    gallery = SqliteStore(tmp_path)
+    gallery.settle()
+    there = {int(item.source[6:-4]): item.id for item in gallery.select(Filter())}
+    added = {first + n for first in told if first % BATCH == 0 for n in range(BATCH) if n != 3}
+    removed = {first for first in told if first % BATCH == 3}
+    assert added <= there.keys() and not removed & there.keys() and len(removed) >= 10
+    assert all(len([n for n in there if n - n % BATCH == first]) in (BATCH - 1, BATCH)
+               for first in {n - n % BATCH for n in there})  # fmt: skip
+    files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    for number in removed:
+        vector = vectors(BATCH, seed=number - 3)[3]
+        for trace in (vector.tobytes(), vector.astype(np.float16).tobytes(), b"/%d.jpg" % number):
+            assert not any(trace in file for file in files)
+    for number in rng.sample(sorted(added), 20):
+        vector = vectors(BATCH, seed=number - number % BATCH)[number % BATCH]
+        assert gallery.nearest(vector, 1).ids.tolist() == [there[number]]
+    gallery.close()
+    assert not recwarn.list

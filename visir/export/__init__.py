@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from visir import __version__
+from visir.core.lock import locked
 from visir.core.run import atomic_write, sha256, write_json
 from visir.core.types import Benchmark, FloatArray, InputError, Modality, Record
 from visir.data.ranges import as_json
@@ -176,24 +177,29 @@ def _require_packages() -> None:
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that replaces `out` if the block succeeds."""
+    """A folder that replaces `out` if the block succeeds; it lies in a locked one beside it."""
     if out.exists() and not (out / MANIFEST).is_file():
         raise InputError(f"{out}: exists and is not an export; name another folder")
-    new, old = (out.with_name(f".{out.name}.{word}") for word in ("new", "old"))
-    shutil.rmtree(new, ignore_errors=True)
-    try:
-        new.mkdir(parents=True)
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        if old.exists() and not out.exists():
+    beside = out.with_name(f".{out.name}.new")
+    fix = f"wait for the other export to {out}, or name another folder"
+    with locked(beside, "exports", fix):
+        new, old = beside / "new", beside / "old"
+        if old.exists() and not out.exists():  # a process was ended between the two renames
             old.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        for left in (new, old):
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            new.mkdir(parents=True)
+            yield new
+            if out.exists():
+                out.rename(old)
+            new.rename(out)
+        except OSError as error:
+            raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
+        finally:
+            if old.exists() and not out.exists():
+                old.rename(out)
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextmanager
