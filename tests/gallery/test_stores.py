@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from people import MODEL, SIDES, entries, vectors
 
+import visir.gallery.postgres
 import visir.gallery.scan.matrix
 import visir.gallery.sqlite
 import visir.gallery.store

@@ -18,7 +18,7 @@ COUNT = 8000
 )
 def test_exact_and_likely_cells_find_the_best(tmp_path, monkeypatch, cosine, copies):
     monkeypatch.setattr(scan_module, "SMALL", 1000)
-    monkeypatch.setattr("visir.gallery.sqlite.LIKELY", 3)
+    monkeypatch.setattr("visir.gallery.sqlite_scan.LIKELY", 3)
     rows, queries = two_clouds(COUNT, cosine, copies=copies)
     gallery = SqliteStore(tmp_path, create=True)
     gallery.add(MODEL, entries(COUNT), rows)
