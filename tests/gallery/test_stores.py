@@ -155,6 +155,28 @@ def test_another_models_vectors_are_refused(filled):
     assert filled.count() == COUNT
 
 
+@pytest.mark.parametrize(
+    ("said", "strange"),
+    [
+        ("time: 1180591620717411303424 is not a time", {"time": 2**70}),
+        ("tags: 201 were given; give 200 at most", {"tags": tuple(map(str, range(201)))}),
+        ("a name is not UTF-8", {"camera": "caf\udce9"}),
+    ],
+)
+def test_what_a_filter_could_not_find_is_not_added(store, said, strange):
+    with pytest.raises(InputError, match=rf"crops/0\.jpg: {said}"):
+        store.add(MODEL, [entries(1)[0]._replace(**strange)], vectors(1))
+    assert store.count() == 0
+
+
+def test_a_look_that_cannot_be_done_is_refused(filled):
+    for k in (0, -1):
+        with pytest.raises(InputError, match=f"k: {k} images cannot be listed; give 1 or more"):
+            filled.nearest(vectors(1)[0], k)
+    with pytest.raises(InputError, match="mode 'exakt' is unknown; use auto, exact, approx"):
+        filled.nearest(vectors(1)[0], 1, mode="exakt")
+
+
 def test_an_empty_gallery_answers(store):
     assert store.model() is None
     assert len(store.nearest(vectors(1)[0], 5).ids) == 0

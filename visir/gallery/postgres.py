@@ -42,7 +42,9 @@ from visir.gallery.store import (
     Store,
     Stored,
     require_format,
+    require_look,
     require_same_model,
+    require_storable,
     require_unit_rows,
 )
 from visir.sources.crop import Entry
@@ -144,6 +146,7 @@ class PostgresStore(Store):
         self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
     ) -> list[int | None]:
         """As `Store.add`."""
+        require_storable(entries)
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         now = time.time()
         with self._asking() as db, db.transaction():
@@ -240,6 +243,7 @@ class PostgresStore(Store):
         self, query_D: FloatArray, k: int, where: Filter = EVERYTHING, mode: Mode = "auto"
     ) -> Nearest:
         """As `Store.nearest`; exact in every mode, "exact" without the help of leads."""
+        require_look(k, mode)
         query_D = np.asarray(query_D, np.float32)
         with self._asking() as db, db.transaction():
             # Every statement of this search sees the same images and the same basis. Compiling a
