@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from visir.cluster import hdbscan as hdbscan_room
 from visir.cluster.hdbscan import hdbscan
+from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.labels import dbscan, filled, infomap, pseudo_labels
 from visir.cluster.metrics import describe, purity
 from visir.core.types import InputError
@@ -41,6 +42,18 @@ def test_same_labels_as_scikit_learn(seed, min_samples):
     assert (dbscan(within(distance, eps), min_samples + 3) != theirs).any()
 
 
+# findings/zero-distance.sh
+def test_equal_images_are_neighbours():
+    """Their distance of 0 is stored: three equal images, three that are alike."""
+    distance = np.full((6, 6), 0.9)
+    distance[:3, :3], distance[3:, 3:] = 0, 0.1
+    np.fill_diagonal(distance, 0)
+    assert dbscan(within(distance, 0.5), 3).tolist() == [0, 0, 0, 1, 1, 1]
+    assert dbscan(sparse.csr_array(distance), 3).tolist() != [0, 0, 0, 1, 1, 1]  # none stored
+    equal = jaccard_graph(F.normalize(torch.ones(80, 4), dim=1), 0.6)
+    assert (dbscan(equal, 4) == 0).all()
+
+
 def test_everything_an_outlier():
     assert (dbscan(within(points(0), 0.0), 4) == -1).all()
 
@@ -62,6 +75,7 @@ def sklearn_hdbscan(distance, fewest, min_samples):
     return found.fit_predict(distance)
 
 
+# findings/min-samples.sh
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("cut", [1.0, 0.3])
 def test_hdbscan_finds_the_clusters_of_scikit_learn(seed, cut):

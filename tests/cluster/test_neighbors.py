@@ -65,6 +65,7 @@ def test_no_product_is_off_by_more_than_the_bound(shift):
     assert (np.abs(estimate - exact) > space.slack_N[:, None] / 10).any()
 
 
+# findings/own-neighbour.sh
 def test_ties_by_row_and_itself_first():
     feats = F.normalize(torch.ones(6, 4), dim=1)
     assert nearest(feats, 3).tolist() == [

@@ -28,6 +28,7 @@ def in_pixels(mark, size=(200, 100)):
     )
 
 
+# findings/mot-first-pixel.sh
 def test_mot_counts_frames_and_pixels_from_1(tmp_path):
     # frame, id, bb_left, bb_top, bb_width, bb_height, conf, x, y, z; all 1-based
     text = "1, 3, 21, 11, 40, 80, -1, -1, -1, -1\n2,-1,21.5,11,40,80,0.75,-1,-1,-1\n\n"
@@ -127,6 +128,13 @@ def test_coco_counts_from_0_and_has_floats(tmp_path):
 )
 def test_coco_tracks(tmp_path, changes, track):
     assert read_boxes(write(tmp_path / "a.json", coco(**changes))).marks[0].track == track
+
+
+# findings/annotation-zero.sh
+def test_a_coco_annotation_may_have_the_number_0(tmp_path):
+    first, second = (coco(id=number)["annotations"][0] for number in (0, 1))
+    content = {**coco(), "annotations": [first, second]}
+    assert len(read_boxes(write(tmp_path / "a.json", content)).marks) == 2
 
 
 def test_coco_groups_and_other_classes_are_left_out(tmp_path):

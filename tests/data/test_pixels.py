@@ -25,6 +25,7 @@ def test_values_become_levels():
     assert pixels.grey8(np.array([5, 5, 6]), Span(5, 5)).tolist() == [0, 0, 255]
 
 
+# findings/thermal-png.sh
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
 def test_raw_counts_keep_their_contrast(tmp_path, suffix):
     counts = np.tile(np.arange(7000, 9000, 10, dtype=np.uint16), (4, 1))

@@ -32,6 +32,7 @@ def test_signed_sixteen_bits_below_zero_are_read(tmp_path, order):
     assert levels(path, None, Span(-3000, 2500)) == [[0, 139, 139, 255]]
 
 
+# findings/white-is-zero.sh
 def test_white_is_zero_is_turned_round(tmp_path):
     deep = write_tiff(tmp_path / "a.tif", np.array([[0, 7000, 65535]], np.uint16), t262=0)
     assert read_values(deep).tolist() == [[65535, 58535, 0]]

@@ -160,6 +160,7 @@ def test_columns_pick_a_gallery(unique):
     agree(lambda *_: summarise(judged), copied, ROOM, unique)
 
 
+# findings/nan-rank.sh
 @pytest.mark.parametrize("place", [(0, 0), (3, 7), (11, 39)])
 def test_nan_is_refused(place):
     case = random_case(np.random.default_rng(3))
@@ -215,6 +216,7 @@ def unit(rng, rows, width=16):
     return features
 
 
+# findings/tied-precision.sh
 @pytest.mark.parametrize("k", [1, 5, 50, 80])
 def test_rank_lists_the_best_first_and_ties_by_row(k):
     rng = np.random.default_rng(6)

@@ -48,6 +48,7 @@ def cosines(a, b):
     return (a.astype(np.float64) * b).sum(axis=1)
 
 
+# findings/small-term.sh: the export `strips` has the tenth power
 @pytest.mark.parametrize("modality", Modality)
 def test_every_embedding_is_pytorchs(modality, made, pictures):
     found = runtime.load(made.out).embed(pictures, modality)
@@ -100,6 +101,7 @@ def test_weights_lie_on_disk_once_for_both_modalities(made):
     assert (made.out / "weights.bin").stat().st_size < 1.3 * state
 
 
+# findings/old-runtime.sh
 def test_the_format_is_no_newer_than_the_operators(made):
     """Operators of opset 18 came with format 8, which ONNX Runtime reads since 1.14."""
     for modality in Modality:

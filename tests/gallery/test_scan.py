@@ -179,3 +179,16 @@ def test_a_new_scan_knows_nothing(tmp_path):
     fresh = Scan(tmp_path / "scan", 8)
     assert fresh.state["rows"] == 0 and len(fresh.columns["ids"]) == 0
     assert not (tmp_path / "scan").exists()
+
+
+# findings/copied-database.sh
+def test_the_file_of_a_closed_gallery_holds_everything(tmp_path):
+    gallery = SqliteStore(tmp_path / "a", create=True)
+    gallery.add(MODEL, entries(30), vectors(30))
+    gallery.close()
+    (tmp_path / "b").mkdir()
+    shutil.copy(tmp_path / "a" / "gallery.sqlite", tmp_path / "b")
+    copy = SqliteStore(tmp_path / "b")
+    assert copy.count() == 30
+    assert copy.nearest(vectors(30)[7], 1).ids.tolist() == [8]
+    copy.close()

@@ -124,6 +124,17 @@ def test_hetero_centres_are_the_double_loop_in_any_order():
     assert float(hetero_centre_triplet(*parts)) == pytest.approx(centre_loss(*parts, 0.3), rel=1e-4)
 
 
+# findings/batch-of-26.sh
+@pytest.mark.parametrize("loss", [weighted_triplet, batch_hard])
+@pytest.mark.parametrize("people", [12, 13, 64])
+def test_equal_images_give_a_gradient_in_batches_of_any_size(loss, people):
+    """The distance of equal images is 0, or what rounding makes of it, above or below."""
+    torch.manual_seed(0)
+    features = torch.randn(people, 512).repeat(2, 1).requires_grad_()
+    loss(features, torch.arange(people).repeat(2)).backward()
+    assert torch.isfinite(features.grad).all()
+
+
 @pytest.mark.parametrize("loss", [weighted_triplet, batch_hard])
 def test_features_that_lie_far_apart_still_give_a_gradient(loss):
     features, labels, _ = a_batch(scale=200.0)  # exp of minus such distances is 0

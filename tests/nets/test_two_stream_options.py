@@ -108,6 +108,7 @@ def test_strips_that_do_not_divide_the_height_are_refused_with_sizes_that_do():
     build("resnet-micro", (96, 48), strips=6)
 
 
+# findings/gem-half.sh
 def test_the_tenth_power_is_taken_in_float32():
     torch.manual_seed(0)
     net = TwoStream("resnet-micro", 2, power=10.0, strips=4).eval()

@@ -59,6 +59,7 @@ def crops(path, options=OPTIONS):
     return list(video.crops(path, options, bright))
 
 
+# findings/joined-clock.sh
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (600, 2), (2, 600), (2, 80_000)])
 def test_joined_clips_are_read_to_their_end(tmp_path, first, second):
     path = tmp_path / "gate.ts"
@@ -137,6 +138,7 @@ def damaged(path, rows):
     return path
 
 
+# findings/frames-after-damage.sh
 @pytest.mark.parametrize("row", [12, 17, 19])
 def test_a_damaged_packet_is_passed_over(tmp_path, row):
     path = damaged(film(tmp_path / "gate.mp4", codec="libx264"), [row])

@@ -106,6 +106,17 @@ def test_a_missing_detector_is_named_before_any_work(tmp_path, monkeypatch, modu
         list(work_units([tmp_path / "gate.mp4"], ReadOptions(detector=Path("hog")), 1))
 
 
+# findings/first-frame.sh
+def test_nothing_is_background_in_the_first_frame(monkeypatch):
+    pytest.importorskip("cv2")
+    detector = Hog()
+    found = np.array([(40, 40, 100, 200)]), np.array([1.0])
+    detector._hog = SimpleNamespace(detectMultiScale=lambda picture, **options: found)
+    picture = np.full((216, 216, 3), 90, np.uint8)
+    assert [len(detector(picture)) for _ in range(2)] == [1, 0]
+    assert (detector._background.apply(picture // 2) == 255).any()  # darker, and no shadow
+
+
 def test_opencv_finds_a_walker_and_no_post():
     """A figure of head, body and legs walks; another stands before the same wall for ever."""
     cv2 = pytest.importorskip("cv2")

@@ -96,6 +96,7 @@ def about(**said):
     return json.dumps({"modality": "visible", **said}).encode()
 
 
+# findings/dotted-keys.sh
 def test_keys_with_several_dots_are_apart(tmp_path):
     entries = [
         entry("2026.01.31_cam1.jpg", jpeg()),
