@@ -76,6 +76,7 @@ def plan(gallery, where, count=64):
     return "\n".join(row[0] for row in rows)
 
 
+# findings/far-cloud.sh
 @pytest.mark.parametrize(
     ("cosine", "copies"), [(0.95, False), (0.56, False), (-0.3, False), (-0.73, True)]
 )
