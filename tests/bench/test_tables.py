@@ -186,11 +186,11 @@ def test_runs_that_no_grid_made_are_compared_too(tmp_path):
         for seed in (0, 1):
             folder = tmp_path / name / str(seed)
             folder.mkdir(parents=True)
-            (folder / "config.yaml").write_text(f"seed: {seed}\n")
+            (folder / "config.yaml").write_text(f"data: people\nseed: {seed}\n")
             (folder / "scores.json").write_text(json.dumps({"protocols": scores(mean + seed / 10)}))
     (of,) = compare(tmp_path / "a", tmp_path / "b", measure="rank1").arms
     assert of.difference.mean == pytest.approx(5) and of.seeds == (0, 1)
-    (tmp_path / "a" / "1" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "a" / "1" / "config.yaml").write_text("data: people\nseed: 0\n")
     with pytest.raises(InputError, match="have seed 0 twice"):
         compare(tmp_path / "a", tmp_path / "b")
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from visir import cli
-from visir.core.config import load_yaml
 from visir.core.types import InputError, Modality
+from visir.core.yaml_file import load_yaml
 from visir.data.dataset import announced
 from visir.data.registry import open_benchmark
 from visir.methods import METHODS

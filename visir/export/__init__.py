@@ -182,6 +182,10 @@ def _whole(out: Path) -> Iterator[Path]:
         raise InputError(f"{out}: exists and is not an export; name another folder")
     beside = out.with_name(f".{out.name}.new")
     fix = f"wait for the other export to {out}, or name another folder"
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror or error})") from error
     with locked(beside, "exports", fix):
         new, old = beside / "new", beside / "old"
         if old.exists() and not out.exists():  # a process was ended between the two renames

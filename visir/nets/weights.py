@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from visir.core.run import atomic_write
 from visir.core.types import InputError
@@ -90,7 +92,7 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
             raise InputError(
                 f"{path}: its description names no network; give the weights file of a trained run"
             )
-        with torch.device("meta"):  # shapes alone, without memory for weights
+        with torch.device("meta"), _Unfilled():  # shapes alone, without memory for weights
             require_shapes(_build(about, path), path)
     else:
         whole = read_checkpoint(path)
@@ -99,6 +101,24 @@ def load_weights(path: Path, power: float | None = None) -> Opened:
     net = _build(about, path)
     loaded = start_from(net, path)
     return Opened(net.eval(), about, loaded)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves random numbers out: on the meta device they import PyTorch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        """The function's result, or the tensor as it is."""
+        given = kwargs or {}
+        of = getattr(func, "__module__", None)
+        if func in (Tensor.normal_, Tensor.uniform_) or of == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _build(about: dict[str, Any], path: Path) -> Network:
