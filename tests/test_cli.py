@@ -66,7 +66,7 @@ CALLS = [
     ("prepare regdb --data a b", "visir.data.prepare.prepare",
      ("regdb", Path("a"), Path("b")), {"progress": True}),
     ("check --layout llcm --data=d", "visir.data.check.check",
-     (Path("d"), "llcm"), {"progress": True}),
+     (Path("d"), "llcm"), {"progress": True, "person": None}),
     (
         "pretrain --seed 1 --data d --set a=1", "visir.training.pretrain.pretrain",
         (Path("d"), Path("runs/pretrain-d-1")),
@@ -167,7 +167,7 @@ def test_check_exits_with_1_where_there_are_problems(
 ) -> None:
     recorder = replace(monkeypatch, "visir.data.check.check")
     assert cli.main(["check", "d", "--layout", "llcm"]) == 0
-    assert recorder.calls == [((Path("d"), "llcm"), {"progress": True})]
+    assert recorder.calls == [((Path("d"), "llcm"), {"progress": True, "person": None})]
     recorder.result.problems.append("a file is empty")
     assert cli.main(["check", "d"]) == 1
     assert capsys.readouterr().out == "the text\n" * 2

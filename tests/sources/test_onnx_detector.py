@@ -7,6 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.fake_run import draw_person
+from visir.commands.check import check
 from visir.core.types import InputError
 from visir.sources.crop import ReadOptions
 from visir.sources.onnx_detector import OnnxDetector
@@ -92,3 +94,36 @@ def test_it_is_chosen_by_the_ending(tmp_path):
     make = detectors(ReadOptions(detector=path), "cpu")
     assert isinstance(make(), OnnxDetector)
     assert make() is make()
+
+
+@pytest.mark.parametrize(
+    ("score", "kind", "shown"), [(0.125, 1, True), (0.0625, 1, False), (0.9, 3, False)]
+)
+def test_a_crop_is_seen_in_a_square_of_its_mean_colour(tmp_path, score, kind, shown):
+    """60 rows of 20 columns, black above and 100 below: 78 x 78 pixels, the edges of 50."""
+    path = detector(tmp_path / "people.onnx", [(0.1, 0.1, 0.9, 0.9)], [score], [kind])
+    found, seen = OnnxDetector(path), []
+    run = found._run
+    found._run = lambda outputs, feed: seen.append(feed["image_tensor:0"]) or run(outputs, feed)
+    crop = np.zeros((60, 20, 3), np.uint8)
+    crop[30:] = 100
+    assert found.shows_person(crop) is shown
+    (square,) = seen
+    assert square.shape == (1, 78, 78, 3)
+    assert (square[0, 9:69, 29:49] == crop).all()
+    assert {*square[0, :9].flat, *square[0, 69:].flat, *square[0, :, :29].flat} == {50}
+
+
+def test_check_lists_the_pictures_without_a_person(tmp_path, capsys):
+    for name in ("visible/door/a.png", "infrared/yard/b.png"):
+        draw_person(tmp_path / "site" / name, 1, "infrared" in name, 1)
+    nobody = detector(tmp_path / "none.onnx", [(0, 0, 1, 1)], [0.05], [1])
+    report = check(tmp_path / "site", detector=nobody, list=tmp_path / "lists")
+    names = ["infrared/yard/b.png", "visible/door/a.png"]
+    assert (tmp_path / "lists/nobody.txt").read_text().split() == names
+    assert "2 without a person, by the detector: infrared/yard/b.png" in report.text
+    somebody = detector(tmp_path / "some.onnx", [(0, 0, 1, 1)], [0.5], [1])
+    assert "nobody" not in check(tmp_path / "site", detector=somebody).remarks
+    assert "nobody" not in check(tmp_path / "site").remarks
+    with pytest.raises(InputError, match=r"hog is no \.onnx file; docs/embedding\.md names one"):
+        check(tmp_path / "site", detector=Path("hog"))

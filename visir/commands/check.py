@@ -9,7 +9,14 @@ if TYPE_CHECKING:
     from visir.data.check import CheckReport
 
 
-def check(data: Path, /, *, layout: str | None = None, list: Path | None = None) -> CheckReport:
+def check(
+    data: Path,
+    /,
+    *,
+    layout: str | None = None,
+    list: Path | None = None,
+    detector: Path | None = None,
+) -> CheckReport:
     """Count the images of a data set and list missing and broken files.
 
     Every image is decoded. Counts are compared with the published ones, or with those that
@@ -22,6 +29,7 @@ def check(data: Path, /, *, layout: str | None = None, list: Path | None = None)
         layout: folder structure; detected if omitted.
         list: folder to write the names of such pictures to, a text file for each kind;
             --exclude-list of other commands takes these files.
+        detector: an .onnx file of a network, which finds the pictures without a person.
 
     Returns:
         The layout, the text to display, and one sentence for each problem.
@@ -30,8 +38,16 @@ def check(data: Path, /, *, layout: str | None = None, list: Path | None = None)
         InputError: there is no such folder, or its layout is unknown.
     """
     import visir.data.check
+    from visir.core.types import InputError
 
-    report = visir.data.check.check(data, layout, progress=True)
+    person = None
+    if detector is not None:
+        from visir.sources.onnx_detector import OnnxDetector, is_onnx
+
+        if not is_onnx(detector):
+            raise InputError(f"detector: {detector} is no .onnx file; docs/embedding.md names one")
+        person = OnnxDetector(detector).shows_person
+    report = visir.data.check.check(data, layout, progress=True, person=person)
     if list is not None:
         report.write_lists(list)
     return report

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from visir.core.types import Benchmark, InputError, Modality, Record
+from visir.core.types import Benchmark, ByteArray, InputError, Modality, Record
 from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.locate import placed
 from visir.data.pictures import TINY, Look, look_at_all
@@ -52,7 +52,12 @@ class CheckReport:
         write_remarks(folder, self.remarks)
 
 
-def check(root: Path, layout: str | None = None, progress: bool = True) -> CheckReport:
+def check(
+    root: Path,
+    layout: str | None = None,
+    progress: bool = True,
+    person: Callable[[ByteArray], bool] | None = None,
+) -> CheckReport:
     """Count, compare with the published numbers, and decode every image.
 
     Every split is opened. The public data sets are compared with their published counts, a data set
@@ -63,6 +68,7 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
         root: the data set's folder.
         layout: a name of `DATASETS` or an address; detected if None.
         progress: show a progress bar on stderr.
+        person: says of an image, (H, W, 3) uint8 RGB, whether it shows a person; called in threads.
 
     Raises:
         InputError: there is no such folder, or its layout is not known. Anything wrong inside
@@ -77,7 +83,7 @@ def check(root: Path, layout: str | None = None, progress: bool = True) -> Check
     paths = [path for paths in images.values() for path in paths]
     if not paths and not problems:
         problems.append(f"{root}: no image in it or below; name the folder that holds the images")
-    looks = _looks(root, paths, benchmarks, progress)
+    looks = _looks(root, paths, benchmarks, progress, person)
     problems += _file_problems(root, paths, looks)
     remarks = find_remarks(root, [_short_name(root, path) for path in paths], looks)
     lines = [f"{root}", f"layout {layout}" + (", synthetic" if _marker(root) else ""), ""]
@@ -205,7 +211,11 @@ def _compare_part(
 
 
 def _looks(
-    root: Path, paths: Sequence[Path], benchmarks: Sequence[Benchmark], progress: bool
+    root: Path,
+    paths: Sequence[Path],
+    benchmarks: Sequence[Benchmark],
+    progress: bool,
+    person: Callable[[ByteArray], bool] | None,
 ) -> list[Look]:
     """Decode and look at every image, as its camera's images are read."""
     known = {
@@ -218,7 +228,7 @@ def _looks(
     images = [(path, *known.get(path, (_by_folder(root, path), None))) for path in paths]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RangeWarning)  # images that no record names
-        return look_at_all(images, progress)
+        return look_at_all(images, progress, person)
 
 
 def _by_folder(root: Path, path: Path) -> Modality | None:

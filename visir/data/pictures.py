@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, combinations
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from visir.core.progress import bar
-from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.core.types import ByteArray, FloatArray, InputError, Modality, Span
 from visir.data.images import content, decode
 from visir.data.locate import modality_by_colour
 from visir.data.pixels import FLIR, can_read_radiometric
@@ -58,8 +58,13 @@ class Look(NamedTuple):
     problem: str = ""
 
 
-def look(path: Path, modality: Modality | None, span: Span | None) -> Look:
-    """Decode an image and look at it."""
+def look(
+    path: Path,
+    modality: Modality | None,
+    span: Span | None,
+    person: Callable[[ByteArray], bool] | None = None,
+) -> Look:
+    """Decode an image and look at it; `person` says of its pixels whether they show one."""
     try:
         data = content(path)
         image = decode(io.BytesIO(data), path, modality, span)
@@ -73,6 +78,8 @@ def look(path: Path, modality: Modality | None, span: Span | None) -> Look:
         kinds.append("coloured")
     if modality is Modality.INFRARED and FLIR in data[:_HEAD] and not can_read_radiometric():
         kinds.append("radiometric")
+    if person is not None and not person(np.asarray(image)):
+        kinds.append("nobody")
     digest = hashlib.sha256(data).hexdigest()
     if dull:
         return Look(*image.size, digest, tuple(kinds))
@@ -85,12 +92,14 @@ def look(path: Path, modality: Modality | None, span: Span | None) -> Look:
 
 
 def look_at_all(
-    images: Sequence[tuple[Path, Modality | None, Span | None]], progress: bool = False
+    images: Sequence[tuple[Path, Modality | None, Span | None]],
+    progress: bool = False,
+    person: Callable[[ByteArray], bool] | None = None,
 ) -> list[Look]:
     """`look` at many images, each a path with modality and range, in threads."""
 
     def one(image: tuple[Path, Modality | None, Span | None]) -> Look:
-        return look(*image)
+        return look(*image, person)
 
     with ThreadPoolExecutor() as pool:
         work = pool.map(one, images)

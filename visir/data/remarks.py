@@ -18,6 +18,7 @@ KINDS = {
     "levels": "with few grey levels",
     "blurred": "blurred",
     "shape": "of an odd shape for one person",
+    "nobody": "without a person, by the detector",
     "coloured": "coloured, though infrared (false colours?)",
     "radiometric": 'radiometric JPEG (temperatures are read with pip install "visir[thermal]")',
     "copies": "nearly the same as another image",

@@ -26,6 +26,8 @@ _BOXES, _SCORES, _CLASSES, _COUNT = _OUTPUTS = (
 _PERSON = 1  # in COCO's list of classes
 LEAST = 0.3
 """Smallest score of a person; docs/tables/detectors.md shows others."""
+_LEAST_IN_CROP = 0.1  # in a crop few things can be taken for a person; docs/datasets.md
+_ROOM = 1.3  # side of the square around a crop, in its longer side
 _EDGE = 3  # pixels
 _PART = 2 / 3  # of the frame's height and width; the four parts overlap
 
@@ -75,13 +77,29 @@ class OnnxDetector:
                     found += [box for box in self._people(part, top, left) if not _cut(box, *inner)]
         return best_apart(found)
 
-    def _people(self, pixels: ByteArray, down: int, across: int) -> list[Box]:
+    def shows_person(self, crop: ByteArray) -> bool:
+        """Whether a crop, (H, W, 3) uint8 RGB, may show a person.
+
+        It is seen in the middle of a square of its mean colour: a network for whole frames does not
+        know pictures that one person fills.
+        """
+        height, width = crop.shape[:2]
+        side = round(_ROOM * max(height, width))
+        square = np.full((side, side, 3), crop.reshape(-1, 3).mean(axis=0).astype(np.uint8))
+        top, left = (side - height) // 2, (side - width) // 2
+        square[top : top + height, left : left + width] = crop
+        return bool(self._people(square, 0, 0, _LEAST_IN_CROP))
+
+    def _people(
+        self, pixels: ByteArray, down: int, across: int, least: float | None = None
+    ) -> list[Box]:
+        least = self._least if least is None else least
         picture: dict[str, Any] = {self._input: np.ascontiguousarray(pixels)[None]}
         boxes, scores, classes, count = self._run(self._outputs, picture)
         height, width = pixels.shape[:2]
         people = []
         for number in range(int(count[0])):
-            if classes[0, number] != _PERSON or scores[0, number] < self._least:
+            if classes[0, number] != _PERSON or scores[0, number] < least:
                 continue
             top, left, bottom, right = map(float, boxes[0, number])
             box = Box(
