@@ -351,7 +351,9 @@ def discard(page: Page, cases: Path) -> None:
     (cases / "5.json").write_text("{")
     (cases / "a b&c.txt").write_text("")
     page.get_by_role("link", name="Cases").click()
+    page.wait_for_url("**/cases")
     for name in ("5.json", "a b&c.txt"):
+        page.wait_for_load_state()  # before that its script does not listen
         page.get_by_role("button", name=f"Delete {name}").click()
         page.get_by_role("button", name="Delete", exact=True).click()
         page.get_by_role("button", name=f"Delete {name}").wait_for(state="detached")
