@@ -35,13 +35,18 @@ from torch import Tensor
 
 from visir.cluster.adapt import Adapt
 from visir.cluster.associate import Association, AssociationName, Options, Side, associate
-from visir.cluster.cameras import centred
 from visir.cluster.labels import Algorithm, pseudo_labels
 from visir.cluster.memory import Memory, Rule, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
-from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
+from visir.methods.clustering import (
+    batches_by_cluster,
+    cluster_training,
+    compared_features,
+    embed_training,
+    join,
+)
 from visir.methods.contract import Method, Plan, StageStart
 from visir.nets.build import Features, NetworkName, build
 
@@ -146,7 +151,7 @@ class Adca(Method):
         second = epoch >= config.stage_epochs[0]
         in_stage = epoch - config.stage_epochs[0] if second else epoch
         features = embed_training(self.model, self.data, self.device, config.precision)
-        compared = {modality: self._compared(modality, of) for modality, of in features.items()}
+        compared = compared_features(features, self.data, config.center_cameras)
         labels, momentum, warnings = cluster_training(
             compared, self._cluster, config.eps, config.momentum, config.adapt
         )
@@ -192,12 +197,6 @@ class Adca(Method):
             partners=partners,
             warnings=warnings,
         )
-
-    def _compared(self, modality: Modality, features: Tensor) -> Tensor:
-        """The features that are clustered and matched."""
-        if not self.config.center_cameras:
-            return features
-        return centred(features, self.data.cams[self.data.rows(modality)])
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
         config = self.config

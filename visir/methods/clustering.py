@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from visir.cluster.adapt import Adapt, adapt_eps, adapt_momentum
+from visir.cluster.cameras import centred
 from visir.core import ranks
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
@@ -58,6 +59,17 @@ def embed_rows(
     found = ranks.gathered(own, [len(share) for share in shares])
     order = torch.from_numpy(np.concatenate(shares)).to(device)
     return torch.empty_like(found).index_copy_(0, order, found)
+
+
+def compared_features(
+    features: Mapping[Modality, Tensor], data: TrainingSet, center: bool
+) -> dict[Modality, Tensor]:
+    """The features that are clustered and matched: if asked for, less the mean of their camera."""
+    if not center:
+        return dict(features)
+    return {
+        modality: centred(of, data.cams[data.rows(modality)]) for modality, of in features.items()
+    }
 
 
 def cluster_training(

@@ -34,13 +34,18 @@ from torch.nn import functional as F
 
 from visir.cluster.adapt import Adapt
 from visir.cluster.associate import AssociationName, Options, Side, associate
-from visir.cluster.cameras import centred
 from visir.cluster.labels import filled, pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
-from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
+from visir.methods.clustering import (
+    batches_by_cluster,
+    cluster_training,
+    compared_features,
+    embed_training,
+    join,
+)
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import supervised_contrastive
 from visir.methods.schedule import cosine
@@ -136,7 +141,7 @@ class Pairs(Method):
             self.learner.load_state_dict(self.model.state_dict())
         features = embed_training(self.model, self.data, self.device, config.precision)
         self.learner.train()
-        compared = {modality: self._compared(modality, of) for modality, of in features.items()}
+        compared = compared_features(features, self.data, config.center_cameras)
         labels, momentum, warnings = cluster_training(
             compared, self._cluster, 1.0, config.momentum, config.adapt
         )
@@ -165,12 +170,6 @@ class Pairs(Method):
             partners=partners,
             warnings=warnings,
         )
-
-    def _compared(self, modality: Modality, features: Tensor) -> Tensor:
-        """The features that are clustered and matched."""
-        if not self.config.center_cameras:
-            return features
-        return centred(features, self.data.cams[self.data.rows(modality)])
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
         """Pseudo-labels; `eps` multiplies the radius of the modality."""

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
 from visir.cluster.associate import Association, Options, Side, associate, sharers
-from visir.cluster.cameras import camera_filter, centred
+from visir.cluster.cameras import camera_filter
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import (
     Memory,
@@ -50,6 +50,7 @@ from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
     batches_by_cluster,
     cluster_training,
+    compared_features,
     embed_training,
     join,
     positions,
@@ -126,10 +127,7 @@ class TokenMatcher(Method):
     def _plan_stage(self, epoch: int, second: bool) -> Plan:
         config, stage = self.config, 1 if second else 0  # place in settings given by stage
         features = embed_training(self.model, self.data, self.device, config.precision)
-        compared = {
-            modality: self._compared(of, self.data.cams[self.data.rows(modality)])
-            for modality, of in features.items()
-        }
+        compared = compared_features(features, self.data, config.center_cameras)
         labels, momentum, warnings = cluster_training(
             compared, self._cluster, config.eps, config.momentum[stage], config.adapt
         )
@@ -173,10 +171,6 @@ class TokenMatcher(Method):
         if second and self.config.groups == "any":
             return self.data._replace(cams=np.arange(len(self.data.cams)))
         return self.data
-
-    def _compared(self, features: Tensor, cams: IntArray) -> Tensor:
-        """The features that are clustered and matched."""
-        return centred(features, cams) if self.config.center_cameras else features
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
         config = self.config
