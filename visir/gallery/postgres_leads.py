@@ -31,7 +31,7 @@ FORMER_INDEX = "visir_nearest"
 """The HNSW index that earlier versions made."""
 # Of bounds: 2^-11 by rounding each lead and the query's to half precision, the rest by summing.
 ERROR = 1.2e-3
-_WIDEST = 512  # an entry of an index has at most 2,704 bytes
+_WIDEST = 512  # numbers of a lead: PostgreSQL allows 2,704 bytes in an index entry, of 2 each
 _SAMPLE = 16_384
 _BATCH = 4096
 _SPARE, _FEWEST = 8, 256  # bounds read first: so many for each hit, and at least so many
@@ -197,7 +197,7 @@ def bring_up_to_date(db: psycopg.Connection[Any], basis: Basis | None, width: in
                 db.execute(f"DROP INDEX {index}")
         if fresh:
             db.execute(f"ALTER INDEX {found_index(db, INDEX + '_new')} RENAME TO {INDEX}")
-    # Scans of an index alone need the visibility map; estimates need the statistics.
+    # VACUUM lets a search read the index without the table; ANALYZE lets PostgreSQL estimate.
     db.execute("VACUUM (ANALYZE) visir_items")
 
 

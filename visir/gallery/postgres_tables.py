@@ -107,15 +107,7 @@ def condition(where: Filter) -> tuple[LiteralString, list[Any]]:
 def stored(row: Sequence[Any]) -> Stored:
     """A row of `FIELDS`."""
     item, source, camera, modality, moment, tags, added = row
-    return Stored(
-        item,
-        source,
-        camera=camera,
-        modality=Modality(modality),
-        time=moment,
-        tags=tuple(tags),
-        added=added,
-    )
+    return Stored(item, source, camera, Modality(modality), moment, tuple(tags), added)
 
 
 def text(vector_D: npt.NDArray[np.floating]) -> str:

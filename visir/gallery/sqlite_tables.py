@@ -92,15 +92,7 @@ def condition(where: Filter) -> tuple[str, list[Any]]:
 def stored(row: Sequence[Any]) -> Stored:
     """A row of `SELECT`."""
     item, source, camera, modality, moment, tags, added = row
-    return Stored(
-        item,
-        source,
-        camera=camera,
-        modality=Modality(modality),
-        time=moment,
-        tags=tuple(json.loads(tags)),
-        added=added,
-    )
+    return Stored(item, source, camera, Modality(modality), moment, tuple(json.loads(tags)), added)
 
 
 def setting(db: Database, key: str) -> str | None:

@@ -67,14 +67,15 @@ class OnnxDetector:
     def __call__(self, pixels: ByteArray) -> list[Box]:
         """The people in a frame, (H, W, 3) uint8 RGB, best first."""
         height, width = pixels.shape[:2]
-        found = self._people(pixels, 0, 0)
+        found = self._people(pixels, self._least)
         if self._parts:
             tall, wide = round(height * _PART), round(width * _PART)
             for top in (0, height - tall):
                 for left in (0, width - wide):
                     part = pixels[top : top + tall, left : left + wide]
                     inner = left + wide if left == 0 else left, top + tall if top == 0 else top
-                    found += [box for box in self._people(part, top, left) if not _cut(box, *inner)]
+                    boxes = [box.moved(left, top) for box in self._people(part, self._least)]
+                    found += [box for box in boxes if not _cut(box, *inner)]
         return best_apart(found)
 
     def shows_person(self, crop: ByteArray) -> bool:
@@ -88,24 +89,20 @@ class OnnxDetector:
         square = np.full((side, side, 3), crop.reshape(-1, 3).mean(axis=0).astype(np.uint8))
         top, left = (side - height) // 2, (side - width) // 2
         square[top : top + height, left : left + width] = crop
-        return bool(self._people(square, 0, 0, _LEAST_IN_CROP))
+        return bool(self._people(square, _LEAST_IN_CROP))
 
-    def _people(
-        self, pixels: ByteArray, down: int, across: int, least: float | None = None
-    ) -> list[Box]:
-        least = self._least if least is None else least
+    def _people(self, pixels: ByteArray, least: float) -> list[Box]:
         picture: dict[str, Any] = {self._input: np.ascontiguousarray(pixels)[None]}
         boxes, scores, classes, count = self._run(self._outputs, picture)
         height, width = pixels.shape[:2]
         people = []
         for number in range(int(count[0])):
-            if classes[0, number] != _PERSON or scores[0, number] < least:
-                continue
-            top, left, bottom, right = map(float, boxes[0, number])
-            box = Box(
-                left * width, top * height, right * width, bottom * height, float(scores[0, number])
-            )
-            people.append(box.moved(across, down))
+            score = float(scores[0, number])
+            if classes[0, number] == _PERSON and score >= least:
+                top, left, bottom, right = map(float, boxes[0, number])
+                people.append(
+                    Box(left * width, top * height, right * width, bottom * height, score)
+                )
         return people
 
 
