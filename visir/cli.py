@@ -105,7 +105,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """Print visir's own warnings as one line, others as usual."""
-    from visir.core.types import printable
+    from visir.core.names import printable
 
     text = warnings.formatwarning(message, category, filename, lineno, line)
     if category.__module__.startswith("visir."):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from visir import cli
-from visir.core.types import InputError, printable
+from visir.core.names import printable
+from visir.core.types import InputError
 
 
 def test_a_name_is_written_on_one_line() -> None:

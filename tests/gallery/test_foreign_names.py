@@ -11,8 +11,8 @@ from PIL import Image
 
 from visir.cli import main
 from visir.commands.index import Listing, filter_of
-from visir.core.names import is_utf8
-from visir.core.types import InputError, Modality, printable
+from visir.core.names import is_utf8, printable
+from visir.core.types import InputError, Modality
 from visir.embedding.bulk import embed_many
 from visir.gallery.add import add
 from visir.gallery.plain_folder import FolderStore

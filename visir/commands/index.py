@@ -183,7 +183,7 @@ class Listing:
     images: tuple[Stored, ...]
 
     def __str__(self) -> str:
-        from visir.core.types import printable
+        from visir.core.names import printable
 
         lines = [f"{'id':>8}  {'modality':<9} {'camera':<12} {'time (UTC)':<19}  source"]
         for item in self.images:
@@ -304,6 +304,6 @@ def _time(seconds: float | None) -> str:
 
 
 def _counts(of: dict[str, int]) -> str:
-    from visir.core.types import printable
+    from visir.core.names import printable
 
     return ", ".join(f"{printable(name)} {count}" for name, count in of.items()) or "none"

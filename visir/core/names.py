@@ -22,3 +22,15 @@ def shown(value: object, most: int = 80) -> str:
     except ValueError:
         return "a number of too many digits"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def printable(text: str) -> str:
+    r"""Text on one line: line breaks and other control characters are written out, as \n.
+
+    So are the bytes of file names that are not UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )

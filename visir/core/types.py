@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from visir.core.names import printable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -29,18 +31,6 @@ class InputError(Exception):
     def __str__(self) -> str:
         """The message, with control characters written out."""
         return printable(super().__str__())
-
-
-def printable(text: str) -> str:
-    r"""Text on one line: line breaks and other control characters are written out, as \n.
-
-    So are the bytes of file names that are not UTF-8.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
-    )
 
 
 class Modality(Enum):

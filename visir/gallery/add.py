@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from visir.core.names import printable
 from visir.core.progress import bar
-from visir.core.types import FloatArray, InputError, printable
+from visir.core.types import FloatArray, InputError
 from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk import embedded, is_output, ranges_of, read_manifest, read_shards

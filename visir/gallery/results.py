@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visir.core.names import printable
 from visir.core.run import atomic_write, write_json
-from visir.core.types import Record, printable
+from visir.core.types import Record
 from visir.data.pictures import look
 from visir.data.remarks import poor
 from visir.gallery.contact_sheet import HIT, MISS, QUERY, UNKNOWN, Tile, contact_sheet

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from visir.core.names import printable
 from visir.core.progress import bar
 from visir.core.run import sweep, write_image, write_text
 from visir.core.times import iso_time
-from visir.core.types import ByteArray, InputError, printable
+from visir.core.types import ByteArray, InputError
 from visir.data.ranges import RangeBook, as_json
 from visir.data.table import LABELS, read_rows, same_name
 from visir.sources import boxes

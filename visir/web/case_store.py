@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from visir.core.names import printable
 from visir.core.run import atomic_write, sweep, sync, write_text
-from visir.core.types import InputError, printable
+from visir.core.types import InputError
 from visir.web.audit import Audit, Stamp, entries, verify
 from visir.web.rendering import FOLDER, as_text, encoded, opened, render
 from visir.web.schemas import AuditEntry, AuditPage, Case, CaseSummary, KeptHit, SearchRecord

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from visir.core.names import printable
 from visir.core.run import atomic_write, write_text
-from visir.core.types import FloatArray, InputError, Modality, Span, printable
+from visir.core.types import FloatArray, InputError, Modality, Span
 from visir.data.ranges import from_json
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import Broken, Entry
