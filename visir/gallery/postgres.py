@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from visir.gallery.postgres_tables import (
     NEWEST,
     SCHEMA,
     condition,
+    first,
     insert,
     stored,
     unpacked,
@@ -117,7 +118,7 @@ class PostgresStore(Store):
         with self.db.transaction():
             # Two processes that start at once would make the same tables.
             self.db.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCKS["create"]])
-            if not _first(self.db, NEWEST):  # changing tables would wait for every search
+            if not first(self.db, NEWEST):  # changing tables would wait for every search
                 self.db.execute(SCHEMA)
             if self._setting("format") is None:
                 self._set("format", FORMAT)
@@ -340,7 +341,7 @@ class PostgresStore(Store):
             return self._setting(key)
 
     def _setting(self, key: str) -> str | None:
-        found = _first(self.db, "SELECT value FROM visir_meta WHERE key = %s", key)
+        found = first(self.db, "SELECT value FROM visir_meta WHERE key = %s", key)
         return None if found is None else str(found)
 
     def _set(self, key: str, value: str) -> None:
@@ -354,9 +355,3 @@ class PostgresStore(Store):
         """What the gallery's leads are made with; None while it has none."""
         self.basis = leads.read_basis(db, self.basis)
         return self.basis
-
-
-def _first(db: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:  # noqa: ANN401
-    """The first value of the first row; None if there is none."""
-    row = db.execute(query, values).fetchone()
-    return None if row is None else row[0]

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visir.core.types import FloatArray, IntArray, Modality
-from visir.gallery.postgres_tables import condition, packed, text, unpacked
+from visir.gallery.postgres_tables import condition, first, packed, text, unpacked
 from visir.gallery.scan.leads import directions, leading
 from visir.gallery.store import Filter
 
@@ -57,14 +57,14 @@ class Basis(NamedTuple):
 
 def read_basis(db: psycopg.Connection[Any], known: Basis | None) -> Basis | None:
     """The gallery's basis; `known` if that is still the one, None if there is none."""
-    row = db.execute("SELECT value FROM visir_meta WHERE key = 'leads'").fetchone()
-    if row is None:
+    said = first(db, "SELECT value FROM visir_meta WHERE key = 'leads'")
+    if said is None:
         return None
-    about = json.loads(row[0])
+    about = json.loads(said)
     if known is not None and known.number == about["number"]:
         return known
-    row = db.execute("SELECT value FROM visir_meta WHERE key = 'basis'").fetchone()
-    matrix = np.frombuffer(base64.b64decode(row[0] if row else ""), "<f4")
+    written = first(db, "SELECT value FROM visir_meta WHERE key = 'basis'")
+    matrix = np.frombuffer(base64.b64decode(written or ""), "<f4")
     return Basis(
         about["number"],
         matrix.reshape(-1, about["width"]).astype(np.float32),
@@ -178,7 +178,7 @@ def bring_up_to_date(db: psycopg.Connection[Any], basis: Basis | None, width: in
         width: numbers of a vector.
     """
     with db.transaction():
-        count = int(_number(db, "SELECT count(*) FROM visir_items"))
+        count = int(first(db, "SELECT count(*) FROM visir_items"))
         fresh = basis is None or _is_worn(db, basis, count)
         # Searches go on; who adds or removes waits, so that no two wait for each other.
         db.execute("LOCK TABLE visir_items IN SHARE ROW EXCLUSIVE MODE")
@@ -206,21 +206,25 @@ def found_index(db: psycopg.Connection[Any], name: str) -> LiteralString | None:
 
     By its name alone PostgreSQL could find that of a gallery in another schema.
     """
-    row = db.execute(
+    found: LiteralString | None = first(
+        db,
         "SELECT format('%%I.%%I', nspname, relname) FROM pg_index "
         "JOIN pg_class ON pg_class.oid = indexrelid "
         "JOIN pg_namespace ON pg_namespace.oid = relnamespace "
         "WHERE indrelid = to_regclass('visir_items') AND relname = %s",
-        [name],
-    ).fetchone()
-    return None if row is None else row[0]
+        name,
+    )
+    return found
 
 
 def _is_worn(db: psycopg.Connection[Any], basis: Basis, count: int) -> bool:
     if count < 1.5 * basis.images:
         return False
-    aside = _number(db, "SELECT coalesce(avg(aside * aside), 1) FROM visir_items WHERE basis = %s",
-                    basis.number)  # fmt: skip
+    aside: float = first(
+        db,
+        "SELECT coalesce(avg(aside * aside), 1)::float8 FROM visir_items WHERE basis = %s",
+        basis.number,
+    )
     return aside > 1.25 * basis.aside + 0.002
 
 
@@ -277,8 +281,3 @@ def _keep(db: psycopg.Connection[Any], basis: Basis) -> None:
             "value = excluded.value",
             [key, value],
         )
-
-
-def _number(db: psycopg.Connection[Any], sql: LiteralString, *values: object) -> float:
-    row = db.execute(sql, values).fetchone()
-    return float(row[0]) if row else 0.0

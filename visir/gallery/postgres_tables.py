@@ -44,6 +44,12 @@ _ARRIVING: LiteralString = (
 )
 
 
+def first(db: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:  # noqa: ANN401
+    """The first value of the first row; None if there is none."""
+    row = db.execute(query, values).fetchone()
+    return None if row is None else row[0]
+
+
 def insert(
     db: psycopg.Connection[Any],
     entries: Sequence[Entry],
