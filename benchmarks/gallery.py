@@ -9,7 +9,7 @@ or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
-    python benchmarks/gallery.py --gap               # modalities that lie apart; five minutes
+    python benchmarks/gallery.py --gap               # modalities that lie apart
     python benchmarks/gallery.py --gap --vs ../visir-before  # also PostgreSQL of another checkout
 
 `--gap` measures other vectors, see `gallery_gap.py`.
