@@ -7,7 +7,7 @@ from visir.core.types import Exclusion, InputError
 from visir.data.registry import open_benchmark
 from visir.evaluation.evaluate import evaluate, merge, score_features
 from visir.evaluation.ranking import score
-from visir.evaluation.rerank import RERANKERS, camera_graph, k_reciprocal, random_walk
+from visir.evaluation.rerank import RERANKERS, camera_graph, camera_means, k_reciprocal, random_walk
 
 NOTHING = Exclusion()
 
@@ -172,6 +172,14 @@ def test_the_camera_graph_finds_people_across_cameras_that_differ():
         )
     )
     assert better > plain + 0.05
+
+
+def test_camera_means_are_subtracted_from_the_images_of_each_camera():
+    query = np.array([[0.6, 0.8]], np.float32)
+    gallery = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    found = camera_means(query, gallery, np.array([0]), np.array([1, 1, 0]))
+    # Camera 0 has equal images, which stay; camera 1 leaves (.5, -.5) and (-.5, .5).
+    assert np.allclose(found, [[-0.2 * np.sqrt(0.5), 0.2 * np.sqrt(0.5), 1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("rerank", RERANKERS.values(), ids=list(RERANKERS))

@@ -13,10 +13,10 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from fake_run import PixelEmbedder, draw_person
+from plain_search import belongs, ranked
 
 from visir.core.types import InputError, Modality
 from visir.evaluation.confidence import Calibration
-from visir.evaluation.rerank import RERANKERS
 from visir.gallery import compare as pairs
 from visir.gallery.add import add
 from visir.gallery.feedback import NON_MATCH_WEIGHT, Feedback
@@ -60,6 +60,7 @@ OPTIONS = {
     "k-reciprocal": SearchOptions(9, rerank="k-reciprocal"),
     "random walk": SearchOptions(9, rerank="random-walk"),
     "camera graph": SearchOptions(9, rerank="camera-graph"),
+    "camera means": SearchOptions(9, rerank="camera-means"),
     "all of it": SearchOptions(
         5, Filter(cameras=("door", "yard"), until=DAY + 9000), min_score=0.1, rerank="random-walk"
     ),
@@ -127,56 +128,6 @@ def images(crops, embedder):
         vector = embedder.embed([path], modality)[0]
         found.append((number, str(path), camera, modality, time, vector))
     return found
-
-
-def belongs(image, where: Filter, permanent: bool = True) -> bool:
-    """Whether an image is in a part of a store, written out."""
-    _, _, camera, modality, time, _ = image
-    if where.tags:
-        return False
-    if where.cameras and camera not in where.cameras:
-        return False
-    if where.modality is not None and modality is not where.modality:
-        return False
-    if where.since is not None and (time is None or time < where.since):
-        return False
-    if where.until is not None and (time is None or time > where.until):
-        return False
-    if where.before is None:
-        return True
-    # Images of unknown time count from when they were added: the files long before, galleries now.
-    return not permanent if time is None else time < where.before
-
-
-def ranked(images, vectors, order, options, modality, without=(), calibration=None):
-    """(ids, cosines, scores, searched) of a search, written out."""
-    where = options.where
-    if where.modality is None and not options.same_modality:
-        where = Filter(where.cameras, modality.other, where.since, where.until, where.tags)
-    part = [image for image in images if belongs(image, where)]
-    part = sorted(part, key=lambda image: (-float(image[5].astype(float) @ order), image[0]))
-    left = [image for image in part if image[0] not in without]
-    cosines = [np.mean([float(image[5].astype(float) @ v) for v in vectors]) for image in left]
-    scores = cosines
-    if calibration is not None:
-        scores = calibration.confidence(np.array(cosines), len(part)).tolist()
-    rows = [
-        row for row in range(len(left))
-        if options.min_score is None or scores[row] >= options.min_score
-    ]  # fmt: skip
-    if options.rerank != "none" and rows:
-        gallery = np.stack([left[row][5] for row in rows])
-        _, cams = np.unique([left[row][2] for row in rows], return_inverse=True)
-        again = RERANKERS[options.rerank](np.float32(order)[None], gallery, np.array([-1]), cams)[0]
-        rows = [rows[place] for place in np.argsort(-again, kind="stable")]
-    rows = rows[: options.k]
-    return (
-        [left[row][0] for row in rows],
-        [cosines[row] for row in rows],
-        [scores[row] for row in rows],
-        len(part),
-        max(scores, default=-1.0),
-    )
 
 
 def require_equal(found, expected, calibration=None):
@@ -381,7 +332,8 @@ def test_bad_searches_are_refused(store, images, embedder):
         ({"min_score": float("nan")}, "min_score: nan is not between"),
         (
             {"rerank": "best"},
-            "rerank: 'best' is unknown; use none, k-reciprocal, random-walk, camera-graph",
+            "rerank: 'best' is unknown; use none, k-reciprocal, random-walk, camera-graph, "
+            "camera-means",
         ),
         ({"mode": "index"}, "mode: 'index' is unknown; use auto, exact, approx"),
     ):

@@ -127,7 +127,7 @@ def test_images_of_one_person_are_asked_for_together(filled, crops, embedder):
     assert not {str(path) for path in mixed} & {hit.item.source for hit in both.hits}
 
 
-@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk", "camera-graph"])
+@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk", "camera-graph", "camera-means"])
 def test_reranking_reorders_the_best(filled, crops, embedder, name):
     query = crops / "infrared" / "night" / "1-0.png"
     (plain,) = ask(filled, embedder, [query], SearchOptions(30)).lists
@@ -135,6 +135,17 @@ def test_reranking_reorders_the_best(filled, crops, embedder, name):
     assert {hit.id for hit in anew.hits} == {hit.id for hit in plain.hits}
     assert [hit.id for hit in anew.hits] != [hit.id for hit in plain.hits]
     assert {hit.id: hit.cosine for hit in anew.hits} == {hit.id: hit.cosine for hit in plain.hits}
+
+
+def test_camera_means_need_images_of_both_modalities(crops, embedder, tmp_path):
+    query = crops / "infrared" / "night" / "1-0.png"
+    store = SqliteStore(tmp_path / "few", create=True)
+    for path in sorted((crops / "infrared" / "night").glob("*.png"))[7:]:
+        path.unlink()
+    index.add(store, embedder, [crops])
+    with pytest.raises(InputError, match="few: has 7 infrared images, and re-ranking by"):
+        search_files(store, embedder, [query], SearchOptions(5, rerank="camera-means"))
+    store.close()
 
 
 def test_a_calibration_by_strangers_says_nobody_and_no_more(filled, crops, embedder):

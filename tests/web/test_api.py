@@ -173,7 +173,7 @@ def test_refining_draws_on_marks_and_keeps_scores(serve, crop) -> None:
     assert unknown.json() == {"error": "search: is no longer remembered; search again"}
 
 
-@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk", "camera-graph"])
+@pytest.mark.parametrize("name", ["k-reciprocal", "random-walk", "camera-graph", "camera-means"])
 def test_reranking_reorders_hits_and_keeps_scores(serve, crop, name: str) -> None:
     client = serve()
     plain = search(client, crop(3), k=160).json()

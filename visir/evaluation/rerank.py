@@ -135,6 +135,48 @@ def camera_graph(
     return np.ascontiguousarray(moved_ND[:count] @ moved_ND[count:].T)
 
 
+def camera_means(
+    query_QD: FloatArray, gallery_GD: FloatArray, query_cams: IntArray, gallery_cams: IntArray
+) -> FloatArray:
+    """Cosines of features without the mean of their camera, over queries and gallery together.
+
+    What all images of a camera share is its own look, not a person. A feature that equals its
+    camera's mean, such as the only one of a camera, is left as it is.
+
+    Args:
+        query_QD: (Q, D) features.
+        gallery_GD: (G, D) features of the same kind.
+        query_cams: (Q,) camera of each query.
+        gallery_cams: (G,) camera of each gallery image, of the same numbering.
+
+    Returns:
+        (Q, G) similarities.
+
+    Raises:
+        InputError: a feature is not finite, or there is no query or no gallery image.
+    """
+    own_ND = _unit(_together(query_QD, gallery_GD))
+    cams = np.concatenate([query_cams, gallery_cams])
+    means_ND = np.empty_like(own_ND)
+    for cam in np.unique(cams):
+        means_ND[cams == cam] = own_ND[cams == cam].mean(axis=0)
+    rest_ND = without(own_ND, means_ND)
+    count = len(query_QD)
+    return np.ascontiguousarray(rest_ND[:count] @ rest_ND[count:].T)
+
+
+def without(features_ND: FloatArray, means_ND: FloatArray) -> FloatArray:
+    """Features less the mean of their camera, of length 1; those that equal it are left.
+
+    Args:
+        features_ND: (N, D) of length 1.
+        means_ND: (N, D) mean of each one's camera.
+    """
+    rest_ND = features_ND - means_ND
+    there = np.linalg.norm(rest_ND, axis=1, keepdims=True) > 1e-5
+    return _unit(np.where(there, rest_ND, features_ND))
+
+
 def _in_every_camera(features_ND: FloatArray, cams: IntArray, count: int) -> sparse.csr_array:
     """(N, N) cosines of each row with its nearest others in every camera; 0 elsewhere."""
     total = len(features_ND)
@@ -172,5 +214,6 @@ RERANKERS: dict[str, Callable[[FloatArray, FloatArray, IntArray, IntArray], Floa
     "k-reciprocal": lambda query, gallery, *cams: k_reciprocal(query, gallery),
     "random-walk": lambda query, gallery, *cams: random_walk(query, gallery),
     "camera-graph": camera_graph,
+    "camera-means": camera_means,
 }
 """Similarities (Q, G) from features and cameras of queries and gallery."""

@@ -25,9 +25,9 @@ from visir.core.types import FloatArray, InputError, Modality, Span
 from visir.data.ranges import name_of
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
-from visir.evaluation.rerank import RERANKERS
 from visir.gallery.feedback import NO_FEEDBACK, Feedback, refine, require_consistent
 from visir.gallery.query import Query, SearchOptions, queries_of_files
+from visir.gallery.reranking import reranked
 from visir.gallery.store import Filter, Store, Stored
 
 _DEPTH = 200  # candidates that are re-ranked, or ten times the number of hits
@@ -171,7 +171,8 @@ def search(
         if options.min_score is None or scores[row] >= options.min_score
     ]  # fmt: skip
     if options.rerank != "none" and rows:
-        rows = _reranked(store, order_D, items, rows, options)
+        order = reranked(store, queries, order_D, [items[row] for row in rows], options.rerank)
+        rows = [rows[place] for place in order]
     hits = [
         _hit(store, queries[0], rank, items[row], float(cosines[row]),
              None if confidences is None else float(confidences[row]), feedback)
@@ -299,19 +300,6 @@ def _candidates(
 
 def _is_one_of(item: Stored, files: Collection[Path]) -> bool:
     return bool(files) and Path(item.source).resolve() in files
-
-
-def _reranked(
-    store: Store, order_D: FloatArray, items: Sequence[Stored], rows: list[int],
-    options: SearchOptions,
-) -> list[int]:  # fmt: skip
-    """The rows in the order of their neighbours."""
-    vectors = store.vectors([items[row].id for row in rows])
-    _, cams = np.unique([items[row].camera for row in rows], return_inverse=True)
-    apart = np.array([-1])  # the query is of no camera of the gallery
-    scores = RERANKERS[options.rerank](order_D[None], vectors, apart, cams)[0]
-    order = np.argsort(-scores, kind="stable")
-    return [rows[place] for place in order]
 
 
 def _hit(

@@ -1,0 +1,81 @@
+"""Order the top hits of a search anew, by their neighbours or without their cameras' means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from visir.core.types import FloatArray, InputError, IntArray, Modality
+from visir.evaluation.rerank import RERANKERS, without
+from visir.gallery.query import Query
+from visir.gallery.store import Filter, Store, Stored
+
+_SAMPLE = 500  # images whose mean is a camera's mean, at most: those that were added first
+_LEAST = 8  # images of a camera or modality that a mean needs
+
+
+def reranked(
+    store: Store, queries: Sequence[Query], order_D: FloatArray, items: Sequence[Stored], name: str
+) -> IntArray:
+    """The places of the hits in their new order.
+
+    Args:
+        store: the gallery.
+        queries: what is searched with.
+        order_D: (D,) the vector that the hits were ordered by.
+        items: the hits.
+        name: a key of `visir.evaluation.rerank.RERANKERS`.
+
+    Raises:
+        InputError: `camera-means`, and the gallery has too few images of a modality.
+    """
+    vectors_ND = store.vectors([item.id for item in items])
+    if name == "camera-means":
+        scores = _without_means(store, queries, order_D, items, vectors_ND)
+    else:
+        _, cams = np.unique([item.camera for item in items], return_inverse=True)
+        apart = np.array([-1])  # the query is of no camera of the gallery
+        scores = RERANKERS[name](order_D[None], vectors_ND, apart, cams)[0]
+    return np.argsort(-scores, kind="stable")
+
+
+def _without_means(
+    store: Store, queries: Sequence[Query], order_D: FloatArray, items: Sequence[Stored],
+    vectors_ND: FloatArray,
+) -> FloatArray:  # fmt: skip
+    """(N,) cosines without the means of cameras, all of which are the gallery's.
+
+    A query image that is not in the gallery has the mean of its modality.
+    """
+    means: dict[tuple[Modality, str], FloatArray] = {}
+
+    def mean(modality: Modality, camera: str) -> FloatArray:
+        if (modality, camera) not in means:
+            means[modality, camera] = _mean(store, modality, camera)
+        return means[modality, camera]
+
+    of_queries = [mean(each.modality, each.item.camera if each.item else "") for each in queries]
+    of_items = np.stack([mean(item.modality, item.camera) for item in items])
+    unit_D = order_D / np.linalg.norm(order_D)
+    query_D = without(unit_D[None], np.mean(of_queries, axis=0)[None])[0]
+    return np.asarray(without(vectors_ND, of_items) @ query_D)
+
+
+def _mean(store: Store, modality: Modality, camera: str) -> FloatArray:
+    """(D,) of a camera, or of a modality where there is none or it has too few images.
+
+    Raises:
+        InputError: the modality has too few images too.
+    """
+    where = Filter(modality=modality, cameras=(camera,) if camera else ())
+    ids = [item.id for item in store.select(where, limit=_SAMPLE)]
+    if len(ids) >= _LEAST:
+        mean_D: FloatArray = store.vectors(ids).mean(axis=0)
+        return mean_D
+    if camera:
+        return _mean(store, modality, "")
+    raise InputError(
+        f"{store.name}: has {len(ids)} {modality.value} images, and re-ranking by camera-means "
+        f"needs {_LEAST} of each modality; add images, or choose another re-ranking"
+    )
