@@ -23,12 +23,14 @@ import numpy as np
 import torch
 from demo import spread
 
-from visir.cluster.associate import ASSOCIATIONS, Options, Side, associate
+from visir.cluster.associate import ASSOCIATIONS, Options, associate
 from visir.cluster.cameras import centred
 from visir.cluster.jaccard import jaccard_graph
+from visir.cluster.joint import balanced_neighbours
 from visir.cluster.labels import dbscan, pseudo_labels
+from visir.cluster.matches import Side
 from visir.cluster.metrics import describe, majority
-from visir.cluster.neighbors import nearest, nearest_across
+from visir.cluster.neighbors import nearest
 from visir.core.run import write_json
 from visir.core.types import IntArray, Modality, Record
 from visir.data.registry import open_benchmark
@@ -49,8 +51,10 @@ NAMES = {
     "balanced": "optimal transport, balanced",
     "unbalanced": "optimal transport, unbalanced",
     "mutual": "mutually most similar",
-    "joint": "joint clustering",
-    "joint-balanced": "joint clustering, half of the neighbours from each modality",
+    "mutual-scaled": "the same, scaled by nearness (pairs)",
+    "joint": "clusters that joint clustering puts together (BMIL)",
+    "usual": "joint clusters",
+    "balanced-neighbours": "joint clusters, half of the neighbours from each modality (BMIL)",
 }
 COLUMNS = {
     "pairs_correct": "right pairs, %",
@@ -135,20 +139,13 @@ def matched(features: Features) -> Iterator[tuple[str, Labels, IntArray]]:
     for name in ASSOCIATIONS:
         yield name, labels, associate(name, vis, ir, Options()).infrared_partners()
     whole = torch.cat([features[m] for m in Modality])
-    ranks = {"joint": nearest(whole, K1), "joint-balanced": balanced(features)}
+    ranks = {
+        "usual": nearest(whole, K1),
+        "balanced-neighbours": balanced_neighbours(*features.values(), K1),
+    }
     for name, ranks_NK in ranks.items():
         joint = dbscan(jaccard_graph(whole, EPS, K1, K2, ranks_NK), MIN_SAMPLES)
         yield name, *split(joint, len(vis.labels))
-
-
-def balanced(features: Features) -> IntArray:
-    """(N, K1) neighbours of every row, alternately of its own modality and of the other one."""
-    vis, ir = (features[m] for m in Modality)
-    half, shift = K1 // 2, len(vis)
-    own = [nearest(vis, half), nearest(ir, half) + shift]
-    other = [nearest_across(vis, ir, half) + shift, nearest_across(ir, vis, half)]
-    pairs = [np.stack(of, axis=2).reshape(-1, K1) for of in zip(own, other, strict=True)]
-    return np.concatenate(pairs)
 
 
 def split(joint: IntArray, visible: int) -> tuple[Labels, IntArray]:

@@ -19,7 +19,8 @@ from clustering import features, in_fresh_process, machine, peak, seconds
 from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import Side, collaborative_ranking, count_priority
+from visir.cluster.associate import collaborative_ranking, count_priority
+from visir.cluster.matches import Side
 from visir.core.types import IntArray
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "partners.md"

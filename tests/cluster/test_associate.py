@@ -10,18 +10,17 @@ from torch.nn import functional as F
 from visir.cluster.associate import (
     ASSOCIATIONS,
     Options,
-    Side,
     associate,
     by_majority,
     collaborative_ranking,
     count_priority,
     greedy,
-    mutual,
     ranking,
     sharers,
-    similarity,
     transport,
 )
+from visir.cluster.joint import balanced_neighbours, joint
+from visir.cluster.matches import Side, mutual, similarity
 from visir.core.types import InputError
 
 ALL = {
@@ -251,6 +250,7 @@ def test_majority_of_image_labels_counts_the_unlabelled_against():
 def test_each_name_is_its_function_with_its_options():
     vis, ir = draw(4)
     options = Options(0.1, sharers=3, ranked=4, smoothing=2, scaled=3, one_sided=0.4,
+                      joint_eps=0.7, min_samples=3, k1=8, k2=2,
                       transport_temperature=0.2, transport_slack=0.3)  # fmt: skip
     expected = {
         "count": count_priority(vis, ir, 0.1),
@@ -258,6 +258,7 @@ def test_each_name_is_its_function_with_its_options():
         "ranking": ranking(vis, ir, 4, 2),
         "mutual": mutual(vis, ir),
         "mutual-scaled": mutual(vis, ir, 3, 0.4),
+        "joint": joint(vis, ir, 0.7, 3, 8, 2),
         "balanced": transport(vis, ir, 0.2),
         "unbalanced": transport(vis, ir, 0.2, 0.3),
     }
@@ -265,6 +266,19 @@ def test_each_name_is_its_function_with_its_options():
     for name, wanted in expected.items():
         found = associate(name, vis, ir, options)
         assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True)), name
+
+
+def test_joint_matches_are_common_clusters():
+    vis, ir = planted()
+    found = joint(vis, ir, 0.5, 4, 10, 4)
+    assert found.infrared_partners().tolist() == [0, 1, 2, 3, 4, -1, -1]
+
+
+def test_neighbours_are_of_both_modalities_in_turn():
+    vis = torch.eye(4)[:3]
+    ir = F.normalize(torch.tensor([[0.9, 0.1, 0, 0.2], [0, 0.8, 0.3, 0]]), dim=1)
+    assert balanced_neighbours(vis, ir, 4)[[0, 4]].tolist() == [[0, 3, 1, 4], [4, 1, 3, 2]]
+    assert balanced_neighbours(vis, ir, 30).shape == (5, 4)
 
 
 def test_clusters_without_a_partner_have_no_mate():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster.associate import ASSOCIATIONS, Association, Options, Side, associate
+from visir.cluster.associate import ASSOCIATIONS, Options, associate
+from visir.cluster.matches import Association, Side
 from visir.cluster.memory import Memory
 from visir.core.types import Batch, Modality
 from visir.data.transforms import View
@@ -70,14 +71,19 @@ def test_the_settings_reach_the_association(method, monkeypatch):
         seen.append((name, options))
         return associate(name, vis, ir, options)
 
-    monkeypatch.setattr("visir.methods.adca.associate", noted)
+    monkeypatch.setattr("visir.methods.clustering.associate", noted)
     method.config = replace(
         CONFIG, association="unbalanced", vote_threshold=0.4, transport_temperature=0.2,
         transport_slack=0.3,
     )  # fmt: skip
     method.plan(3)
-    expected = Options(vote_threshold=0.4, transport_temperature=0.2, transport_slack=0.3)
-    assert seen == [("unbalanced", expected)]
+    ((name, options),) = seen
+    assert name == "unbalanced"
+    chosen = options.vote_threshold, options.transport_temperature, options.transport_slack
+    assert chosen == (0.4, 0.2, 0.3)
+    assert (options.min_samples, options.k1, options.k2) == (
+        CONFIG.min_samples, CONFIG.k1, CONFIG.k2,
+    )  # fmt: skip
 
 
 def test_each_modality_is_compared_with_its_own_memory_and_updates_it_alone(method):

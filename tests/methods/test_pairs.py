@@ -11,7 +11,6 @@ from visir.cluster.associate import Association
 from visir.cluster.memory import Memory
 from visir.core.types import Batch, InputError, Modality
 from visir.data.dataset import TrainingSet
-from visir.methods import pairs
 from visir.methods.clustering import batches_by_cluster
 from visir.methods.pairs import PRESETS, Pairs
 from visir.nets.features import Features
@@ -42,7 +41,7 @@ def matched(method, there, back, monkeypatch):
         return rows
 
     found = Association(shares(there, len(back)), shares(back, len(there)))
-    monkeypatch.setattr(pairs, "associate", lambda *arguments: found)
+    monkeypatch.setattr("visir.methods.clustering.associate", lambda *arguments: found)
     nothing = {m: torch.zeros(1, 2) for m in Modality}
     method._match(nothing, {m: np.zeros(1, int) for m in Modality})
     return method

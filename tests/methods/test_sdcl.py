@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing
-from visir.cluster.associate import Association, Options
+from visir.cluster.matches import Association
 from visir.cluster.memory import Memory
 from visir.core.types import InputError, Modality
 from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves, neighbour_loss
@@ -184,9 +184,10 @@ def test_another_association_gives_images_the_partner_of_their_cluster(method, m
         seen.append((name, vis.labels, ir.labels, options))
         return Association(forward, forward.T)
 
-    monkeypatch.setattr("visir.methods.sdcl.associate", associated)
+    monkeypatch.setattr("visir.methods.clustering.associate", associated)
     found = method._across(features, own)
     assert found.tolist() == [2, -1, 0, -1] * 6
     ((name, vis, ir, options),) = seen
-    assert (name, options) == ("mutual", Options())
+    assert name == "mutual"
+    assert options.vote_threshold == method.config.vote_threshold
     assert vis is own[VIS] and ir is own[IR]

@@ -9,8 +9,9 @@ from scipy import sparse
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import Association, sharers
+from visir.cluster.associate import sharers
 from visir.cluster.cameras import camera_filter
+from visir.cluster.matches import Association
 from visir.cluster.memory import Memory, Read, loss_of, released
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.core.types import InputError, Modality

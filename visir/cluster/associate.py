@@ -17,42 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.cluster.memory import prototypes
+from visir.cluster.joint import joint
+from visir.cluster.matches import Association, Side, mutual, one_to_one, similarity
 from visir.cluster.neighbors import nearest, nearest_across
 from visir.core.bounds import OneOf
 from visir.core.config import did_you_mean
 from visir.core.types import FloatArray, InputError, IntArray
 
 _BLOCK = 4096  # visible images compared at once
-
-
-class Side(NamedTuple):
-    """The images of one modality: (N, D) unit features; (N,) pseudo-labels, -1 for outliers."""
-
-    features: Tensor
-    labels: IntArray
-
-    @property
-    def clusters(self) -> int:
-        """Number of clusters."""
-        return int(self.labels.max(initial=-1)) + 1
-
-
-class Association(NamedTuple):
-    """Weights between the clusters of both modalities, in both directions.
-
-    Attributes:
-        vis_to_ir: (C_V, C_I), for every visible cluster the weights of the infrared clusters; a row
-            sums to at most 1, and to 0 if the cluster has no match.
-        ir_to_vis: (C_I, C_V), the same for every infrared cluster.
-    """
-
-    vis_to_ir: FloatArray
-    ir_to_vis: FloatArray
-
-    def infrared_partners(self) -> IntArray:
-        """(C_V,) matched infrared cluster of every visible cluster, -1 for none."""
-        return _heaviest(self.vis_to_ir)
 
 
 class Options(NamedTuple):
@@ -65,6 +37,7 @@ class Options(NamedTuple):
         smoothing: visible images that agree on a label ("ranking").
         scaled: nearest clusters that similarities are scaled by ("mutual-scaled").
         one_sided: how strong a match must be that is not mutual ("mutual-scaled").
+        joint_eps, min_samples, k1, k2: of the one clustering of both modalities ("joint").
         transport_temperature: of similarities ("balanced", "unbalanced").
         transport_slack: marginal penalty, in units of cosine ("unbalanced").
     """
@@ -75,15 +48,12 @@ class Options(NamedTuple):
     smoothing: int = 5
     scaled: int = 5
     one_sided: float = 1.0
+    joint_eps: float = 0.5
+    min_samples: int = 4
+    k1: int = 16
+    k2: int = 4
     transport_temperature: float = 0.05
     transport_slack: float = 0.1
-
-
-def _heaviest(shares: FloatArray) -> IntArray:
-    """The column of the largest weight in every row that sums to more than half, else -1."""
-    if not shares.shape[1]:
-        return np.full(len(shares), -1, np.int64)
-    return np.where(shares.sum(axis=1) > 0.5, shares.argmax(axis=1), -1)
 
 
 def count_priority(vis: Side, ir: Side, threshold: float = 0.5) -> Association:
@@ -98,7 +68,7 @@ def count_priority(vis: Side, ir: Side, threshold: float = 0.5) -> Association:
     for a, b in _by_decreasing(votes, np.nonzero(votes)):
         if not chosen[a].any() and not taken[b]:
             chosen[a, b] = taken[b] = True
-    return _one_to_one(chosen)
+    return one_to_one(chosen)
 
 
 def _votes(vis: Side, ir: Side, threshold: float) -> FloatArray:
@@ -129,59 +99,6 @@ def _by_decreasing(values: FloatArray, pairs: tuple[IntArray, ...]) -> Iterator[
     yield from zip(rows[order].tolist(), columns[order].tolist(), strict=True)
 
 
-def _one_to_one(chosen: np.ndarray) -> Association:
-    shares = chosen.astype(np.float32)
-    return Association(shares, shares.T.copy())
-
-
-def similarity(vis: Side, ir: Side) -> FloatArray:
-    """(C_V, C_I) cosines between the prototypes of the clusters."""
-    sim = prototypes(*vis) @ prototypes(*ir).T
-    return np.asarray(sim.cpu(), np.float32)
-
-
-def mutual(vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0) -> Association:
-    """Match clusters whose prototypes are mutually most similar; the others have no match.
-
-    Args:
-        vis: the visible images.
-        ir: the infrared images.
-        scaled: subtract from each similarity the mean of both clusters' largest ones, this many,
-            so that a cluster that is similar to all is not everybody's match (CSLS of Conneau et
-            al., ICLR 2018, for words of two languages); 0 for none.
-        one_sided: a cluster without a mutual match takes the cluster that is most similar to it, if
-            that is more similar than this share of the mutual matches; 1 for never.
-    """
-    sim = similarity(vis, ir)
-    if scaled and sim.size:
-        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
-    chosen = np.zeros(sim.shape, bool)
-    if not sim.size:
-        return _one_to_one(chosen)
-    best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)
-    rows = np.flatnonzero(best_vis[best_ir] == np.arange(len(sim)))
-    chosen[rows, best_ir[rows]] = True
-    if one_sided == 1:
-        return _one_to_one(chosen)
-    least = float(np.quantile(sim[chosen], one_sided))
-    return Association(_with_best(sim, chosen, least), _with_best(sim.T, chosen.T, least))
-
-
-def _with_best(sim: FloatArray, chosen: np.ndarray, least: float) -> FloatArray:
-    """The chosen matches, and for rows without one the largest similarity above `least`."""
-    best, rows = sim.argmax(axis=1), np.arange(len(sim))
-    added = ~chosen.any(axis=1) & (sim[rows, best] > least)
-    shares = chosen.astype(np.float32)
-    shares[rows[added], best[added]] = 1.0
-    return shares
-
-
-def _nearness(sim: FloatArray, count: int) -> FloatArray:
-    """Mean of the largest similarities of each row."""
-    largest = np.sort(sim, axis=1)[:, -count:]
-    return np.asarray(largest.mean(axis=1), np.float32)
-
-
 def greedy(vis: Side, ir: Side, sharers: int = 2) -> Association:
     """Similarity-greedy matching (TokenMatcher, AAAI 2025): every cluster gets a partner.
 
@@ -193,7 +110,7 @@ def greedy(vis: Side, ir: Side, sharers: int = 2) -> Association:
     """
     sim = similarity(vis, ir)
     if not sim.size:
-        return _one_to_one(np.zeros(sim.shape, bool))
+        return one_to_one(np.zeros(sim.shape, bool))
     if sim.shape[0] >= sim.shape[1]:
         return Association(*_limited(sim, sharers))
     backward, forward = _limited(sim.T.copy(), sharers)
@@ -263,7 +180,7 @@ def transport(
     """
     sim = similarity(vis, ir).astype(np.float64)
     if not sim.size:
-        return _one_to_one(np.zeros(sim.shape, bool))
+        return one_to_one(np.zeros(sim.shape, bool))
     kernel = np.exp((sim - sim.max()) / temperature)
     soft = 1.0 if slack is None else slack / (slack + temperature)
     a, b = 1 / sim.shape[0], 1 / sim.shape[1]
@@ -350,6 +267,9 @@ ASSOCIATIONS: dict[str, Callable[[Side, Side, Options], Association]] = {
     "ranking": lambda vis, ir, options: ranking(vis, ir, options.ranked, options.smoothing),
     "mutual": lambda vis, ir, options: mutual(vis, ir),
     "mutual-scaled": lambda vis, ir, options: mutual(vis, ir, options.scaled, options.one_sided),
+    "joint": lambda vis, ir, options: joint(
+        vis, ir, options.joint_eps, options.min_samples, options.k1, options.k2
+    ),
     "balanced": lambda vis, ir, options: transport(vis, ir, options.transport_temperature),
     "unbalanced": lambda vis, ir, options: transport(
         vis, ir, options.transport_temperature, options.transport_slack

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visir.cluster.associate import Side, mutual, similarity
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
+from visir.cluster.matches import Side, mutual, similarity
 from visir.cluster.memory import prototypes
 from visir.core.types import FloatArray, IntArray, Modality, Record
 from visir.methods.clustering import cluster_training

@@ -34,13 +34,15 @@ import torch
 from torch import Tensor
 
 from visir.cluster.adapt import Adapt
-from visir.cluster.associate import Association, AssociationName, Options, Side, associate
+from visir.cluster.associate import AssociationName
 from visir.cluster.labels import Algorithm, pseudo_labels
+from visir.cluster.matches import Association
 from visir.cluster.memory import Memory, Rule, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
+    associated,
     batches_by_cluster,
     cluster_training,
     compared_features,
@@ -166,16 +168,7 @@ class Adca(Method):
         }
         partners = None
         if second:
-            association = associate(
-                config.association,
-                Side(compared[VIS], labels[VIS]),
-                Side(compared[IR], labels[IR]),
-                Options(
-                    vote_threshold=config.vote_threshold,
-                    transport_temperature=config.transport_temperature,
-                    transport_slack=config.transport_slack,
-                ),
-            )
+            association = associated(config, compared, labels)
             self._aggregate(association)
             partners = association.infrared_partners()
         joined = join(self.data, labels)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from visir.cluster.adapt import Adapt, adapt_eps, adapt_momentum
+from visir.cluster.associate import Options, associate
 from visir.cluster.cameras import centred
+from visir.cluster.matches import Association, Side
 from visir.core import ranks
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
@@ -70,6 +73,23 @@ def compared_features(
     return {
         modality: centred(of, data.cams[data.rows(modality)]) for modality, of in features.items()
     }
+
+
+def associated(
+    config: Any,  # noqa: ANN401 - each method has a Config of its own
+    compared: Mapping[Modality, Tensor],
+    labels: Mapping[Modality, IntArray],
+) -> Association:
+    """Match the clusters of both modalities as a method's settings say.
+
+    Args:
+        config: with `association`, and those of `Options` that the method has.
+        compared: (N, D) features of each modality.
+        labels: (N,) pseudo-labels of each modality, -1 for outliers.
+    """
+    vis, ir = (Side(compared[m], labels[m]) for m in (Modality.VISIBLE, Modality.INFRARED))
+    known = {name: vars(config)[name] for name in Options._fields if name in vars(config)}
+    return associate(config.association, vis, ir, Options(**known))
 
 
 def cluster_training(

@@ -33,13 +33,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.cluster.adapt import Adapt
-from visir.cluster.associate import AssociationName, Options, Side, associate
+from visir.cluster.associate import AssociationName
 from visir.cluster.labels import filled, pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
+    associated,
     batches_by_cluster,
     cluster_training,
     compared_features,
@@ -180,13 +181,7 @@ class Pairs(Method):
 
     def _match(self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]) -> None:
         """Set the matches, and give all clusters that hang together by them one number."""
-        config = self.config
-        found = associate(
-            config.association,
-            Side(compared[VIS], labels[VIS]),
-            Side(compared[IR], labels[IR]),
-            Options(scaled=config.scaled, one_sided=config.one_sided),
-        )
+        found = associated(self.config, compared, labels)
         there, back = (
             np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
             for shares in (found.vis_to_ir, found.ir_to_vis)

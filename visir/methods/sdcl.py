@@ -36,14 +36,7 @@ from torch.nn import functional as F
 
 from visir.cluster.adapt import Adapt
 from visir.cluster.agreement import agreeing
-from visir.cluster.associate import (
-    AssociationName,
-    Options,
-    Side,
-    associate,
-    by_majority,
-    collaborative_ranking,
-)
+from visir.cluster.associate import AssociationName, by_majority, collaborative_ranking
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
@@ -51,6 +44,7 @@ from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
+    associated,
     batches_by_cluster,
     cluster_training,
     embed_training,
@@ -268,10 +262,8 @@ class Sdcl(Method):
                 views[VIS], views[IR], own[IR], config.ranked, config.smoothing
             )
         else:
-            vis, ir = (Side(self._compared(side, features[side]), own[side]) for side in (VIS, IR))
-            found = associate(
-                config.association, vis, ir, Options(vote_threshold=config.vote_threshold)
-            ).infrared_partners()[own[VIS]]
+            compared = {m: self._compared(m, of) for m, of in features.items()}
+            found = associated(config, compared, own).infrared_partners()[own[VIS]]
         labels: IntArray = np.where(own[VIS] >= 0, found, -1)
         if labels.max(initial=-1) < 0:
             raise InputError(

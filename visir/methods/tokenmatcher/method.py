@@ -32,9 +32,10 @@ from scipy import sparse
 from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import Association, Options, Side, associate, sharers
+from visir.cluster.associate import sharers
 from visir.cluster.cameras import camera_filter
 from visir.cluster.labels import pseudo_labels
+from visir.cluster.matches import Association
 from visir.cluster.memory import (
     Memory,
     Read,
@@ -48,6 +49,7 @@ from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
+    associated,
     batches_by_cluster,
     cluster_training,
     compared_features,
@@ -137,10 +139,7 @@ class TokenMatcher(Method):
         }
         self.memories, association = self.pure, None
         if second:
-            vis, ir = (Side(compared[modality], labels[modality]) for modality in (VIS, IR))
-            association = associate(
-                config.association, vis, ir, Options(config.vote_threshold, config.sharers)
-            )
+            association = associated(config, compared, labels)
             self._associate(features, labels, association)
             self._list_neighbours(features, compared)
         joined = join(self.data, labels)

@@ -1,0 +1,101 @@
+"""Matches of visible and infrared clusters, and those that are mutual."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from visir.cluster.memory import prototypes
+from visir.core.types import FloatArray, IntArray
+
+
+class Side(NamedTuple):
+    """The images of one modality: (N, D) unit features; (N,) pseudo-labels, -1 for outliers."""
+
+    features: Tensor
+    labels: IntArray
+
+    @property
+    def clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.labels.max(initial=-1)) + 1
+
+
+class Association(NamedTuple):
+    """Weights between the clusters of both modalities, in both directions.
+
+    Attributes:
+        vis_to_ir: (C_V, C_I), for every visible cluster the weights of the infrared clusters; a row
+            sums to at most 1, and to 0 if the cluster has no match.
+        ir_to_vis: (C_I, C_V), the same for every infrared cluster.
+    """
+
+    vis_to_ir: FloatArray
+    ir_to_vis: FloatArray
+
+    def infrared_partners(self) -> IntArray:
+        """(C_V,) matched infrared cluster of every visible cluster, -1 for none."""
+        return _heaviest(self.vis_to_ir)
+
+
+def _heaviest(shares: FloatArray) -> IntArray:
+    """The column of the largest weight in every row that sums to more than half, else -1."""
+    if not shares.shape[1]:
+        return np.full(len(shares), -1, np.int64)
+    return np.where(shares.sum(axis=1) > 0.5, shares.argmax(axis=1), -1)
+
+
+def one_to_one(chosen: np.ndarray) -> Association:
+    """Matches in both directions from (C_V, C_I) bool, at most one in a row and in a column."""
+    shares = chosen.astype(np.float32)
+    return Association(shares, shares.T.copy())
+
+
+def similarity(vis: Side, ir: Side) -> FloatArray:
+    """(C_V, C_I) cosines between the prototypes of the clusters."""
+    sim = prototypes(*vis) @ prototypes(*ir).T
+    return np.asarray(sim.cpu(), np.float32)
+
+
+def mutual(vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0) -> Association:
+    """Match clusters whose prototypes are mutually most similar; the others have no match.
+
+    Args:
+        vis: the visible images.
+        ir: the infrared images.
+        scaled: subtract from each similarity the mean of both clusters' largest ones, this many,
+            so that a cluster that is similar to all is not everybody's match (CSLS of Conneau et
+            al., ICLR 2018, for words of two languages); 0 for none.
+        one_sided: a cluster without a mutual match takes the cluster that is most similar to it, if
+            that is more similar than this share of the mutual matches; 1 for never.
+    """
+    sim = similarity(vis, ir)
+    if scaled and sim.size:
+        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
+    chosen = np.zeros(sim.shape, bool)
+    if not sim.size:
+        return one_to_one(chosen)
+    best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)
+    rows = np.flatnonzero(best_vis[best_ir] == np.arange(len(sim)))
+    chosen[rows, best_ir[rows]] = True
+    if one_sided == 1:
+        return one_to_one(chosen)
+    least = float(np.quantile(sim[chosen], one_sided))
+    return Association(_with_best(sim, chosen, least), _with_best(sim.T, chosen.T, least))
+
+
+def _with_best(sim: FloatArray, chosen: np.ndarray, least: float) -> FloatArray:
+    """The chosen matches, and for rows without one the largest similarity above `least`."""
+    best, rows = sim.argmax(axis=1), np.arange(len(sim))
+    added = ~chosen.any(axis=1) & (sim[rows, best] > least)
+    shares = chosen.astype(np.float32)
+    shares[rows[added], best[added]] = 1.0
+    return shares
+
+
+def _nearness(sim: FloatArray, count: int) -> FloatArray:
+    """Mean of the largest similarities of each row."""
+    largest = np.sort(sim, axis=1)[:, -count:]
+    return np.asarray(largest.mean(axis=1), np.float32)
