@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster.associate import Association
+from visir.cluster.matches import Association
 from visir.cluster.memory import Memory
 from visir.core.types import Batch, InputError, Modality
 from visir.data.dataset import TrainingSet
@@ -161,6 +161,23 @@ def test_a_batch_holds_the_matches_of_its_visible_clusters(patterns):
         wanted = [partners[one] for one in plain.labels[::2] if partners[one] >= 0]
         assert infrared.labels[::2].tolist()[: len(wanted)] == wanted
         assert np.array_equal(infrared.labels, labels[infrared.rows])
+
+
+def test_the_start_is_kept_where_few_clusters_match(method, monkeypatch):
+    matched(method, [1, 0, -1], [-1, 0, -1, -1], monkeypatch)  # one mutual, one of one side
+    method.config = replace(CONFIG, least_matched=1 / 3)
+    assert method._too_few_matches() == ""
+    method.config = replace(CONFIG, least_matched=0.7)
+    said = method._too_few_matches()
+    assert said.startswith("1 of 3 clusters have a mutual match in the other modality, fewer than")
+    monkeypatch.setattr(Pairs, "_match", lambda *arguments: None)
+    first = method.plan(0)
+    assert not first.trains and first.warnings == [said]
+    assert first.steps == CONFIG.iterations  # for an estimate of a training that does
+    again = Pairs(CONFIG, method.data, torch.device("cpu"), seed=0)
+    again.load_state(method.state())
+    for later in (method.plan(1), again.plan(1)):
+        assert (later.stage, later.steps, later.trains) == ("start kept", 0, False)
 
 
 def few(infrared, pixels=None):

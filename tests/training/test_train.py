@@ -5,11 +5,13 @@ import errno
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from visir.cluster.associate import ASSOCIATIONS
+from visir.cluster.matches import Association
 from visir.core.run import Run
 from visir.core.types import InputError
 from visir.core.yaml_file import load_yaml
@@ -280,6 +282,23 @@ def test_every_associating_method_trains_with_every_association(method, name, pe
     plans = [line for line in done.read_metrics() if line["kind"] == "plan"]
     assert "pairs_matched" in plans[-1]
     assert load_yaml(done.config)["settings"]["association"] == name
+
+
+def test_a_start_that_is_kept_is_saved_as_it_is(people, undisturbed, tmp_path, monkeypatch):
+    def nothing(name, vis, ir, options):
+        shares = np.zeros((vis.clusters, ir.clusters), np.float32)
+        return Association(shares, shares.T)
+
+    monkeypatch.setattr("visir.methods.clustering.associate", nothing)
+    start = undisturbed("pairs")
+    kept = run(
+        people, tmp_path / "run", "pairs", start=start.folder, settings={"least_matched": "0.1"}
+    )
+    assert same(weights(kept), weights(start))
+    lines = kept.read_metrics()
+    assert [line["stage"] for line in lines if line["kind"] == "epoch"] == ["start kept"] * 3
+    said = next(line["warnings"] for line in lines if line["kind"] == "plan")
+    assert any(one.startswith("0 of ") and "so the start is kept" in one for one in said)
 
 
 def test_a_missing_training_image_is_warned_of_without_reading_the_data_set_again(

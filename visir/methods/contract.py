@@ -35,6 +35,7 @@ class Plan:
         partners: (visible clusters,) matched infrared cluster of each, -1 for none.
         log: further numbers for the metrics; read after the epoch, so it may grow until then.
         warnings: problems of the pseudo-labels, for display; one line each.
+        trains: whether the batches are trained; if not, the network stays as it is.
     """
 
     stage: str
@@ -46,6 +47,7 @@ class Plan:
     partners: IntArray | None = None
     log: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    trains: bool = True
 
 
 class Settings(Protocol):

@@ -5,7 +5,8 @@ are clustered, on features without their camera's mean, and the clusters are mat
 modalities. Matches are mutual, after similarities are scaled by how near a cluster is to all
 others, so that one cluster cannot be everybody's match. In every step an image is pulled towards
 the prototypes of its own and of its matched cluster, and matched images of one batch towards each
-other. What embeds, and what is saved, is a moving average of the weights that are trained.
+other. What embeds, and what is saved, is a moving average of the weights that are trained. If too
+few clusters match before the first epoch, nothing is trained and the start is kept.
 
 | part | setting that turns it off |
 |---|---|
@@ -15,6 +16,7 @@ other. What embeds, and what is saved, is a moving average of the weights that a
 | prototypes of matched clusters | `cross_weight=0` |
 | batches that hold matched clusters | `together=false` |
 | contrast between images (Khosla et al., NeurIPS 2020) | `contrast_weight=0` |
+| the start is kept if few clusters match | `least_matched=0` |
 | moving average of the weights (Tarvainen and Valpola, NIPS 2017) | `average=0` |
 | camera means | `center_cameras=false` |
 """
@@ -53,6 +55,7 @@ from visir.methods.schedule import cosine
 from visir.nets.build import Features, NetworkName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
+_KEPT = "start kept"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Config:
     association: AssociationName = "mutual-scaled"  # of visible and infrared clusters
     scaled: int = 5  # nearest clusters that similarities are scaled by
     one_sided: Share = 0.1  # share of the mutual matches that a match of one side must exceed
+    least_matched: Share = 0.7  # of the clusters, in mutual matches; with fewer the start is kept
     together: bool = True  # a batch holds the matches of its visible clusters
     temperature: Positive = 0.05  # of the prototypes
     momentum: Share = 0.2  # weight of the old prototype
@@ -104,6 +108,7 @@ PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
     min_samples=2,
     k1=4,
     k2=2,
+    least_matched=0.0,
     precision="fp32",
 )
 
@@ -128,6 +133,7 @@ class Pairs(Method):
         self.memories: dict[Modality, Memory] = {}
         self.matches: dict[Modality, Tensor] = {}  # cluster of the other modality, -1 for none
         self.people: dict[Modality, Tensor] = {}  # number of each cluster, equal if matched
+        self.kept = False  # the start, because too few clusters matched
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all trainable weights."""
@@ -138,6 +144,8 @@ class Pairs(Method):
     def plan(self, epoch: int) -> Plan:
         """Embed by the average, cluster, match, and build the memories."""
         config = self.config
+        if epoch and self.kept:
+            return Plan(stage=_KEPT, batches=(), steps=0, lr=config.lr, trains=False)
         if epoch == 0:  # the start is loaded into the model
             self.learner.load_state_dict(self.model.state_dict())
         features = embed_training(self.model, self.data, self.device, config.precision)
@@ -147,6 +155,8 @@ class Pairs(Method):
             compared, self._cluster, 1.0, config.momentum, config.adapt
         )
         self._match(compared, labels)
+        if epoch == 0 and (said := self._too_few_matches()):
+            self.kept, warnings = True, [*warnings, said]
         labels = {m: filled(compared[m], of, config.fill) for m, of in labels.items()}
         self.memories = {
             modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
@@ -154,7 +164,7 @@ class Pairs(Method):
         }
         joined, partners = join(self.data, labels), self.matches[VIS].cpu().numpy()
         return Plan(
-            stage="pairs",
+            stage=_KEPT if self.kept else "pairs",
             batches=batches_by_cluster(
                 self.data,
                 joined,
@@ -170,6 +180,7 @@ class Pairs(Method):
             labels=joined,
             partners=partners,
             warnings=warnings,
+            trains=not self.kept,
         )
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
@@ -198,6 +209,19 @@ class Pairs(Method):
         for modality, matches, numbers in zip((VIS, IR), (there, back), parts, strict=True):
             self.matches[modality] = torch.from_numpy(matches).to(self.device)
             self.people[modality] = torch.from_numpy(numbers).to(self.device)
+
+    def _too_few_matches(self) -> str:
+        """What to say if too few clusters have a mutual match; empty if there are enough."""
+        there, back = (self.matches[m].cpu().numpy() for m in (VIS, IR))
+        few, least = min(len(there), len(back)), self.config.least_matched
+        matched = int((back[there[there >= 0]] == np.flatnonzero(there >= 0)).sum())
+        if matched >= least * few:
+            return ""
+        return (
+            f"{matched} of {few} clusters have a mutual match in the other modality, fewer than "
+            f"{least:.0%}: matches are too uncertain to learn from, so the start is kept; set "
+            "least_matched=0 to train all the same"
+        )
 
     def steps(self, epoch: int) -> int:
         """As set."""
@@ -242,12 +266,13 @@ class Pairs(Method):
                 value.copy_(learnt[name])
 
     def state(self) -> dict[str, Any]:
-        """The network that is trained."""
-        return {"learner": self.learner.state_dict()}
+        """The network that is trained, and whether the start is kept."""
+        return {"learner": self.learner.state_dict(), "kept": self.kept}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what `state` returned."""
         self.learner.load_state_dict(state["learner"])
+        self.kept = state["kept"]
 
     def step_state(self) -> dict[str, Any]:
         """The rows of the memories."""

@@ -143,6 +143,8 @@ class Loop:
             began = time.perf_counter()
             said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
             plan = self._planned(epoch)
+            if not plan.trains:
+                plan = replace(plan, batches=(), steps=0)
             self.left.planned(plan.steps, time.perf_counter() - began)
             plan = replace(plan, warnings=(*said, *plan.warnings))
             if plan.fresh_optimizer:
