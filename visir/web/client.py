@@ -154,6 +154,10 @@ class Client:
         """A small JPEG of a gallery image."""
         return self._send("GET", f"/api/items/{item:d}/thumbnail").content
 
+    def original(self, item: int) -> bytes:
+        """A gallery image at the full size of its file, as a JPEG; the server logs it."""
+        return self._send("POST", f"/api/items/{item:d}/original").content
+
     def stats(self) -> GalleryFacts:
         """What the gallery holds."""
         from visir.web.schemas import GalleryFacts

@@ -13,8 +13,8 @@ from visir.web.rendering import bars, over_time
 from visir.web.routes_api import ItemId
 from visir.web.routes_cases import CaseId
 from visir.web.schemas import Id, Line
-from visir.web.service import item_of
 from visir.web.state import OnState
+from visir.web.views import item_of
 
 PAGE = 48  # images on a page of the gallery
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from visir import __version__
+from visir.core.names import printable
 from visir.core.types import FloatArray, InputError
 from visir.gallery.store import Filter, Stats, Store
 
@@ -74,6 +75,12 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def file_name(source: str) -> str:
+    """The name of an image's file without its folders, and its place in a file of several."""
+    file, inside, rest = source.partition("::")
+    return printable(file.rpartition("/")[2] + inside + rest)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -84,6 +91,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"moment": moment, "score": score, "size": size, "many": many}
+    environment.filters["file_name"] = file_name
     environment.globals["visir_version"] = __version__
     return environment
 
@@ -167,11 +175,11 @@ def leaving(jpeg: bytes, name: str, blur: bool) -> bytes:
     return encoded(opened(jpeg, name), blur)
 
 
-def encoded(picture: Image.Image, blur: bool = False) -> bytes:
+def encoded(picture: Image.Image, blur: bool = False, quality: int = QUALITY) -> bytes:
     """A JPEG with nothing but the pixels; blur: heads are pixelated first."""
     buffer = io.BytesIO()
     bare = Image.fromarray(np.asarray(pixelated(picture) if blur else picture))
-    bare.save(buffer, "JPEG", quality=QUALITY)
+    bare.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -15,6 +15,7 @@ from pydantic import Json, TypeAdapter
 
 from visir.core.types import FloatArray
 from visir.web.middleware import COOKIE, too_many_tries
+from visir.web.originals import GoneError
 from visir.web.rendering import as_uri, encoded, layer
 from visir.web.schemas import (
     AuditPage,
@@ -31,9 +32,10 @@ from visir.web.schemas import (
     SearchResponse,
     SideView,
 )
-from visir.web.service import QueryImage, item_of
-from visir.web.state import AppState, By, OnState, Requester, wants_page
+from visir.web.service import QueryImage
+from visir.web.state import AppState, By, OnState, Requester, no_item, wants_page
 from visir.web.uploads import MAX_IMAGES, Upload
+from visir.web.views import item_of
 
 _REQUEST = TypeAdapter(SearchRequest)
 _JSON: dict[type, TypeAdapter[Any]] = {
@@ -143,6 +145,26 @@ def get_thumbnail(state: OnState, item: ItemId) -> Response:
     jpeg = state.picture(item)
     if jpeg is None:
         raise HTTPException(404, f"the gallery has no picture of image {item}")
+    return Response(jpeg, media_type="image/jpeg")
+
+
+@router.post(
+    "/items/{item}/original",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "a JPEG of the file's size"},
+        **MISSING,
+    },
+)
+def open_original(state: OnState, who: By, item: ItemId) -> Response:
+    """The file of a gallery image at its full size, encoded again, where it is still there."""
+    try:
+        jpeg = state.service.original(item, state.blur)
+    except GoneError as error:
+        raise HTTPException(404, str(error)) from None
+    if jpeg is None:
+        raise no_item(item)
+    state.log(who, "open original", item=item)
     return Response(jpeg, media_type="image/jpeg")
 
 

@@ -27,31 +27,31 @@ from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
 from visir.gallery.feedback import NO_FEEDBACK, Feedback
-from visir.gallery.query import Query, SearchOptions, queries_of_items
+from visir.gallery.query import Query, queries_of_items
 from visir.gallery.searching import RankedList, search
 from visir.gallery.store import (
     EVERYTHING,
     Filter,
     Stats,
     Store,
-    Stored,
     model_of,
     require_same_model,
 )
 from visir.web.batching import Batcher
+from visir.web.originals import original
 from visir.web.rendering import opened
 from visir.web.schemas import (
     CompareRequest,
     GalleryFacts,
     HitView,
     Item,
-    QueryView,
     RefineRequest,
     SearchRecord,
     SearchRequest,
     SearchResponse,
 )
 from visir.web.uploads import Upload, read_upload
+from visir.web.views import item_of, moment_of, options_of, query_view
 
 REMEMBERED = 256  # searches that can be refined and kept
 AT_ONCE = 2  # requests whose images are read, compared or re-ranked
@@ -104,7 +104,7 @@ class SearchService:
         grey = np.full((1, *self.embedder.size, 3), 128, np.uint8)
         for side in Modality:
             query = Query(self._batcher.embed(grey, side)[0], side)
-            search(self.store, [query], _options(SearchRequest()), self.calibration)
+            search(self.store, [query], options_of(SearchRequest()), self.calibration)
 
     def close(self) -> None:
         """End its thread."""
@@ -154,6 +154,14 @@ class SearchService:
         """What is known of a gallery image; None if it is not there."""
         known = self.store.get([item]).get(item)
         return None if known is None else item_of(known)
+
+    def original(self, item: int, blur: bool) -> bytes | None:
+        """An image's file as a JPEG, see `visir.web.originals`; None if the image is not there."""
+        known = self.store.get([item]).get(item)
+        if known is None:
+            return None
+        with self._seats:
+            return original(self.store, known, blur)
 
     # ---- query images
 
@@ -220,7 +228,7 @@ class SearchService:
     ) -> SearchResponse:
         """Search for the person of the query images, and remember the search."""
         began = time.perf_counter()
-        options = _options(request)
+        options = options_of(request)
         queries = [image.query for image in images]
         with self._seats if options.rerank != "none" else contextlib.nullcontext():
             ranked = search(
@@ -301,7 +309,7 @@ class SearchService:
             time=datetime.now(UTC),
             by=by,
             asked=request,
-            queries=tuple(_query_view(image) for image in images),
+            queries=tuple(query_view(image.query, image.sha256) for image in images),
             hits=feedback.matches,
             misses=feedback.non_matches,
             searched=ranked.searched,
@@ -328,56 +336,3 @@ class SearchService:
             self._remembered[response.search.id] = _Remembered(response, bare)
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
-
-
-def _options(request: SearchRequest) -> SearchOptions:
-    """A request as the search takes it."""
-    named = None if request.within in ("other", "any") else Modality(request.within)
-    where = Filter(
-        cameras=request.cameras,
-        modality=named,
-        since=_seconds(request.since, "since"),
-        until=_seconds(request.until, "until"),
-        tags=request.tags,
-    )
-    return SearchOptions(
-        k=request.k,
-        where=where,
-        same_modality=request.within == "any",
-        min_score=request.min_score,
-        rerank=request.rerank,
-    )
-
-
-def _query_view(image: QueryImage) -> QueryView:
-    query = image.query
-    item = None if query.item is None else query.item.id
-    return QueryView(query.modality.value, query.inferred, image.sha256, item)
-
-
-def _seconds(moment: datetime | None, field: str) -> float | None:
-    try:
-        return None if moment is None else moment.timestamp()
-    except (OverflowError, ValueError, OSError):
-        raise InputError(f"{field}: {moment} is out of range") from None
-
-
-def moment_of(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as a time in UTC; None for one out of range."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
-def item_of(stored: Stored) -> Item:
-    """A gallery image as the API shows it."""
-    return Item(
-        id=stored.id,
-        source=stored.source,
-        camera=stored.camera,
-        modality=stored.modality.value,
-        time=moment_of(stored.time),
-        tags=stored.tags,
-        added=moment_of(stored.added),
-    )

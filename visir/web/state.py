@@ -56,7 +56,7 @@ class AppState(NamedTuple):
         """
         found = self.service.item(item)
         if found is None:
-            raise HTTPException(404, f"the gallery has no image {item}; it may be deleted")
+            raise no_item(item)
         return found
 
     def picture(self, item: int) -> bytes | None:
@@ -93,6 +93,11 @@ def existing(case: Case | None, number: int) -> Case:
     if case is None:
         raise no_case(number)
     return case
+
+
+def no_item(item: int) -> HTTPException:
+    """The answer where the gallery has no image of that id."""
+    return HTTPException(404, f"the gallery has no image {item}; it may be deleted")
 
 
 def no_case(number: int) -> HTTPException:

@@ -58,7 +58,7 @@ const deeds = {
 };
 
 function exported() {
-  return ask(`${path}/export`, { page: true });
+  return ask(`${path}/export`, { as: "page" });
 }
 
 article?.addEventListener("click", (event) => {

@@ -1,6 +1,7 @@
 // The search page: query images, hits that are marked, refined, compared and kept.
 
-import { ask, at, attempt, say } from "./common.js";
+import { ask, at, attempt, quiet, say } from "./common.js";
+import "./original.js";
 
 const MOST = 8;
 const MOST_BYTES = 32 * 2 ** 20;
@@ -135,9 +136,9 @@ function search() {
     }
     if (!list.length && !items.length) throw new Error("give an image of the person first");
     if (items.length) {
-      return ask("/api/search/items", { json: { items, asked: asked() }, page: true });
+      return ask("/api/search/items", { json: { items, asked: asked() }, as: "page" });
     }
-    return ask("/api/search", { form: packed(list, asked()), page: true });
+    return ask("/api/search", { form: packed(list, asked()), as: "page" });
   });
 }
 
@@ -156,7 +157,7 @@ function marked(kind) {
 function refine() {
   const search = document.getElementById("found").dataset.search;
   const json = { search, hits: marked("hit"), misses: marked("miss"), asked: asked() };
-  return show(() => ask("/api/refine", { json, page: true }));
+  return show(() => ask("/api/refine", { json, as: "page" }));
 }
 
 form.addEventListener("submit", (event) => {
@@ -212,8 +213,8 @@ async function compare(item) {
     throw new Error("the query image is gone; give it again to compare");
   }
   say("Comparing …");
-  comparison.innerHTML = await ask("/api/compare", { form: packed(list, wanted), page: true });
-  document.getElementById("toast").classList.remove("shown");
+  comparison.innerHTML = await ask("/api/compare", { form: packed(list, wanted), as: "page" });
+  quiet();
   comparison.showModal();
 }
 
@@ -282,12 +283,13 @@ const deeds = {
   hit: (item) => mark(item, "hit"),
   miss: (item) => mark(item, "miss"),
   seek: (item) => seek(item),
+  original: (item) => card(item).querySelector('[data-do="original"]').click(),
 };
 results.addEventListener("click", (event) => {
   if (event.target.id === "refine") refine();
   if (event.target.id === "keep") attempt(keep);
   const button = event.target.closest("[data-do]");
-  if (button) deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
+  if (button && button.dataset.do !== "original") deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
 });
 
 function step(by) {
@@ -304,7 +306,7 @@ const keys = {
   r: () => document.getElementById("refine")?.disabled === false && refine(),
   k: () => attempt(keep),
 };
-const onHit = { h: "hit", m: "miss", c: "compare", s: "seek" };
+const onHit = { h: "hit", m: "miss", c: "compare", s: "seek", o: "original" };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not(#files), textarea, select, dialog[open]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
