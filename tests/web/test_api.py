@@ -380,7 +380,7 @@ def test_a_fault_of_the_server_s_own_shows_no_traceback(serve, monkeypatch) -> N
 
 def test_the_schema_describes_every_answer(serve) -> None:
     schema = serve().get("/openapi.json").json()
-    assert len(schema["paths"]) == 16
+    assert len(schema["paths"]) == 17
     for path, methods in schema["paths"].items():
         for method, about in methods.items():
             assert about["summary"], path

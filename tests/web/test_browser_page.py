@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from bright import BrightEmbedder
 from browsing import search, until
+from PIL import Image
 from playwright.sync_api import Page
 
+from visir.gallery.store import model_of
+from visir.sources.crop import Entry
 from visir.web import audit
 
 pytestmark = pytest.mark.slow
@@ -43,3 +49,56 @@ def test_an_original_that_is_gone_is_said_to_be(crowd: SimpleNamespace, monkeypa
     page.get_by_role("button", name="Original of image 400").click()
     page.get_by_text("Image 400: its file is not there any more").wait_for()
     page.close()
+
+
+def dark_copies(crowd: SimpleNamespace, item: int, count: int) -> list[int]:
+    """More images of an image's person, seconds after it and too dark."""
+    store = crowd.state.store
+    of, jpeg = store.get([item])[item], io.BytesIO()
+    Image.new("RGB", (24, 48)).save(jpeg, "JPEG")
+    entries = [
+        Entry(f"copy {n}", of.camera, of.modality, of.time + n, thumbnail=jpeg.getvalue())
+        for n in range(1, count + 1)
+    ]
+    vectors = np.repeat(store.vectors([item]), count, axis=0)
+    return store.add(model_of(BrightEmbedder()), entries, vectors)
+
+
+def test_a_group_is_opened_and_closed_by_button_and_by_key(
+    page: Page, crowd: SimpleNamespace
+) -> None:
+    search(page, crowd)
+    best = page.locator(".hit").nth(1)
+    copies = dark_copies(crowd, int(best.get_attribute("data-item")), 3)
+    search(page, crowd)
+    assert page.locator(".hit:visible").count() == 21
+    assert page.locator(".hit").count() == 24
+    button = best.get_by_role("button", name="3 more in this minute, probably the same person")
+    assert button.get_attribute("aria-expanded") == "false"
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    assert page.locator(".hit:visible").count() == 24
+    behind = page.locator(".hit.behind")
+    assert [int(one.get_attribute("data-item")) for one in behind.all()] == copies
+    assert behind.locator(".rank").all_inner_texts() == ["3", "4", "5"]
+    assert behind.first.get_by_text("with rank 2").is_visible()
+    button.press("Enter")
+    assert page.locator(".hit:visible").count() == 21
+    focused = "document.activeElement.closest('.hit').querySelector('.rank').innerText"
+    best.locator(".look").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "6"  # those that are hidden are passed over
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("g")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "3"
+    page.keyboard.press("h")
+    assert page.inner_text("#tally") == "1 right, 0 wrong"
+    page.keyboard.press("g")  # on a hit that is about to be hidden
+    assert page.evaluate(focused) == "2"
+    assert page.locator(".hit:visible").count() == 21
+    poor = behind.locator(".doubt")
+    until(page, "document.querySelectorAll('.doubt').length == 3")
+    said = "Poor crop: too dark, little contrast, few grey levels"
+    assert {text.strip() for text in poor.all_text_contents()} == {said}
+    crowd.state.store.remove(copies)

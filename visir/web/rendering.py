@@ -22,6 +22,7 @@ from visir import __version__
 from visir.core.names import printable
 from visir.core.types import FloatArray, InputError
 from visir.gallery.store import Filter, Stats, Store
+from visir.web.schemas import HitView, Scale
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 256  # pixels of the longer side
@@ -75,6 +76,20 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def share(value: float, scale: Scale) -> float:
+    """How far a score is along a scale, in percent of it."""
+    length = scale.high - scale.low
+    return round(100 * min(max((value - scale.low) / length, 0), 1), 1) if length > 0 else 0.0
+
+
+def grouped(hits: Sequence[HitView]) -> list[list[HitView]]:
+    """Hits of one group together, groups and hits in them best first."""
+    found: dict[int, list[HitView]] = {}
+    for hit in hits:
+        found.setdefault(hit.group, []).append(hit)
+    return list(found.values())
+
+
 def file_name(source: str) -> str:
     """The name of an image's file without its folders, and its place in a file of several."""
     file, inside, rest = source.partition("::")
@@ -91,7 +106,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"moment": moment, "score": score, "size": size, "many": many}
-    environment.filters["file_name"] = file_name
+    environment.filters |= {"file_name": file_name, "share": share, "grouped": grouped}
     environment.globals["visir_version"] = __version__
     return environment
 

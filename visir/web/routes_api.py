@@ -28,6 +28,7 @@ from visir.web.schemas import (
     Login,
     Problem,
     RefineRequest,
+    Remark,
     SearchRequest,
     SearchResponse,
     SideView,
@@ -127,6 +128,16 @@ def compare(
         request, state, response, "comparison.html",
         comparison=response, both=pictures, searched=pair.searched,
     )  # fmt: skip
+
+
+@router.get("/remarks", response_model=list[Remark])
+def remarks(
+    state: OnState,
+    item: Annotated[list[Id], Query(max_length=200, description="gallery images' ids")] = [],  # noqa: B006
+) -> list[Remark]:
+    """Which of some gallery images are poor crops of a person, by their thumbnails."""
+    found = ((one, state.service.poor(one)) for one in dict.fromkeys(item))
+    return [Remark(one, words) for one, words in found if words]
 
 
 @router.get("/items/{item}", response_model=Item, responses=MISSING)

@@ -15,14 +15,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from visir import __version__
-from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.core.types import FloatArray, InputError, Modality
+from visir.data.pictures import look_at
 from visir.data.ranges import likely
+from visir.data.remarks import poor
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
@@ -38,24 +41,27 @@ from visir.gallery.store import (
     require_same_model,
 )
 from visir.web.batching import Batcher
+from visir.web.kept import Kept
 from visir.web.originals import original
 from visir.web.rendering import opened
 from visir.web.schemas import (
     CompareRequest,
     GalleryFacts,
-    HitView,
     Item,
     RefineRequest,
     SearchRecord,
     SearchRequest,
     SearchResponse,
 )
+from visir.web.spread import spread_of
 from visir.web.uploads import Upload, read_upload
-from visir.web.views import item_of, moment_of, options_of, query_view
+from visir.web.views import hit_views, item_of, moment_of, options_of, query_view, scale_of
 
 REMEMBERED = 256  # searches that can be refined and kept
 AT_ONCE = 2  # requests whose images are read, compared or re-ranked
 FRESH = 5.0  # seconds for which the gallery's statistics are not computed again
+RARELY = 600.0  # and for which a sample of it is kept
+POOR = 4096  # images of which it is remembered whether they are poor crops
 
 
 class QueryImage(NamedTuple):
@@ -80,6 +86,7 @@ class SearchService:
         calibration: of the model; None leaves scores cosines.
 
     Attributes:
+        poor: why an image's thumbnail shows a poor crop, in words; empty if it does not.
         doubt: why images that seem too old are still there; None where there is nothing to say.
 
     Raises:
@@ -95,8 +102,10 @@ class SearchService:
         self._lock = threading.Lock()
         self._seats = threading.Semaphore(AT_ONCE)
         self._batcher = Batcher(embedder)
-        self._stats: tuple[float, Stats] | None = None
-        self._spans: tuple[float, Span | None] | None = None
+        self._stats = Kept(store.stats, FRESH)
+        self._span = Kept(lambda: likely(store.ranges(), Modality.INFRARED, None), FRESH)
+        self._spread = Kept(lambda: spread_of(store), RARELY)
+        self.poor = lru_cache(POOR)(self._poor)
         self.doubt: str | None = None
 
     def prepare(self) -> None:
@@ -120,14 +129,12 @@ class SearchService:
 
     def stats(self) -> Stats:
         """What the gallery holds, some seconds old at most."""
-        known = self._stats
-        if known is None or time.monotonic() - known[0] > FRESH:
-            known = self._stats = (time.monotonic(), self.store.stats())
-        return known[1]
+        return self._stats.get()
 
     def changed(self) -> None:
-        """Compute the gallery's statistics again the next time they are needed."""
-        self._stats = None
+        """Images were deleted: compute again what is known of the gallery."""
+        self._stats.drop()
+        self._spread.drop()
 
     def facts(self) -> GalleryFacts:
         """What the gallery holds, and the model that searches it."""
@@ -163,6 +170,12 @@ class SearchService:
         with self._seats:
             return original(self.store, known, blur)
 
+    def _poor(self, item: int) -> str:
+        known, jpeg = self.store.get([item]).get(item), self.store.thumbnail(item)
+        if known is None or jpeg is None:
+            return ""
+        return poor(look_at(jpeg, f"image {item}", known.modality, None))
+
     # ---- query images
 
     def read(self, files: Sequence[bytes]) -> list[Upload]:
@@ -171,20 +184,12 @@ class SearchService:
         Raises:
             InputError: one cannot be read.
         """
-        span = self._span()
+        span = self._span.get()
         with self._seats:
             return [
                 read_upload(data, self.embedder.size, f"image {number}", span)
                 for number, data in enumerate(files, start=1)
             ]
-
-    def _span(self) -> Span | None:
-        """Of images with more than 8 bits a pixel; some seconds old at most."""
-        known = self._spans
-        if known is None or time.monotonic() - known[0] > FRESH:
-            span = likely(self.store.ranges(), Modality.INFRARED, None)
-            known = self._spans = (time.monotonic(), span)
-        return known[1]
 
     def embed(self, uploads: Sequence[Upload], modality: str) -> list[QueryImage]:
         """Images that were sent, as queries; modality: "auto" judges each by its colours.
@@ -235,14 +240,15 @@ class SearchService:
                 self.store, queries, options, self.calibration, feedback, count=self._count
             )
         record = self._record(images, request, by, feedback, ranked)
-        hits = tuple(
-            HitView(
-                hit.rank, item_of(hit.item), hit.score, hit.cosine, "hit" if hit.marked else None
-            )
-            for hit in ranked.hits
+        spread, vectors = self._spread.get(), self.store.vectors([h.item.id for h in ranked.hits])
+        response = SearchResponse(
+            record,
+            hit_views(ranked.hits, vectors, spread),
+            no_match=bool(ranked.no_match),
+            nobody=bool(ranked.no_match),
+            seconds=time.perf_counter() - began,
+            scale=scale_of(ranked, self.calibration, spread),
         )
-        no_match = bool(ranked.no_match)
-        response = SearchResponse(record, hits, no_match, no_match, time.perf_counter() - began)
         self._remember(response, images)
         return response
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from visir.core.types import InputError, Modality
+import numpy as np
+
+from visir.core.types import FloatArray, InputError, Modality
+from visir.evaluation.confidence import Calibration
 from visir.gallery.query import Query, SearchOptions
+from visir.gallery.searching import Hit, RankedList
 from visir.gallery.store import Filter, Stored
-from visir.web.schemas import Item, QueryView, SearchRequest
+from visir.web.schemas import HitView, Item, QueryView, Scale, SearchRequest
+from visir.web.sightings import groups
+from visir.web.spread import Spread
 
 
 def options_of(request: SearchRequest) -> SearchOptions:
@@ -61,3 +68,40 @@ def item_of(stored: Stored) -> Item:
         tags=stored.tags,
         added=moment_of(stored.added),
     )
+
+
+def hit_views(hits: Sequence[Hit], vectors_ND: FloatArray, spread: Spread) -> tuple[HitView, ...]:
+    """Hits as the API shows them; vectors_ND: (N, D) their embeddings."""
+    heads = groups([hit.item for hit in hits], vectors_ND, spread.alike)
+    hubs = np.zeros(len(hits), bool)
+    for side in {hit.modality for hit in hits}:
+        rows = np.array([hit.modality is side for hit in hits])
+        hubs[rows] = spread.hubs(vectors_ND[rows], side)
+    return tuple(
+        HitView(
+            hit.rank,
+            item_of(hit.item),
+            score=hit.score,
+            cosine=hit.cosine,
+            mark="hit" if hit.marked else None,
+            group=hits[head].rank,
+            hub=bool(hub),
+        )
+        for hit, head, hub in zip(hits, heads, hubs, strict=True)
+    )
+
+
+def scale_of(ranked: RankedList, known: Calibration | None, spread: Spread) -> Scale | None:
+    """What the scores of a search are drawn between; None without a hit."""
+    if not ranked.hits:
+        return None
+    if known is not None and not known.only_strangers:
+        return Scale(0.0, 1.0, typical=False, mark=known.threshold)
+    high = max(hit.score for hit in ranked.hits)
+    sides = {hit.modality for hit in ranked.hits}
+    mean_D = np.stack([query.vector for query in ranked.queries]).mean(axis=0)
+    stranger = spread.stranger(mean_D, sides.pop() if len(sides) == 1 else None)
+    typical = stranger is not None and stranger < high
+    low = stranger if stranger is not None and typical else min(0.0, high)
+    mark = None if known is None else known.limit(ranked.searched)
+    return Scale(low, high, typical, mark if mark is not None and low <= mark <= high else None)

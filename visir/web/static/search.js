@@ -123,6 +123,7 @@ async function show(asking) {
   results.innerHTML = part;
   for (const [item, mark] of marks) paint(item, mark);
   tally();
+  remark();
   if (innerWidth <= 900) results.scrollIntoView();
   (results.querySelector(".look") ?? results).focus({ preventScroll: true });
 }
@@ -196,6 +197,36 @@ function tally() {
   line.textContent = right + wrong ? `${right} right, ${wrong} wrong` : UNMARKED;
   document.getElementById("refine").disabled = !(right + wrong);
   document.getElementById("keep").disabled = !keepable().length;
+}
+
+// ---- groups and poor crops
+
+function cards(group) {
+  return [...results.querySelectorAll(`.hit[data-group="${group}"]`)];
+}
+
+/** Show or hide the hits that stand behind the best one of their group. */
+function unfold(item) {
+  const [best, ...behind] = cards(card(item).dataset.group);
+  if (!behind.length) return;
+  const button = best.querySelector('[data-do="group"]');
+  const open = button.getAttribute("aria-expanded") !== "true";
+  button.setAttribute("aria-expanded", String(open));
+  for (const hit of behind) hit.hidden = !open;
+  if (!open && document.activeElement !== button) best.querySelector(".look").focus();
+}
+
+/** Say which hits are poor crops, once they are shown. */
+async function remark() {
+  const items = [...results.querySelectorAll(".hit")].map((hit) => `item=${hit.dataset.item}`);
+  if (!items.length) return;
+  const found = await attempt(() => ask(`/api/remarks?${items.join("&")}`, { method: "GET" }));
+  for (const { item, poor } of found ?? []) {
+    const line = document.createElement("p");
+    line.className = "doubt poor";
+    line.textContent = `Poor crop: ${poor}`;
+    if (!card(item)?.querySelector(".poor")) card(item)?.querySelector(".facts").append(line);
+  }
 }
 
 // ---- comparing
@@ -283,6 +314,7 @@ const deeds = {
   hit: (item) => mark(item, "hit"),
   miss: (item) => mark(item, "miss"),
   seek: (item) => seek(item),
+  group: (item) => unfold(item),
   original: (item) => card(item).querySelector('[data-do="original"]').click(),
 };
 results.addEventListener("click", (event) => {
@@ -293,7 +325,7 @@ results.addEventListener("click", (event) => {
 });
 
 function step(by) {
-  const looks = [...results.querySelectorAll(".look")];
+  const looks = [...results.querySelectorAll(".hit:not([hidden]) .look")];
   const at = looks.indexOf(document.activeElement?.closest?.(".hit")?.querySelector(".look"));
   looks[Math.min(looks.length - 1, Math.max(0, at + by))]?.focus();
 }
@@ -306,7 +338,7 @@ const keys = {
   r: () => document.getElementById("refine")?.disabled === false && refine(),
   k: () => attempt(keep),
 };
-const onHit = { h: "hit", m: "miss", c: "compare", s: "seek", o: "original" };
+const onHit = { h: "hit", m: "miss", c: "compare", s: "seek", o: "original", g: "group" };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not(#files), textarea, select, dialog[open]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
