@@ -194,6 +194,29 @@ def test_everything_fits_a_phone(page: Page, crowd: SimpleNamespace) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_controls_say_in_words_what_they_do(page: Page, crowd: SimpleNamespace) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{crowd.url}/?item=400")
+    page.wait_for_selector(".hit")
+    shown = page.locator(".hit").first.locator(".marks button").all_inner_texts()
+    assert shown == ["Right", "Wrong", "Search", "Original"]
+    assert page.locator(".remove").inner_text() == "Remove"
+    for path in ("/?item=400", "/cases", "/gallery", "/items/400", "/audit"):
+        page.goto(crowd.url + path)
+        if "item=" in path:
+            page.wait_for_selector(".hit")
+        # Buttons show words, which their names begin with; voice control finds them by these.
+        odd = page.evaluate(
+            """() => [...document.querySelectorAll("button:not(.look)")]
+            .filter(one => one.checkVisibility())
+            .filter(one => !/^[a-z0-9]/i.test(one.innerText.trim())
+                || !(one.ariaLabel ?? one.innerText).startsWith(one.innerText.trim())
+                || one.scrollWidth > one.clientWidth)
+            .map(one => one.outerHTML.slice(0, 80))"""
+        )
+        assert odd == [], path
+
+
 def test_everything_has_a_name_and_a_visible_focus(page: Page, crowd: SimpleNamespace) -> None:
     page.goto(f"{crowd.url}/?item=400")
     page.wait_for_selector(".hit")

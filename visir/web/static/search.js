@@ -5,7 +5,7 @@ import "./original.js";
 
 const MOST = 8;
 const MOST_BYTES = 32 * 2 ** 20;
-const UNMARKED = "Mark what is right ✓ and what is wrong ✗.";
+const UNMARKED = "Mark what is right and what is wrong.";
 const form = document.getElementById("search");
 const files = document.getElementById("files");
 const drop = document.getElementById("drop");
@@ -26,7 +26,7 @@ function entry(source, name) {
   const remove = document.createElement("button");
   remove.type = "button";
   remove.className = "remove";
-  remove.textContent = "×";
+  remove.textContent = "Remove";
   remove.setAttribute("aria-label", `Remove ${name}`);
   entry.append(picture, remove);
   return entry;
