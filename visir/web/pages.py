@@ -13,6 +13,7 @@ from visir.web.rendering import bars, over_time
 from visir.web.routes_api import ItemId
 from visir.web.routes_cases import CaseId
 from visir.web.schemas import Id, Line
+from visir.web.sentences import days
 from visir.web.state import OnState
 from visir.web.views import item_of
 
@@ -75,7 +76,8 @@ def audit(
     state: OnState, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
 ) -> HTMLResponse:
     """The audit log."""
-    return state.page("audit.html", log=state.case_store.audit_page(before))
+    log = state.case_store.audit_page(before)
+    return state.page("audit.html", log=log, days=days(log.entries))
 
 
 @router.get("/login", response_model=None)

@@ -272,6 +272,7 @@ def _log_search(state: AppState, who: Requester, action: str, response: SearchRe
         action,
         search=search.id,
         queries=[query.sha256 or query.item for query in search.queries],
+        modalities=[query.modality for query in search.queries],
         asked=_REQUEST.dump_python(search.asked, mode="json", exclude_defaults=True),
         hits=search.hits,
         misses=search.misses,
