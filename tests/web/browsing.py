@@ -30,3 +30,13 @@ def search(page: Page, crowd: SimpleNamespace) -> None:
     page.set_input_files("#files", str(crowd.query))
     page.get_by_role("button", name="Search", exact=True).click()
     page.wait_for_selector(".hit")
+
+
+def too_wide(page: Page) -> list[str]:
+    """What reaches beyond the right edge of the window and cannot be scrolled to."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+        .filter(one => !one.closest(".scroll, .skip, .hidden-input, .unseen"))
+        .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+        .map(one => one.outerHTML.slice(0, 80))"""
+    )

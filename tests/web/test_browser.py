@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from bright import BrightEmbedder, listening
-from browsing import PERSON, people, search, until
+from browsing import PERSON, people, search, too_wide, until
 from playwright.sync_api import Page
 
 from visir.gallery.store import Filter
@@ -184,13 +184,7 @@ def test_everything_fits_a_phone(page: Page, crowd: SimpleNamespace) -> None:
             page.wait_for_selector(".hit")
             page.locator(".look").first.click()
             page.wait_for_selector("#comparison[open]")
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll("body *")]
-            .filter(one => !one.closest(".scroll, .skip, .hidden-input, .unseen"))
-            .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
-            .map(one => one.outerHTML.slice(0, 80))"""
-        )
-        assert wide == [], path
+        assert too_wide(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

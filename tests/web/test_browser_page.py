@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from bright import BrightEmbedder
-from browsing import search, until
+from browsing import search, too_wide, until
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -102,3 +102,33 @@ def test_a_group_is_opened_and_closed_by_button_and_by_key(
     said = "Poor crop: too dark, little contrast, few grey levels"
     assert {text.strip() for text in poor.all_text_contents()} == {said}
     crowd.state.store.remove(copies)
+
+
+def test_a_case_draws_its_hits_and_fits_a_phone(page: Page, crowd: SimpleNamespace) -> None:
+    search(page, crowd)
+    for place in range(4):
+        page.locator(".hit").nth(place).get_by_role("button", name="Right").click()
+    page.keyboard.press("k")
+    page.get_by_role("combobox", name="Case").select_option("")
+    page.get_by_label("Name of the new case").fill("Drawn")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    page.get_by_text("Kept in Drawn.").wait_for()
+    number = crowd.state.case_store.summaries()[0].id
+    cameras = {hit.item.camera for hit in crowd.state.case_store.case(number).kept}
+    page.goto(f"{crowd.url}/cases/{number}")
+    drawing = page.get_by_role("img", name="Kept images by camera and time")
+    assert drawing.is_visible()
+    shown = drawing.evaluate(
+        "one => [...one.querySelectorAll('.name')].map(n => n.firstChild.data)"
+    )
+    assert set(shown) == cameras
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert too_wide(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    region = page.get_by_role("region", name="Timeline")
+    region.focus()
+    page.keyboard.press("ArrowRight")  # its hidden part is reached by keys
+    until(page, "document.querySelector('.timeline .scroll').scrollLeft > 0")
+    page.get_by_text("As a list").focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".sightings li:visible").count() == 4

@@ -18,6 +18,7 @@ from visir.core.types import InputError
 from visir.web.audit import Audit, Stamp, entries, verify
 from visir.web.rendering import FOLDER, as_text, encoded, opened, render
 from visir.web.schemas import AuditEntry, AuditPage, Case, CaseSummary, KeptHit, SearchRecord
+from visir.web.timeline import timeline
 
 MAX_KEPT = 500
 MAX_NUMBER = 10**9
@@ -257,7 +258,7 @@ def exported(case: Case, by: str, stamp: Stamp) -> str:
     """
     sheets = (FOLDER / "static" / name for name in ("base.css", "case.css"))
     style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
-    return render("export.html", case=case, by=by, stamp=stamp, style=style)
+    return render("export.html", case=case, plan=timeline(case), by=by, stamp=stamp, style=style)
 
 
 def _blurred(picture: str | None, name: str) -> str | None:

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from visir.gallery.store import Filter
-from visir.web.case_store import MAX_KEPT
 from visir.web.rendering import bars, over_time
 from visir.web.routes_api import ItemId
 from visir.web.routes_cases import CaseId
 from visir.web.schemas import Id, Line
 from visir.web.sentences import days
 from visir.web.state import OnState
+from visir.web.timeline import timeline
 from visir.web.views import item_of
 
 PAGE = 48  # images on a page of the gallery
@@ -39,7 +39,8 @@ def cases(state: OnState) -> HTMLResponse:
 @router.get("/cases/{number}")
 def case(state: OnState, number: CaseId) -> HTMLResponse:
     """One case."""
-    return state.page("case.html", case=state.displayed_case(number), most=MAX_KEPT)
+    found = state.displayed_case(number)
+    return state.page("case.html", case=found, plan=timeline(found))
 
 
 @router.get("/gallery")

@@ -92,9 +92,7 @@ def _images(what: What) -> str:
         str(side) for query, side in zip(queries, sides, strict=True) if not isinstance(query, int)
     )
     parts = [
-        f"{'one' if count == 1 else count} {side} image{'s' if count > 1 else ''}".replace(
-            "  ", " "
-        )
+        f"{'one' if count == 1 else count} {side + ' ' if side else ''}image{'s' * (count > 1)}"
         for side, count in sent.items()
     ]
     return " and ".join([*parts, *own])
