@@ -22,7 +22,8 @@ from visir.web import audit
 from visir.web.app import create_app
 from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import REMEMBERED, SearchService
+from visir.web.remembered import REMEMBERED
+from visir.web.service import SearchService
 from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
@@ -192,11 +193,11 @@ def test_old_searches_are_forgotten(serve) -> None:
     service = client.state.service
     images = service.images_of_items([1])
     first = service.search(images, search_asked(), "").search.id
-    service.recall(first)
+    service.searches.recall(first)
     for _ in range(REMEMBERED):
         service.search(images, search_asked(), "")
     with pytest.raises(InputError, match="no longer remembered"):
-        service.recall(first)
+        service.searches.recall(first)
 
 
 def search_asked():

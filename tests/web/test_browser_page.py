@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from bright import BrightEmbedder
+from bright import BrightEmbedder, listening
 from browsing import search, too_wide, until
 from PIL import Image
 from playwright.sync_api import Page
@@ -16,8 +16,14 @@ from playwright.sync_api import Page
 from visir.gallery.store import model_of
 from visir.sources.crop import Entry
 from visir.web import audit
+from visir.web.app import create_app
+from visir.web.case_store import CaseStore
+from visir.web.middleware import Rules
+from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
+
+TOKEN = "a-token-of-twenty-letters"
 
 
 def test_an_original_is_opened_by_button_and_by_key(page: Page, crowd: SimpleNamespace) -> None:
@@ -132,3 +138,80 @@ def test_a_case_draws_its_hits_and_fits_a_phone(page: Page, crowd: SimpleNamespa
     page.get_by_text("As a list").focus()
     page.keyboard.press("Enter")
     assert page.locator(".sightings li:visible").count() == 4
+
+
+def test_a_former_search_is_shown_again_as_it_was_asked(page: Page, crowd: SimpleNamespace) -> None:
+    page.goto(crowd.url)
+    page.get_by_label("gate", exact=True).check()
+    page.get_by_role("spinbutton", name="Results").fill("7")
+    page.get_by_label("From").fill("2026-01-01T00:00:30")
+    page.get_by_label("Minimum score").fill("1")
+    page.set_input_files("#files", str(crowd.query))
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.wait_for_selector(".hit")
+    shown = page.locator(".hit").evaluate_all("all => all.map(hit => hit.dataset.item)")
+    page.goto(crowd.url)
+    page.get_by_role("link", name="Searched with one infrared image (cameras gate").first.press(
+        "Enter"
+    )
+    page.wait_for_url("**/?search=*")
+    page.wait_for_load_state()  # before that its script does not listen
+    assert page.locator(".hit").evaluate_all("all => all.map(hit => hit.dataset.item)") == shown
+    page.get_by_text("The images that were sent are not kept").wait_for()
+    assert page.get_by_label("gate", exact=True).is_checked()
+    assert not page.get_by_label("hall", exact=True).is_checked()
+    values = {name: page.input_value(f'[name="{name}"]') for name in ("k", "since", "min_score")}
+    assert values == {"k": "7", "since": "2026-01-01T00:00:30", "min_score": "1"}
+    page.locator(".look").first.focus()
+    page.keyboard.press("h")
+    before = page.get_attribute("#found", "data-search")
+    page.keyboard.press("r")
+    until(page, f"document.querySelector('#found').dataset.search != '{before}'")
+    assert set(page.locator(".camera").all_inner_texts()) == {"gate"}
+    # Its mark is still there when the refined search is shown again.
+    page.goto(crowd.url)
+    page.get_by_role("link", name="Refined a search").first.click()
+    page.wait_for_selector('.hit[data-mark="hit"]')
+    until(page, "document.querySelector('#tally').innerText == '1 right, 0 wrong'")
+    page.get_by_role("link", name="Search", exact=True).click()
+    page.get_by_role("heading", name="Recent searches").wait_for()
+
+
+def test_logging_out_by_keys_on_a_phone_ends_the_list_of_searches(
+    crowd: SimpleNamespace, tmp_path: Path
+) -> None:
+    desk = CaseStore(tmp_path)
+    state = AppState(crowd.state.service, desk, Rules("127.0.0.1", TOKEN), False)
+    with listening(create_app(state)) as url:
+        context = crowd.browser.new_context(viewport={"width": 360, "height": 740})
+        page = context.new_page()
+        log_in(page, url)
+        page.set_input_files("#files", str(crowd.query))
+        page.get_by_role("button", name="Search", exact=True).press("Enter")
+        page.wait_for_selector(".hit")
+        page.goto(url)
+        page.get_by_role("heading", name="Your recent searches").wait_for()
+        assert too_wide(page) == []
+        assert page.locator(".recent a").count() == 1
+        link = page.locator(".recent a").get_attribute("href")
+        page.mouse.click(3, 3)
+        while page.evaluate("document.activeElement.id") != "logout":
+            page.keyboard.press("Tab")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/login")
+        page.go_back()
+        page.wait_for_url("**/login")
+        page.goto(url + link)
+        assert page.url == f"{url}/login"
+        log_in(page, url)
+        assert page.locator(".recent a").count() == 0
+        context.close()
+    desk.close()
+
+
+def log_in(page: Page, url: str) -> None:
+    page.goto(url)
+    page.get_by_label("Token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Who are you looking for?").wait_for()

@@ -16,6 +16,7 @@ from pydantic import Json, TypeAdapter
 from visir.core.types import FloatArray
 from visir.web.middleware import COOKIE, too_many_tries
 from visir.web.originals import GoneError
+from visir.web.remembered import QueryImage
 from visir.web.rendering import as_uri, encoded, layer
 from visir.web.schemas import (
     AuditPage,
@@ -33,12 +34,10 @@ from visir.web.schemas import (
     SearchResponse,
     SideView,
 )
-from visir.web.service import QueryImage
 from visir.web.state import AppState, By, OnState, Requester, no_item, wants_page
 from visir.web.uploads import MAX_IMAGES, Upload
-from visir.web.views import item_of
+from visir.web.views import item_of, logged
 
-_REQUEST = TypeAdapter(SearchRequest)
 _JSON: dict[type, TypeAdapter[Any]] = {
     SearchResponse: TypeAdapter(SearchResponse),
     ComparisonView: TypeAdapter(ComparisonView),
@@ -77,7 +76,7 @@ def search(
         raise HTTPException(422, "images: none was sent; send one to eight of one person")
     asked = asked or SearchRequest()
     queries = state.service.embed(uploads, asked.modality)
-    response = state.service.search(queries, asked, who.by)
+    response = state.service.search(queries, asked, who.by, who.owner)
     _log_search(state, who, "search", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -86,7 +85,7 @@ def search(
 def search_items(request: Request, state: OnState, who: By, wanted: ItemsRequest) -> Any:  # noqa: ANN401
     """Search the gallery for the person on images it has itself."""
     queries = state.service.images_of_items(wanted.items)
-    response = state.service.search(queries, wanted.asked, who.by)
+    response = state.service.search(queries, wanted.asked, who.by, who.owner)
     _log_search(state, who, "search", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -94,7 +93,7 @@ def search_items(request: Request, state: OnState, who: By, wanted: ItemsRequest
 @router.post("/refine", response_model=SearchResponse)
 def refine(request: Request, state: OnState, who: By, wanted: RefineRequest) -> Any:  # noqa: ANN401
     """Search again with images that were marked as hits and misses."""
-    response = state.service.refine(wanted, who.by)
+    response = state.service.refine(wanted, who.by, who.owner)
     _log_search(state, who, "refine", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -229,6 +228,7 @@ def logout(request: Request, state: OnState, who: By) -> Response:
     """End the session."""
     if state.rules.sessions.close(request.cookies.get(COOKIE, "")):
         state.log(who, "log out")
+        state.service.searches.forget(who.owner)
     response = Response(status_code=204)
     response.delete_cookie(
         COOKIE, path=state.rules.root or "/", httponly=True, samesite="strict",
@@ -266,16 +266,4 @@ def _side_view(image: QueryImage, drops: FloatArray | None) -> SideView:
 
 
 def _log_search(state: AppState, who: Requester, action: str, response: SearchResponse) -> None:
-    search = response.search
-    state.log(
-        who,
-        action,
-        search=search.id,
-        queries=[query.sha256 or query.item for query in search.queries],
-        modalities=[query.modality for query in search.queries],
-        asked=_REQUEST.dump_python(search.asked, mode="json", exclude_defaults=True),
-        hits=search.hits,
-        misses=search.misses,
-        searched=search.searched,
-        found=[hit.item.id for hit in response.hits],
-    )
+    state.log(who, action, **logged(response))

@@ -56,6 +56,13 @@ def sentence(entry: AuditEntry) -> str:
     return f"{who}: {entry.action}" if done is None else f"{who} {done(entry.what)}"
 
 
+def searched(what: What) -> str:
+    """What a search was, without who made it."""
+    done = _refine if _count(what, "hits") or _count(what, "misses") else _search
+    said = done(what)
+    return said[:1].upper() + said[1:]
+
+
 def _local(entry: AuditEntry, form: str) -> str:
     """When it was, by this machine's clock; empty if that is not known."""
     return datetime.fromisoformat(entry.time).astimezone().strftime(form) if entry.time else ""
@@ -67,7 +74,7 @@ def _local(entry: AuditEntry, form: str) -> str:
 def _count(what: What, key: str) -> int:
     """How many things a list has, or the number itself."""
     value = what.get(key)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return len(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 

@@ -11,15 +11,12 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from visir import __version__
 from visir.core.types import FloatArray, InputError, Modality
@@ -43,6 +40,7 @@ from visir.gallery.store import (
 from visir.web.batching import Batcher
 from visir.web.kept import Kept
 from visir.web.originals import original
+from visir.web.remembered import QueryImage, Searches
 from visir.web.rendering import opened
 from visir.web.schemas import (
     CompareRequest,
@@ -57,24 +55,10 @@ from visir.web.spread import spread_of
 from visir.web.uploads import Upload, read_upload
 from visir.web.views import hit_views, item_of, moment_of, options_of, query_view, scale_of
 
-REMEMBERED = 256  # searches that can be refined and kept
 AT_ONCE = 2  # requests whose images are read, compared or re-ranked
 FRESH = 5.0  # seconds for which the gallery's statistics are not computed again
 RARELY = 600.0  # and for which a sample of it is kept
 POOR = 4096  # images of which it is remembered whether they are poor crops
-
-
-class QueryImage(NamedTuple):
-    """A query image; sha256: of the file that was sent; picture: to display, if there is one."""
-
-    query: Query
-    sha256: str | None = None
-    picture: Image.Image | None = None
-
-
-class _Remembered(NamedTuple):
-    response: SearchResponse
-    images: tuple[QueryImage, ...]
 
 
 class SearchService:
@@ -86,6 +70,7 @@ class SearchService:
         calibration: of the model; None leaves scores cosines.
 
     Attributes:
+        searches: the latest ones.
         poor: why an image's thumbnail shows a poor crop, in words; empty if it does not.
         doubt: why images that seem too old are still there; None where there is nothing to say.
 
@@ -98,8 +83,7 @@ class SearchService:
     ) -> None:
         require_same_model(store.model(), model_of(embedder), store.name)
         self.embedder, self.store, self.calibration = embedder, store, calibration
-        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
-        self._lock = threading.Lock()
+        self.searches = Searches()
         self._seats = threading.Semaphore(AT_ONCE)
         self._batcher = Batcher(embedder)
         self._stats = Kept(store.stats, FRESH)
@@ -229,9 +213,18 @@ class SearchService:
         images: Sequence[QueryImage],
         request: SearchRequest,
         by: str,
+        owner: str | None = None,
         feedback: Feedback = NO_FEEDBACK,
     ) -> SearchResponse:
-        """Search for the person of the query images, and remember the search."""
+        """Search for the person of the query images, and remember the search.
+
+        Args:
+            images: the query images.
+            request: what to search for.
+            by: the name the user gave.
+            owner: whose list of recent searches it belongs to; None for no list.
+            feedback: images that were marked.
+        """
         began = time.perf_counter()
         options = options_of(request)
         queries = [image.query for image in images]
@@ -249,31 +242,32 @@ class SearchService:
             seconds=time.perf_counter() - began,
             scale=scale_of(ranked, self.calibration, spread),
         )
-        self._remember(response, images)
+        self.searches.add(response, images, owner)
         return response
 
-    def refine(self, request: RefineRequest, by: str) -> SearchResponse:
+    def refine(self, request: RefineRequest, by: str, owner: str | None = None) -> SearchResponse:
         """Search again with hits and misses; scores stay those against the query images.
 
         Raises:
             InputError: the search is forgotten, or an image is marked both ways.
         """
         feedback = Feedback(request.hits, request.misses)
-        former = self.recall(request.search)
+        former = self.searches.recall(request.search)
         asked = request.asked or former.response.search.asked
-        return self.search(former.images, asked, by, feedback)
+        return self.search(former.images, asked, by, owner, feedback)
 
-    def recall(self, search: str) -> _Remembered:
-        """One of the latest searches.
+    def again(self, search: str, owner: str | None) -> SearchResponse:
+        """One of the latest searches of an owner, without hits that were deleted since.
 
         Raises:
-            InputError: it is forgotten.
+            InputError: it is forgotten, or somebody else's.
         """
-        with self._lock:
-            known = self._remembered.get(search)
-        if known is None:
-            raise InputError("search: is no longer remembered; search again")
-        return known
+        known = self.searches.recall(search)
+        if owner is None or known.owner != owner:
+            raise InputError("search: is not one of yours; search again")
+        there = self.store.get([hit.item.id for hit in known.response.hits])
+        hits = tuple(hit for hit in known.response.hits if hit.item.id in there)
+        return replace(known.response, hits=hits)
 
     def compare(
         self, uploads: Sequence[Upload], request: CompareRequest
@@ -335,10 +329,3 @@ class SearchService:
         if where.modality is None:
             return sum(images.values())
         return images.get(where.modality.value, 0)
-
-    def _remember(self, response: SearchResponse, images: Sequence[QueryImage]) -> None:
-        bare = tuple(image._replace(picture=None) for image in images)
-        with self._lock:
-            self._remembered[response.search.id] = _Remembered(response, bare)
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)

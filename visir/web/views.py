@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from visir.core.types import FloatArray, InputError, Modality
 from visir.evaluation.confidence import Calibration
 from visir.gallery.query import Query, SearchOptions
 from visir.gallery.searching import Hit, RankedList
 from visir.gallery.store import Filter, Stored
-from visir.web.schemas import HitView, Item, QueryView, Scale, SearchRequest
+from visir.web.schemas import HitView, Item, QueryView, Scale, SearchRequest, SearchResponse
 from visir.web.sightings import groups
 from visir.web.spread import Spread
+
+_REQUEST = TypeAdapter(SearchRequest)
 
 
 def options_of(request: SearchRequest) -> SearchOptions:
@@ -105,3 +109,23 @@ def scale_of(ranked: RankedList, known: Calibration | None, spread: Spread) -> S
     low = stranger if stranger is not None and typical else min(0.0, high)
     mark = None if known is None else known.limit(ranked.searched)
     return Scale(low, high, typical, mark if mark is not None and low <= mark <= high else None)
+
+
+def logged(response: SearchResponse) -> dict[str, Any]:
+    """What the audit log holds of a search."""
+    search = response.search
+    return {
+        "search": search.id,
+        "queries": [query.sha256 or query.item for query in search.queries],
+        "modalities": [query.modality for query in search.queries],
+        "asked": as_json(search.asked, exclude_defaults=True),
+        "hits": search.hits,
+        "misses": search.misses,
+        "searched": search.searched,
+        "found": [hit.item.id for hit in response.hits],
+    }
+
+
+def as_json(asked: SearchRequest, exclude_defaults: bool = False) -> Any:  # noqa: ANN401
+    """A request as values that JSON has."""
+    return _REQUEST.dump_python(asked, mode="json", exclude_defaults=exclude_defaults)

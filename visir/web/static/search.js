@@ -1,5 +1,6 @@
 // The search page: query images, hits that are marked, refined, compared and kept.
 
+import { asked, fill } from "./asked.js";
 import { ask, at, attempt, quiet, say } from "./common.js";
 import "./original.js";
 
@@ -81,22 +82,6 @@ function indexed() {
 }
 
 // ---- searching
-
-function asked() {
-  const of = form.elements;
-  const when = (value) => (value ? new Date(value).toISOString() : null);
-  return {
-    modality: of.modality.value,
-    within: of.within.value,
-    cameras: [...form.querySelectorAll('[name="camera"]:checked')].map((box) => box.value),
-    since: when(of.since.value),
-    until: when(of.until.value),
-    tags: of.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean),
-    k: Number(of.k.value) || 24,
-    min_score: of.min_score.value === "" ? null : Number(of.min_score.value) / of.min_score.dataset.scale,
-    rerank: of.rerank.value,
-  };
-}
 
 function images() {
   const list = [...sent.values()];
@@ -353,4 +338,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (innerWidth <= 720) document.querySelector(".filters").open = false;
-if (indexed().length) search();
+if (results.dataset.asked) {
+  fill(JSON.parse(results.dataset.asked));
+  for (const hit of results.querySelectorAll('.hit[data-mark="hit"]')) {
+    marks.set(Number(hit.dataset.item), "hit");
+  }
+  tally();
+  remark();
+} else if (indexed().length) search();
