@@ -140,6 +140,17 @@ def test_the_page_puts_a_group_behind_its_best_hit(serve, crop) -> None:
     assert "24 leads" in page
 
 
+def test_sentences_above_the_hits_stand_apart(serve, crop) -> None:
+    client = serve()
+    found = search(client, crop(3)).json()
+    copies(client, found["hits"][1]["item"]["id"], 3)
+    marked = {"search": found["search"]["id"], "misses": [found["hits"][5]["item"]["id"]]}
+    page = client.post("/api/refine", json=marked, headers={"accept": "text/html"}).text
+    text = re.search(r"<header.*?</header>", page, re.S)[0]
+    assert all(word in text for word in ("Refined by", "By its colours", "stand behind", "A bar"))
+    assert not re.search(r"\.\w", text)
+
+
 # ---- a sample of the gallery
 
 
