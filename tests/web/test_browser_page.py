@@ -44,8 +44,17 @@ def test_an_original_is_opened_by_button_and_by_key(page: Page, crowd: SimpleNam
     page.keyboard.press("o")
     page.wait_for_selector("#original[open]")
     page.get_by_role("button", name="Close the original").click()
-    log, _ = audit.entries(crowd.root / "desk" / "audit.jsonl", count=2)
-    assert [(entry["action"], entry["by"]) for entry in log] == [("open original", "Ada")] * 2
+    hit.locator(".look").click()
+    page.wait_for_selector("#comparison[open]")
+    page.locator("#comparison").get_by_role("button", name=f"Original of image {item}").click()
+    page.wait_for_selector("#original[open]")
+    page.keyboard.press("Escape")  # the comparison stays
+    page.wait_for_selector("#original:not([open])", state="attached")
+    assert page.locator("#comparison[open]").count() == 1
+    log, _ = audit.entries(crowd.root / "desk" / "audit.jsonl", count=4)
+    assert [(entry["action"], entry["by"]) for entry in log] == [
+        ("open original", "Ada"), ("compare", "Ada"), *[("open original", "Ada")] * 2,
+    ]  # fmt: skip
 
 
 def test_an_original_that_is_gone_is_said_to_be(crowd: SimpleNamespace, monkeypatch) -> None:
@@ -138,6 +147,13 @@ def test_a_case_draws_its_hits_and_fits_a_phone(page: Page, crowd: SimpleNamespa
     page.get_by_text("As a list").focus()
     page.keyboard.press("Enter")
     assert page.locator(".sightings li:visible").count() == 4
+    page.locator(".kept-hit").first.get_by_role("button", name="Original").click()
+    page.wait_for_selector("#original[open]")
+    assert too_wide(page) == []
+    page.keyboard.press("Escape")
+    with page.expect_navigation():  # the page is loaded again
+        page.get_by_role("button", name="Take out").first.click()
+    assert page.locator(".kept-hit").count() == 3
 
 
 def test_a_former_search_is_shown_again_as_it_was_asked(page: Page, crowd: SimpleNamespace) -> None:

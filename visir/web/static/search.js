@@ -305,8 +305,10 @@ const deeds = {
 results.addEventListener("click", (event) => {
   if (event.target.id === "refine") refine();
   if (event.target.id === "keep") attempt(keep);
-  const button = event.target.closest("[data-do]");
-  if (button && button.dataset.do !== "original") deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
+  const button = event.target.closest("[data-do]"); // an original is opened by its own module
+  if (button && button.dataset.do !== "original") {
+    deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
+  }
 });
 
 function step(by) {
