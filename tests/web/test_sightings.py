@@ -16,6 +16,7 @@ from visir.evaluation.confidence import Calibration
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import ModelId, Stored, model_of
 from visir.sources.crop import Entry
+from visir.web import spread as spreads
 from visir.web.client import Client
 from visir.web.kept import Kept
 from visir.web.rendering import grouped, share
@@ -162,13 +163,15 @@ def gallery(folder, vectors: dict[Modality, np.ndarray]) -> SqliteStore:
     return store
 
 
-def test_a_sample_is_taken_from_all_over_a_gallery(tmp_path) -> None:
+@pytest.mark.parametrize("listed", [4096, 0])
+def test_a_sample_is_taken_from_all_over_a_gallery(tmp_path, monkeypatch, listed: int) -> None:
+    monkeypatch.setattr(spreads, "LISTED", listed)
     store = gallery(tmp_path, {VISIBLE: at(*np.linspace(0, 90, 1000)), INFRARED: at(*[45] * 63)})
     store.remove([1, 2, 1000])
     spread = spread_of(store)
     assert list(spread.vectors) == [VISIBLE]  # of infrared images there are too few
     angles = np.degrees(np.arctan2(spread.vectors[VISIBLE][:, 1], spread.vectors[VISIBLE][:, 0]))
-    assert len(np.unique(angles)) == 256
+    assert len(np.unique(angles)) == len(angles) == 256
     assert angles.min() < 3
     assert angles.max() > 87
     assert abs(np.median(angles) - 45) < 3
@@ -178,6 +181,17 @@ def test_a_sample_is_taken_from_all_over_a_gallery(tmp_path) -> None:
     assert spread.stranger(mean, None) == spread.stranger(mean, VISIBLE)
     assert spread.stranger(mean, INFRARED) is None
     assert spread.hubs(at(45), VISIBLE).tolist() == [False]
+    store.close()
+
+
+@pytest.mark.parametrize("order", [Modality, reversed(Modality)])
+def test_a_rare_modality_is_sampled_where_it_is(tmp_path, monkeypatch, order) -> None:
+    monkeypatch.setattr(spreads, "LISTED", 0)
+    counts = {VISIBLE: 3000, INFRARED: 90}
+    store = gallery(tmp_path, {side: at(*np.linspace(0, 90, counts[side])) for side in order})
+    spread = spread_of(store)
+    assert len(spread.vectors[VISIBLE]) == 256
+    assert 64 <= len(spread.vectors[INFRARED]) <= 90
     store.close()
 
 

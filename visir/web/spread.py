@@ -15,7 +15,9 @@ from visir.core.types import BoolArray, FloatArray, Modality
 from visir.gallery.store import Filter, Store
 
 SAMPLE = 256  # images of each modality
-PLACES = 32  # of the gallery that they are taken from
+PLACES = 32  # that they are taken from
+LOOKS = 256  # places in which the modality is looked at
+LISTED = 4096  # highest id of a gallery that is listed as a whole
 FEW = 64  # images of a modality below which nothing is said
 ALIKE = 3.3
 """Standard deviations above the median of strangers' cosines, see `Spread.alike`. Of 30 synthetic
@@ -63,8 +65,9 @@ class Spread(NamedTuple):
 
 def spread_of(store: Store) -> Spread:
     """Take a sample from all over a gallery."""
-    found = {side: _sample(store, Filter(modality=side)) for side in Modality}
-    vectors = {side: sample for side, sample in found.items() if len(sample) >= FEW}
+    found = {side: store.vectors(ids) for side, ids in _sampled(store).items() if ids}
+    there = {side: some[(some != 0).any(axis=1)] for side, some in found.items()}
+    vectors = {side: some for side, some in there.items() if len(some) >= FEW}
     alike = {side: _alike(sample) for side, sample in vectors.items()}
     close = {}
     if len(vectors) == 2:
@@ -73,28 +76,44 @@ def spread_of(store: Store) -> Spread:
     return Spread(vectors, alike, close)
 
 
-def _sample(store: Store, part: Filter) -> FloatArray:
-    """(S, D) vectors of images of a part: all, or some from places that are evenly spaced."""
-    ids = [item.id for item in store.select(part, SAMPLE)]
-    if len(ids) == SAMPLE:
-        first, last = ids[0] - 1, _last(store, part, ids[-1])
-        places = (first + place * (last - first) // PLACES for place in range(PLACES))
-        runs = (store.select(part, SAMPLE // PLACES, after) for after in places)
-        ids = list(dict.fromkeys(item.id for run in runs for item in run))
-    found = store.vectors(ids)
-    return found[(found != 0).any(axis=1)] if ids else found
+def _sampled(store: Store) -> dict[Modality, list[int]]:
+    """Ids of images of each modality, from all over a gallery.
+
+    Stores find images by their id, so that a large gallery is not read from end to end: first one
+    image is looked at in each of many places, then images are taken where the modality was seen.
+    """
+    last = _last(store)
+    if last <= LISTED:
+        listed = store.select(Filter())
+        return {
+            side: _thinned([item.id for item in listed if item.modality is side], SAMPLE)
+            for side in Modality
+        }
+    looks = [store.select(Filter(), 1, place * last // LOOKS) for place in range(LOOKS)]
+    found = {}
+    for side in Modality:
+        seen = [item.id - 1 for look in looks for item in look if item.modality is side]
+        places = _thinned(list(dict.fromkeys(seen)), PLACES)
+        runs = (store.select(Filter(modality=side), SAMPLE // len(places), at) for at in places)
+        found[side] = list(dict.fromkeys(item.id for run in runs for item in run))
+    return found
 
 
-def _last(store: Store, part: Filter, low: int) -> int:
-    """The highest id of a part, found by halving; low: the id of one of its images."""
-    step = 1
-    while store.select(part, 1, low + step):
-        step *= 2
-    high = low + step
+def _last(store: Store) -> int:
+    """The highest id or a little more, found by halving."""
+    low, high = 0, 1
+    while store.select(Filter(), 1, high):
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if store.select(part, 1, middle) else (low, middle)
+        low, high = (middle, high) if store.select(Filter(), 1, middle) else (low, middle)
     return high
+
+
+def _thinned(values: list[int], count: int) -> list[int]:
+    """Values that are evenly spaced among these; all of them if there are no more."""
+    number = min(count, len(values))
+    return [values[place * len(values) // number] for place in range(number)]
 
 
 def _alike(sample_SD: FloatArray) -> float:
