@@ -24,10 +24,10 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from visir.core.config import load_yaml
 from visir.core.device import multiplies_bf16
 from visir.core.run import Run
 from visir.core.types import Benchmark, ByteArray, FloatArray, Modality
+from visir.core.yaml_file import load_yaml
 from visir.data.registry import open_benchmark
 from visir.embedding.base import chunks_of_pixels, embed_by_modality
 from visir.embedding.onnx import PIXELS, OnnxEmbedder, graph_name

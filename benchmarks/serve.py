@@ -7,7 +7,6 @@ five thumbnails, and refines. The server's memory is read after warm-up and at t
 
     python benchmarks/serve.py --run runs/demo                  # about three minutes
     python benchmarks/serve.py --run runs/demo --before 1684c8a --rounds 2 --seconds 30
-    python benchmarks/serve.py --run runs/demo --screenshots    # the pictures of docs/serve.md
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import io
 import json
 import os
 import platform
@@ -30,22 +28,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from visir.commands.demo import TEST_IDS, TRAIN_IDS
-from visir.core.config import load_yaml
 from visir.core.run import Run
 from visir.core.types import FloatArray, Modality, Record
+from visir.core.yaml_file import load_yaml
 from visir.data.images import read_image
 from visir.data.registry import open_benchmark
 from visir.embedding.pytorch import Embedder, load
-from visir.evaluation.calibrate import calibrate
 from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter, model_of
 from visir.sources.crop import Entry
-from visir.synth.write import synthesise
-from visir.web.client import Client
 from visir.web.rendering import encoded, shrunk
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -63,22 +55,19 @@ def main() -> None:
     parser.add_argument("--before", help="commit whose server is measured too")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--print", action="store_true", help="only print the table")
-    parser.add_argument("--screenshots", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if arguments.screenshots:
-            screenshots(arguments.run, Path(folder))
-        else:
-            measure(arguments, Path(folder))
+        measure(arguments, Path(folder))
 
 
 # ---- the gallery and its server
 
 
 def fill(embedder: Embedder, records: Sequence[Record], cameras: dict[int, str], to: Path) -> None:
-    """A gallery of a data set's images, taken one after another in one night."""
+    """A gallery of a data set's images, taken in one night: a person at a camera within seconds."""
     gallery, rng = SqliteStore(to, create=True), np.random.default_rng(0)
-    moments = NIGHT + 11 * 3600 * rng.beta(2, 3, len(records))
+    passes = {(record.pid, record.cam): 11 * 3600 * rng.beta(2, 3) for record in records}
+    moments = [NIGHT + passes[record.pid, record.cam] + 20 * rng.random() for record in records]
     for kind in Modality:
         rows = [row for row, record in enumerate(records) if record.modality is kind]
         entries = [
@@ -313,86 +302,6 @@ def table(told: dict[str, Told], arguments: argparse.Namespace, name: str) -> st
         "",
     ]
     return "\n".join(lines)
-
-
-# ---- pictures for the documentation
-
-
-def screenshots(run: Path, folder: Path) -> None:
-    """The page with people who do not exist, whom the run has never seen; one who is found."""
-    people = folder / "people"
-    synthesise(
-        people, ids=TRAIN_IDS + TEST_IDS, train_ids=TRAIN_IDS, images=3, size="192x96",
-        seed=int(load_yaml(Run(run).config)["seed"]), progress=False,
-    )  # fmt: skip
-    own = Run(folder / "run")
-    own.folder.mkdir()
-    for name in (Run(run).weights.name, Run(run).config.name):
-        shutil.copy(run / name, own.folder / name)
-    calibrate(own.folder, people, part="test")
-    benchmark = open_benchmark(people)
-    fill(load(own.folder), benchmark.test, dict(benchmark.cameras), folder / "gallery")
-    crops = [r.path for r in benchmark.test if r.modality is Modality.INFRARED]
-    with (
-        served(own.folder, folder / "gallery") as (address, _),
-        Client(address) as client,
-        sync_playwright() as playwright,
-    ):
-        crop, found = next(
-            (crop, found)
-            for crop, found in ((crop, client.search([crop])) for crop in crops)
-            if not found.nobody
-        )
-        right = [Path(hit.item.source).parent.name == crop.parent.name for hit in found.hits]
-        chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        walk(chromium, address, crop, right)
-        chromium.close()
-
-
-def walk(chromium: Browser, address: str, crop: Path, right: list[bool]) -> None:
-    """Search, mark, compare, add to a case, and take a picture of each; right: of each hit."""
-    size: ViewportSize = {"width": 1240, "height": 860}
-    page = chromium.new_page(viewport=size)
-    page.goto(address)
-    page.get_by_label("Your name").fill("Ada")
-    page.set_input_files("#files", str(crop))
-    page.click("#go")
-    page.wait_for_selector(".hit")
-    for place, same in enumerate(right[:6]):
-        mark = "hit" if same else "miss"
-        page.locator(".hit").nth(place).locator(f'[data-do="{mark}"]').click()
-    page.evaluate("scrollTo(0, 0)")
-    shoot(page, "search")
-    page.locator(".look").first.click()
-    page.wait_for_selector("#comparison[open]")
-    shoot(page, "compare")
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Keep in a case").click()
-    page.get_by_label("Name of the new case").fill("Night of the first of January")
-    page.get_by_label("Note").fill("Same coat and bag as at the entrance.")
-    page.get_by_label("Keep the query images as well").check()
-    page.get_by_role("button", name="Keep", exact=True).click()
-    page.get_by_text("Kept in").wait_for()
-    page.goto(f"{address}/cases/1")
-    shoot(page, "case")
-    page.goto(f"{address}/gallery")
-    shoot(page, "gallery")
-    phone = chromium.new_page(viewport={"width": 390, "height": 780}, color_scheme="dark")
-    phone.goto(f"{address}/?item=5")
-    phone.wait_for_selector(".hit")
-    shoot(phone, "phone")
-
-
-def shoot(page: Page, name: str) -> None:
-    """A picture with 256 colours, once everything is there."""
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(400)
-    shot = Image.open(io.BytesIO(page.screenshot()))
-    shot.convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT).save(
-        DOCS / "images" / f"serve-{name}.png", optimize=True
-    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from visir.web import audit
 from visir.web.app import create_app
 from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import REMEMBERED, SearchService
+from visir.web.remembered import REMEMBERED
+from visir.web.service import SearchService
 from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
@@ -192,11 +193,11 @@ def test_old_searches_are_forgotten(serve) -> None:
     service = client.state.service
     images = service.images_of_items([1])
     first = service.search(images, search_asked(), "").search.id
-    service.recall(first)
+    service.searches.recall(first)
     for _ in range(REMEMBERED):
         service.search(images, search_asked(), "")
     with pytest.raises(InputError, match="no longer remembered"):
-        service.recall(first)
+        service.searches.recall(first)
 
 
 def search_asked():
@@ -380,7 +381,7 @@ def test_a_fault_of_the_server_s_own_shows_no_traceback(serve, monkeypatch) -> N
 
 def test_the_schema_describes_every_answer(serve) -> None:
     schema = serve().get("/openapi.json").json()
-    assert len(schema["paths"]) == 15
+    assert len(schema["paths"]) == 17
     for path, methods in schema["paths"].items():
         for method, about in methods.items():
             assert about["summary"], path

@@ -3,86 +3,24 @@
 from __future__ import annotations
 
 import re
-import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bright import CALIBRATION, BrightEmbedder, drawn, fill, listening
-from chromium import chromium
+from bright import BrightEmbedder, listening
+from browsing import PERSON, people, search, too_wide, until
 from playwright.sync_api import Page
 
-from visir.gallery.sqlite import SqliteStore
 from visir.gallery.store import Filter
 from visir.web import audit
 from visir.web.app import create_app
 from visir.web.case_store import CaseStore
 from visir.web.middleware import Rules
-from visir.web.service import SearchService
 from visir.web.state import AppState
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "a-token-of-twenty-letters"
-PERSON = 17
-
-
-@pytest.fixture(scope="module")
-def crowd(once, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A server of 250 people, 8 images of each, and a browser."""
-    root = tmp_path_factory.mktemp("crowd")
-    made = once("crowd", lambda to: fill(to / "gallery", to / "images", 250, 2).close())
-    store = SqliteStore(shutil.copytree(made / "gallery", root / "gallery"))
-    assert store.count() == 2000
-    service = SearchService(BrightEmbedder(), store, CALIBRATION)
-    state = AppState(service, CaseStore(root / "desk"), Rules("127.0.0.1", None), False)
-    query = drawn(root / "queries", PERSON, True, 99)
-    with listening(create_app(state)) as url, chromium() as browser:
-        yield SimpleNamespace(browser=browser, url=url, state=state, query=query, root=root)
-    state.case_store.close()
-    store.close()
-
-
-@pytest.fixture
-def page(crowd: SimpleNamespace) -> Iterator[Page]:
-    """A page; when it is closed nothing may have left this machine or gone wrong in it."""
-    context = crowd.browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    asked, wrong = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda said: said.type in ("error", "warning") and wrong.append(said.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.set_default_timeout(40_000)
-    yield page
-    context.close()
-    assert asked
-    away = [url for url in asked if not url.startswith((crowd.url, "data:", "blob:"))]
-    assert away == []
-    assert wrong == []
-
-
-def people(page: Page, crowd: SimpleNamespace) -> list[str]:
-    """Who is on the hits, best first."""
-    ids = page.eval_on_selector_all(".hit", "all => all.map(hit => Number(hit.dataset.item))")
-    known = crowd.state.store.get(ids)
-    return [known[item].tags[0] for item in ids]
-
-
-def until(page: Page, condition: str) -> None:
-    """Wait; Playwright's own way evaluates text in the page, which its policy forbids."""
-    end = time.monotonic() + 40
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, condition
-        page.wait_for_timeout(20)
-
-
-def search(page: Page, crowd: SimpleNamespace) -> None:
-    page.goto(crowd.url)
-    page.set_input_files("#files", str(crowd.query))
-    page.get_by_role("button", name="Search", exact=True).click()
-    page.wait_for_selector(".hit")
 
 
 def test_a_guard_s_night(page: Page, crowd: SimpleNamespace, tmp_path: Path) -> None:
@@ -246,14 +184,31 @@ def test_everything_fits_a_phone(page: Page, crowd: SimpleNamespace) -> None:
             page.wait_for_selector(".hit")
             page.locator(".look").first.click()
             page.wait_for_selector("#comparison[open]")
-        wide = page.evaluate(
-            """() => [...document.querySelectorAll("body *")]
-            .filter(one => !one.closest(".scroll, .skip, .hidden-input, .unseen"))
-            .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+        assert too_wide(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_controls_say_in_words_what_they_do(page: Page, crowd: SimpleNamespace) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto(f"{crowd.url}/?item=400")
+    page.wait_for_selector(".hit")
+    shown = page.locator(".hit").first.locator(".marks button").all_inner_texts()
+    assert shown == ["Right", "Wrong", "Search", "Original"]
+    assert page.locator(".remove").inner_text() == "Remove"
+    for path in ("/?item=400", "/cases", "/gallery", "/items/400", "/audit"):
+        page.goto(crowd.url + path)
+        if "item=" in path:
+            page.wait_for_selector(".hit")
+        # Buttons show words, which their names begin with; voice control finds them by these.
+        odd = page.evaluate(
+            """() => [...document.querySelectorAll("button:not(.look)")]
+            .filter(one => one.checkVisibility())
+            .filter(one => !/^[a-z0-9]/i.test(one.innerText.trim())
+                || !(one.ariaLabel ?? one.innerText).startsWith(one.innerText.trim())
+                || one.scrollWidth > one.clientWidth)
             .map(one => one.outerHTML.slice(0, 80))"""
         )
-        assert wide == [], path
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert odd == [], path
 
 
 def test_everything_has_a_name_and_a_visible_focus(page: Page, crowd: SimpleNamespace) -> None:

@@ -31,7 +31,8 @@ TRAVERSAL = (
     "<script>alert(1)</script>", "$(id)", "\U0001f600", "-1", "1e9", "99999999999999999999",
 )  # fmt: skip
 PLACES = (
-    "/api/items/{}", "/api/items/{}/thumbnail", "/items/{}", "/cases/{}", "/api/cases/{}",
+    "/api/items/{}", "/api/items/{}/thumbnail", "/api/remarks?item={}", "/?search={}",
+    "/items/{}", "/cases/{}", "/api/cases/{}",
     "/static/{}", "/{}", "/?item={}", "/gallery?camera={}", "/gallery?after={}",
     "/audit?before={}", "/api/audit?before={}&count={}",
 )  # fmt: skip
@@ -250,6 +251,7 @@ def test_no_parameter_opens_a_path(serve, tmp_path: Path) -> None:
         answers.append(client.post("/api/refine", json={"search": text}))
         answers.append(client.post("/api/cases", json={"name": text}))
         answers.append(client.delete(f"/api/items/{quoted}"))
+        answers.append(client.post(f"/api/items/{quoted}/original"))
         answers.append(client.delete(f"/api/cases/{quoted}"))
     for answer in answers:
         assert answer.status_code < 500

@@ -67,7 +67,21 @@ def look(
     """Decode an image and look at it; `person` says of its pixels whether they show one."""
     try:
         data = content(path)
-        image = decode(io.BytesIO(data), path, modality, span)
+    except InputError as error:
+        return Look(problem=str(error))
+    return look_at(data, path, modality, span, person)
+
+
+def look_at(
+    data: bytes,
+    name: Path | str,
+    modality: Modality | None,
+    span: Span | None,
+    person: Callable[[ByteArray], bool] | None = None,
+) -> Look:
+    """As `look`, at the bytes of a file; `name` is what messages call it."""
+    try:
+        image = decode(io.BytesIO(data), name, modality, span)
     except InputError as error:
         return Look(problem=str(error))
     grey = image.convert("L")

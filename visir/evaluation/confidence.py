@@ -78,6 +78,11 @@ class Calibration:
         """
         return Curve(self.slope, self.growth, self.offset).confidence(scores, images)
 
+    def limit(self, images: int) -> float:
+        """The cosine whose confidence is the threshold; images: how many were searched."""
+        at = special.logit(self.threshold) - self.offset - self.growth * np.log(max(images, 1))
+        return float(at / self.slope)
+
     @property
     def only_strangers(self) -> bool:
         """Whether nothing is known but how similar strangers are."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from heapq import nlargest
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from visir.core.types import InputError
 from visir.web.audit import Audit, Stamp, entries, verify
 from visir.web.rendering import FOLDER, as_text, encoded, opened, render
 from visir.web.schemas import AuditEntry, AuditPage, Case, CaseSummary, KeptHit, SearchRecord
+from visir.web.timeline import timeline
 
 MAX_KEPT = 500
 MAX_NUMBER = 10**9
@@ -40,6 +42,7 @@ class CaseStore:
         self.folder = folder
         self._cases = folder / "cases"
         self._lock = threading.Lock()
+        self._summaries: dict[int, tuple[tuple[int, ...], CaseSummary]] = {}
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds pictures of people
             self._cases.mkdir(exist_ok=True)
@@ -66,16 +69,30 @@ class CaseStore:
         strays = [_stray(path) for path in self._strays()]
         return [case for case in found if case is not None] + strays
 
+    def recent(self, count: int) -> list[CaseSummary]:
+        """A line for each of the cases that were changed last, the latest first."""
+        files = [path for path in self._cases.iterdir() if _number(path)]
+        last = nlargest(count, files, key=_written)
+        found = (self.summary(_number(path) or 0) for path in last)
+        return [case for case in found if case is not None and case.problem is None]
+
     def summary(self, number: int) -> CaseSummary | None:
-        """The line of a case; None if there is none."""
+        """The line of a case; None if there is none. A file that did not change is not read."""
         file = self._file(number)
+        state = _state_of(file)
+        known = self._summaries.get(number)
+        if known is not None and known[0] == state:
+            return known[1]
         try:
             case = self.case(number)
         except InputError as error:
             return CaseSummary(number, file.name, "", _written(file), 0, file.name, str(error))
         if case is None:
+            self._summaries.pop(number, None)
             return None
-        return CaseSummary(number, case.name, case.by, case.created, len(case.kept), file.name)
+        line = CaseSummary(number, case.name, case.by, case.created, len(case.kept), file.name)
+        self._summaries[number] = (state, line)
+        return line
 
     def audit_page(self, before: int | None = None, count: int = 100) -> AuditPage:
         """The last lines of the audit log, newest first, and whether its chain is whole."""
@@ -193,8 +210,20 @@ def _stray(file: Path) -> CaseSummary:
 
 
 def _written(file: Path) -> datetime:
-    """When a file was changed last."""
-    return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
+    """When a file was changed last; long ago if it is gone."""
+    try:
+        return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
+    except FileNotFoundError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+def _state_of(file: Path) -> tuple[int, ...]:
+    """What changes with every change of a file; empty if it is gone."""
+    try:
+        now = file.lstat()
+    except OSError:
+        return ()
+    return (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
 
 def with_hits(case: Case, kept: list[KeptHit], search: SearchRecord) -> Case:
@@ -257,7 +286,7 @@ def exported(case: Case, by: str, stamp: Stamp) -> str:
     """
     sheets = (FOLDER / "static" / name for name in ("base.css", "case.css"))
     style = "".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
-    return render("export.html", case=case, by=by, stamp=stamp, style=style)
+    return render("export.html", case=case, plan=timeline(case), by=by, stamp=stamp, style=style)
 
 
 def _blurred(picture: str | None, name: str) -> str | None:

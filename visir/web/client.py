@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image
 
-    from visir.web.schemas import ComparisonView, GalleryFacts, Item, SearchResponse
+    from visir.web.schemas import ComparisonView, GalleryFacts, Item, Remark, SearchResponse
 
     Sent = Path | str | bytes | Image  # a file, its bytes, or a picture
 
@@ -153,6 +153,17 @@ class Client:
     def thumbnail(self, item: int) -> bytes:
         """A small JPEG of a gallery image."""
         return self._send("GET", f"/api/items/{item:d}/thumbnail").content
+
+    def remarks(self, items: Sequence[int]) -> list[Remark]:
+        """Which of up to 200 gallery images are poor crops, by their thumbnails, and why."""
+        from visir.web.schemas import Remark
+
+        asked = "&".join(f"item={item:d}" for item in items)
+        return self._ask("GET", f"/api/remarks?{asked}", list[Remark])
+
+    def original(self, item: int) -> bytes:
+        """A gallery image at the full size of its file, as a JPEG; the server logs it."""
+        return self._send("POST", f"/api/items/{item:d}/original").content
 
     def stats(self) -> GalleryFacts:
         """What the gallery holds."""

@@ -8,25 +8,42 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from visir.gallery.store import Filter
-from visir.web.case_store import MAX_KEPT
 from visir.web.rendering import bars, over_time
 from visir.web.routes_api import ItemId
 from visir.web.routes_cases import CaseId
 from visir.web.schemas import Id, Line
-from visir.web.service import item_of
-from visir.web.state import OnState
+from visir.web.sentences import days, searched
+from visir.web.state import By, OnState
+from visir.web.timeline import timeline
+from visir.web.views import as_json, item_of, logged
 
 PAGE = 48  # images on a page of the gallery
+RECENT = 6  # searches, and cases, on the start page
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 @router.get("/")
-def search(state: OnState, item: Annotated[list[Id], Query(max_length=8)] = []) -> HTMLResponse:  # noqa: B006
-    """The search page; item: images of the gallery to start with."""
-    cameras = list(state.service.stats().by_camera)
-    known = state.store.get(item)
-    items = [item_of(known[one]) for one in item if one in known]
-    return state.page("search.html", cameras=cameras, items=items)
+def start(
+    state: OnState,
+    who: By,
+    item: Annotated[list[Id], Query(max_length=8)] = [],  # noqa: B006
+    search: Line = "",
+) -> HTMLResponse:
+    """The search page; item: images of the gallery to start with; search: one to show again."""
+    found = state.service.again(search, who.owner) if search else None
+    queries = () if found is None else found.search.queries
+    wanted = [*item, *(query.item for query in queries if query.item is not None)]
+    known = state.store.get(wanted)
+    recent = state.service.searches.of(who.owner, RECENT)
+    return state.page(
+        "search.html",
+        cameras=list(state.service.stats().by_camera),
+        items=[item_of(known[one]) for one in wanted if one in known],
+        found=found,
+        asked=None if found is None else as_json(found.search.asked),
+        searches=[(one.search, searched(logged(one))) for one in recent],
+        cases=state.case_store.recent(RECENT),
+    )
 
 
 @router.get("/cases")
@@ -38,7 +55,8 @@ def cases(state: OnState) -> HTMLResponse:
 @router.get("/cases/{number}")
 def case(state: OnState, number: CaseId) -> HTMLResponse:
     """One case."""
-    return state.page("case.html", case=state.displayed_case(number), most=MAX_KEPT)
+    found = state.displayed_case(number)
+    return state.page("case.html", case=found, plan=timeline(found))
 
 
 @router.get("/gallery")
@@ -75,7 +93,8 @@ def audit(
     state: OnState, before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None
 ) -> HTMLResponse:
     """The audit log."""
-    return state.page("audit.html", log=state.case_store.audit_page(before))
+    log = state.case_store.audit_page(before)
+    return state.page("audit.html", log=log, days=days(log.entries))
 
 
 @router.get("/login", response_model=None)

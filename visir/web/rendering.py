@@ -19,8 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from visir import __version__
+from visir.core.names import printable
 from visir.core.types import FloatArray, InputError
 from visir.gallery.store import Filter, Stats, Store
+from visir.web.schemas import HitView, Scale
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 256  # pixels of the longer side
@@ -74,6 +76,26 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
+def share(value: float, scale: Scale) -> float:
+    """How far a score is along a scale, in percent of it."""
+    length = scale.high - scale.low
+    return round(100 * min(max((value - scale.low) / length, 0), 1), 1) if length > 0 else 0.0
+
+
+def grouped(hits: Sequence[HitView]) -> list[list[HitView]]:
+    """Hits of one group together, groups and hits in them best first."""
+    found: dict[int, list[HitView]] = {}
+    for hit in hits:
+        found.setdefault(hit.group, []).append(hit)
+    return list(found.values())
+
+
+def file_name(source: str) -> str:
+    """The name of an image's file without its folders, and its place in a file of several."""
+    file, inside, rest = source.partition("::")
+    return printable(file.rpartition("/")[2] + inside + rest)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -84,6 +106,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"moment": moment, "score": score, "size": size, "many": many}
+    environment.filters |= {"file_name": file_name, "share": share, "grouped": grouped}
     environment.globals["visir_version"] = __version__
     return environment
 
@@ -167,11 +190,11 @@ def leaving(jpeg: bytes, name: str, blur: bool) -> bytes:
     return encoded(opened(jpeg, name), blur)
 
 
-def encoded(picture: Image.Image, blur: bool = False) -> bytes:
+def encoded(picture: Image.Image, blur: bool = False, quality: int = QUALITY) -> bytes:
     """A JPEG with nothing but the pixels; blur: heads are pixelated first."""
     buffer = io.BytesIO()
     bare = Image.fromarray(np.asarray(pixelated(picture) if blur else picture))
-    bare.save(buffer, "JPEG", quality=QUALITY)
+    bare.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

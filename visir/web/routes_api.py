@@ -15,6 +15,8 @@ from pydantic import Json, TypeAdapter
 
 from visir.core.types import FloatArray
 from visir.web.middleware import COOKIE, too_many_tries
+from visir.web.originals import GoneError
+from visir.web.remembered import QueryImage
 from visir.web.rendering import as_uri, encoded, layer
 from visir.web.schemas import (
     AuditPage,
@@ -27,15 +29,15 @@ from visir.web.schemas import (
     Login,
     Problem,
     RefineRequest,
+    Remark,
     SearchRequest,
     SearchResponse,
     SideView,
 )
-from visir.web.service import QueryImage, item_of
-from visir.web.state import AppState, By, OnState, Requester, wants_page
+from visir.web.state import AppState, By, OnState, Requester, no_item, wants_page
 from visir.web.uploads import MAX_IMAGES, Upload
+from visir.web.views import item_of, logged
 
-_REQUEST = TypeAdapter(SearchRequest)
 _JSON: dict[type, TypeAdapter[Any]] = {
     SearchResponse: TypeAdapter(SearchResponse),
     ComparisonView: TypeAdapter(ComparisonView),
@@ -74,7 +76,7 @@ def search(
         raise HTTPException(422, "images: none was sent; send one to eight of one person")
     asked = asked or SearchRequest()
     queries = state.service.embed(uploads, asked.modality)
-    response = state.service.search(queries, asked, who.by)
+    response = state.service.search(queries, asked, who.by, who.owner)
     _log_search(state, who, "search", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -83,7 +85,7 @@ def search(
 def search_items(request: Request, state: OnState, who: By, wanted: ItemsRequest) -> Any:  # noqa: ANN401
     """Search the gallery for the person on images it has itself."""
     queries = state.service.images_of_items(wanted.items)
-    response = state.service.search(queries, wanted.asked, who.by)
+    response = state.service.search(queries, wanted.asked, who.by, who.owner)
     _log_search(state, who, "search", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -91,7 +93,7 @@ def search_items(request: Request, state: OnState, who: By, wanted: ItemsRequest
 @router.post("/refine", response_model=SearchResponse)
 def refine(request: Request, state: OnState, who: By, wanted: RefineRequest) -> Any:  # noqa: ANN401
     """Search again with images that were marked as hits and misses."""
-    response = state.service.refine(wanted, who.by)
+    response = state.service.refine(wanted, who.by, who.owner)
     _log_search(state, who, "refine", response)
     return json_or_page(request, state, response, "results.html", found=response)
 
@@ -127,6 +129,16 @@ def compare(
     )  # fmt: skip
 
 
+@router.get("/remarks", response_model=list[Remark])
+def remarks(
+    state: OnState,
+    item: Annotated[list[Id], Query(max_length=200, description="gallery images' ids")] = [],  # noqa: B006
+) -> list[Remark]:
+    """Which of some gallery images are poor crops of a person, by their thumbnails."""
+    found = ((one, state.service.poor(one)) for one in dict.fromkeys(item))
+    return [Remark(one, words) for one, words in found if words]
+
+
 @router.get("/items/{item}", response_model=Item, responses=MISSING)
 def get_item(state: OnState, item: ItemId) -> Item:
     """What is known of a gallery image."""
@@ -143,6 +155,26 @@ def get_thumbnail(state: OnState, item: ItemId) -> Response:
     jpeg = state.picture(item)
     if jpeg is None:
         raise HTTPException(404, f"the gallery has no picture of image {item}")
+    return Response(jpeg, media_type="image/jpeg")
+
+
+@router.post(
+    "/items/{item}/original",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {}}, "description": "a JPEG of the file's size"},
+        **MISSING,
+    },
+)
+def open_original(state: OnState, who: By, item: ItemId) -> Response:
+    """The file of a gallery image at its full size, encoded again, where it is still there."""
+    try:
+        jpeg = state.service.original(item, state.blur)
+    except GoneError as error:
+        raise HTTPException(404, str(error)) from None
+    if jpeg is None:
+        raise no_item(item)
+    state.log(who, "open original", item=item)
     return Response(jpeg, media_type="image/jpeg")
 
 
@@ -196,6 +228,7 @@ def logout(request: Request, state: OnState, who: By) -> Response:
     """End the session."""
     if state.rules.sessions.close(request.cookies.get(COOKIE, "")):
         state.log(who, "log out")
+        state.service.searches.forget(who.owner)
     response = Response(status_code=204)
     response.delete_cookie(
         COOKIE, path=state.rules.root or "/", httponly=True, samesite="strict",
@@ -233,15 +266,4 @@ def _side_view(image: QueryImage, drops: FloatArray | None) -> SideView:
 
 
 def _log_search(state: AppState, who: Requester, action: str, response: SearchResponse) -> None:
-    search = response.search
-    state.log(
-        who,
-        action,
-        search=search.id,
-        queries=[query.sha256 or query.item for query in search.queries],
-        asked=_REQUEST.dump_python(search.asked, mode="json", exclude_defaults=True),
-        hits=search.hits,
-        misses=search.misses,
-        searched=search.searched,
-        found=[hit.item.id for hit in response.hits],
-    )
+    state.log(who, action, **logged(response))

@@ -92,7 +92,7 @@ def keep_hits(
     ] = [],  # noqa: B006
 ) -> Case:  # fmt: skip
     """Keep hits of a search in a case; query images are kept only if they are sent again."""
-    found = state.service.recall(kept.search).response
+    found = state.service.searches.recall(kept.search).response
     search = _with_pictures(found.search, read(state, images))
     hits = {hit.item.id: hit for hit in found.hits}
     for item in kept.items:

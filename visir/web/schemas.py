@@ -142,6 +142,14 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """A poor crop; poor: why it is one, in words."""
+
+    item: int
+    poor: str
+
+
+@dataclass(frozen=True)
 class QueryView:
     """A query image; sha256: of the file sent, or item: its id in the gallery.
 
@@ -192,7 +200,9 @@ class HitView:
     """A gallery image found.
 
     cosine: the mean over the query images; score: the confidence if the run is calibrated,
-    otherwise the cosine; mark: "hit" if it was marked as right.
+    otherwise the cosine; mark: "hit" if it was marked as right; group: the rank of the best hit
+    that probably shows the same person under the same camera within a minute, or its own rank;
+    hub: the image is near to far too many images of the other modality, whoever they show.
     """
 
     rank: int
@@ -200,13 +210,31 @@ class HitView:
     score: float
     cosine: float
     mark: Mark | None = None
+    group: int = 0
+    hub: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What scores are drawn between.
+
+    low, high: of calibrated scores 0 and 1; of cosines that of a typical stranger and the best one;
+    typical: whether low is that of a typical stranger, which in a small gallery is not known; mark:
+    the score below which there is probably no match, None if it is not known or out of this range.
+    """
+
+    low: float
+    high: float
+    typical: bool
+    mark: float | None
 
 
 @dataclass(frozen=True)
 class SearchResponse:
     """A ranked list; no_match: the best score is below the threshold of the calibration.
 
-    nobody: the former name of no_match; it is removed in 1.0.
+    nobody: the former name of no_match; it is removed in 1.0; scale: of the scores, None without a
+    hit.
     """
 
     search: SearchRecord
@@ -214,6 +242,7 @@ class SearchResponse:
     no_match: bool
     nobody: bool
     seconds: float
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)

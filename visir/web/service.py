@@ -11,64 +11,54 @@ import contextlib
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image
 
 from visir import __version__
-from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.core.types import FloatArray, InputError, Modality
+from visir.data.pictures import look_at
 from visir.data.ranges import likely
+from visir.data.remarks import poor
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery import compare as pairs
 from visir.gallery.feedback import NO_FEEDBACK, Feedback
-from visir.gallery.query import Query, SearchOptions, queries_of_items
+from visir.gallery.query import Query, queries_of_items
 from visir.gallery.searching import RankedList, search
 from visir.gallery.store import (
     EVERYTHING,
     Filter,
     Stats,
     Store,
-    Stored,
     model_of,
     require_same_model,
 )
 from visir.web.batching import Batcher
+from visir.web.kept import Kept
+from visir.web.originals import original
+from visir.web.remembered import QueryImage, Searches
 from visir.web.rendering import opened
 from visir.web.schemas import (
     CompareRequest,
     GalleryFacts,
-    HitView,
     Item,
-    QueryView,
     RefineRequest,
     SearchRecord,
     SearchRequest,
     SearchResponse,
 )
+from visir.web.spread import spread_of
 from visir.web.uploads import Upload, read_upload
+from visir.web.views import hit_views, item_of, moment_of, options_of, query_view, scale_of
 
-REMEMBERED = 256  # searches that can be refined and kept
 AT_ONCE = 2  # requests whose images are read, compared or re-ranked
 FRESH = 5.0  # seconds for which the gallery's statistics are not computed again
-
-
-class QueryImage(NamedTuple):
-    """A query image; sha256: of the file that was sent; picture: to display, if there is one."""
-
-    query: Query
-    sha256: str | None = None
-    picture: Image.Image | None = None
-
-
-class _Remembered(NamedTuple):
-    response: SearchResponse
-    images: tuple[QueryImage, ...]
+RARELY = 600.0  # and for which a sample of it is kept
+POOR = 4096  # images of which it is remembered whether they are poor crops
 
 
 class SearchService:
@@ -80,6 +70,8 @@ class SearchService:
         calibration: of the model; None leaves scores cosines.
 
     Attributes:
+        searches: the latest ones.
+        poor: why an image's thumbnail shows a poor crop, in words; empty if it does not.
         doubt: why images that seem too old are still there; None where there is nothing to say.
 
     Raises:
@@ -91,12 +83,13 @@ class SearchService:
     ) -> None:
         require_same_model(store.model(), model_of(embedder), store.name)
         self.embedder, self.store, self.calibration = embedder, store, calibration
-        self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
-        self._lock = threading.Lock()
+        self.searches = Searches()
         self._seats = threading.Semaphore(AT_ONCE)
         self._batcher = Batcher(embedder)
-        self._stats: tuple[float, Stats] | None = None
-        self._spans: tuple[float, Span | None] | None = None
+        self._stats = Kept(store.stats, FRESH)
+        self._span = Kept(lambda: likely(store.ranges(), Modality.INFRARED, None), FRESH)
+        self._spread = Kept(lambda: spread_of(store), RARELY)
+        self.poor = lru_cache(POOR)(self._poor)
         self.doubt: str | None = None
 
     def prepare(self) -> None:
@@ -104,7 +97,7 @@ class SearchService:
         grey = np.full((1, *self.embedder.size, 3), 128, np.uint8)
         for side in Modality:
             query = Query(self._batcher.embed(grey, side)[0], side)
-            search(self.store, [query], _options(SearchRequest()), self.calibration)
+            search(self.store, [query], options_of(SearchRequest()), self.calibration)
 
     def close(self) -> None:
         """End its thread."""
@@ -120,14 +113,12 @@ class SearchService:
 
     def stats(self) -> Stats:
         """What the gallery holds, some seconds old at most."""
-        known = self._stats
-        if known is None or time.monotonic() - known[0] > FRESH:
-            known = self._stats = (time.monotonic(), self.store.stats())
-        return known[1]
+        return self._stats.get()
 
     def changed(self) -> None:
-        """Compute the gallery's statistics again the next time they are needed."""
-        self._stats = None
+        """Images were deleted: compute again what is known of the gallery."""
+        self._stats.drop()
+        self._spread.drop()
 
     def facts(self) -> GalleryFacts:
         """What the gallery holds, and the model that searches it."""
@@ -155,6 +146,20 @@ class SearchService:
         known = self.store.get([item]).get(item)
         return None if known is None else item_of(known)
 
+    def original(self, item: int, blur: bool) -> bytes | None:
+        """An image's file as a JPEG, see `visir.web.originals`; None if the image is not there."""
+        known = self.store.get([item]).get(item)
+        if known is None:
+            return None
+        with self._seats:
+            return original(self.store, known, blur)
+
+    def _poor(self, item: int) -> str:
+        known, jpeg = self.store.get([item]).get(item), self.store.thumbnail(item)
+        if known is None or jpeg is None:
+            return ""
+        return poor(look_at(jpeg, f"image {item}", known.modality, None))
+
     # ---- query images
 
     def read(self, files: Sequence[bytes]) -> list[Upload]:
@@ -163,20 +168,12 @@ class SearchService:
         Raises:
             InputError: one cannot be read.
         """
-        span = self._span()
+        span = self._span.get()
         with self._seats:
             return [
                 read_upload(data, self.embedder.size, f"image {number}", span)
                 for number, data in enumerate(files, start=1)
             ]
-
-    def _span(self) -> Span | None:
-        """Of images with more than 8 bits a pixel; some seconds old at most."""
-        known = self._spans
-        if known is None or time.monotonic() - known[0] > FRESH:
-            span = likely(self.store.ranges(), Modality.INFRARED, None)
-            known = self._spans = (time.monotonic(), span)
-        return known[1]
 
     def embed(self, uploads: Sequence[Upload], modality: str) -> list[QueryImage]:
         """Images that were sent, as queries; modality: "auto" judges each by its colours.
@@ -216,50 +213,61 @@ class SearchService:
         images: Sequence[QueryImage],
         request: SearchRequest,
         by: str,
+        owner: str | None = None,
         feedback: Feedback = NO_FEEDBACK,
     ) -> SearchResponse:
-        """Search for the person of the query images, and remember the search."""
+        """Search for the person of the query images, and remember the search.
+
+        Args:
+            images: the query images.
+            request: what to search for.
+            by: the name the user gave.
+            owner: whose list of recent searches it belongs to; None for no list.
+            feedback: images that were marked.
+        """
         began = time.perf_counter()
-        options = _options(request)
+        options = options_of(request)
         queries = [image.query for image in images]
         with self._seats if options.rerank != "none" else contextlib.nullcontext():
             ranked = search(
                 self.store, queries, options, self.calibration, feedback, count=self._count
             )
         record = self._record(images, request, by, feedback, ranked)
-        hits = tuple(
-            HitView(
-                hit.rank, item_of(hit.item), hit.score, hit.cosine, "hit" if hit.marked else None
-            )
-            for hit in ranked.hits
+        spread, vectors = self._spread.get(), self.store.vectors([h.item.id for h in ranked.hits])
+        response = SearchResponse(
+            record,
+            hit_views(ranked.hits, vectors, spread),
+            no_match=bool(ranked.no_match),
+            nobody=bool(ranked.no_match),
+            seconds=time.perf_counter() - began,
+            scale=scale_of(ranked, self.calibration, spread),
         )
-        no_match = bool(ranked.no_match)
-        response = SearchResponse(record, hits, no_match, no_match, time.perf_counter() - began)
-        self._remember(response, images)
+        self.searches.add(response, images, owner)
         return response
 
-    def refine(self, request: RefineRequest, by: str) -> SearchResponse:
+    def refine(self, request: RefineRequest, by: str, owner: str | None = None) -> SearchResponse:
         """Search again with hits and misses; scores stay those against the query images.
 
         Raises:
             InputError: the search is forgotten, or an image is marked both ways.
         """
         feedback = Feedback(request.hits, request.misses)
-        former = self.recall(request.search)
+        former = self.searches.recall(request.search)
         asked = request.asked or former.response.search.asked
-        return self.search(former.images, asked, by, feedback)
+        return self.search(former.images, asked, by, owner, feedback)
 
-    def recall(self, search: str) -> _Remembered:
-        """One of the latest searches.
+    def again(self, search: str, owner: str | None) -> SearchResponse:
+        """One of the latest searches of an owner, without hits that were deleted since.
 
         Raises:
-            InputError: it is forgotten.
+            InputError: it is forgotten, or somebody else's.
         """
-        with self._lock:
-            known = self._remembered.get(search)
-        if known is None:
-            raise InputError("search: is no longer remembered; search again")
-        return known
+        known = self.searches.recall(search)
+        if owner is None or known.owner != owner:
+            raise InputError("search: is not one of yours; search again")
+        there = self.store.get([hit.item.id for hit in known.response.hits])
+        hits = tuple(hit for hit in known.response.hits if hit.item.id in there)
+        return replace(known.response, hits=hits)
 
     def compare(
         self, uploads: Sequence[Upload], request: CompareRequest
@@ -301,7 +309,7 @@ class SearchService:
             time=datetime.now(UTC),
             by=by,
             asked=request,
-            queries=tuple(_query_view(image) for image in images),
+            queries=tuple(query_view(image.query, image.sha256) for image in images),
             hits=feedback.matches,
             misses=feedback.non_matches,
             searched=ranked.searched,
@@ -321,63 +329,3 @@ class SearchService:
         if where.modality is None:
             return sum(images.values())
         return images.get(where.modality.value, 0)
-
-    def _remember(self, response: SearchResponse, images: Sequence[QueryImage]) -> None:
-        bare = tuple(image._replace(picture=None) for image in images)
-        with self._lock:
-            self._remembered[response.search.id] = _Remembered(response, bare)
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
-
-
-def _options(request: SearchRequest) -> SearchOptions:
-    """A request as the search takes it."""
-    named = None if request.within in ("other", "any") else Modality(request.within)
-    where = Filter(
-        cameras=request.cameras,
-        modality=named,
-        since=_seconds(request.since, "since"),
-        until=_seconds(request.until, "until"),
-        tags=request.tags,
-    )
-    return SearchOptions(
-        k=request.k,
-        where=where,
-        same_modality=request.within == "any",
-        min_score=request.min_score,
-        rerank=request.rerank,
-    )
-
-
-def _query_view(image: QueryImage) -> QueryView:
-    query = image.query
-    item = None if query.item is None else query.item.id
-    return QueryView(query.modality.value, query.inferred, image.sha256, item)
-
-
-def _seconds(moment: datetime | None, field: str) -> float | None:
-    try:
-        return None if moment is None else moment.timestamp()
-    except (OverflowError, ValueError, OSError):
-        raise InputError(f"{field}: {moment} is out of range") from None
-
-
-def moment_of(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as a time in UTC; None for one out of range."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
-def item_of(stored: Stored) -> Item:
-    """A gallery image as the API shows it."""
-    return Item(
-        id=stored.id,
-        source=stored.source,
-        camera=stored.camera,
-        modality=stored.modality.value,
-        time=moment_of(stored.time),
-        tags=stored.tags,
-        added=moment_of(stored.added),
-    )

@@ -52,6 +52,11 @@ class Sessions:
             self._open[key] = (began, now)
         return True
 
+    @staticmethod
+    def name_of(given: str) -> str:
+        """What a session is called on this side, which does not tell its id."""
+        return _digest(given).hex()
+
     def close(self, given: str) -> bool:
         """End a session: whether there was one."""
         with self._lock:

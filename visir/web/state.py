@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse
 from visir.gallery.store import Store
 from visir.web.audit import Stamp
 from visir.web.case_store import CaseStore, displayed
-from visir.web.middleware import Rules, address_of
+from visir.web.middleware import COOKIE, Rules, address_of
 from visir.web.rendering import leaving, render
 from visir.web.schemas import Case, Item
 from visir.web.service import SearchService
@@ -20,10 +20,15 @@ OPERATOR = "X-Visir-Operator"
 
 
 class Requester(NamedTuple):
-    """Who sends a request: the name they give, and the address they send from."""
+    """Who sends a request: the name they give, and the address they send from.
+
+    owner: whose recent searches the page shows: the session, or everybody where nobody logs in;
+    None of programs, which have no such list.
+    """
 
     by: str
     remote: str
+    owner: str | None = None
 
 
 class AppState(NamedTuple):
@@ -56,7 +61,7 @@ class AppState(NamedTuple):
         """
         found = self.service.item(item)
         if found is None:
-            raise HTTPException(404, f"the gallery has no image {item}; it may be deleted")
+            raise no_item(item)
         return found
 
     def picture(self, item: int) -> bytes | None:
@@ -95,6 +100,11 @@ def existing(case: Case | None, number: int) -> Case:
     return case
 
 
+def no_item(item: int) -> HTTPException:
+    """The answer where the gallery has no image of that id."""
+    return HTTPException(404, f"the gallery has no image {item}; it may be deleted")
+
+
 def no_case(number: int) -> HTTPException:
     """The answer where there is no case of that number."""
     return HTTPException(404, f"there is no case {number}")
@@ -112,7 +122,14 @@ def _requester(
     ] = "",
 ) -> Requester:
     name = "".join(letter for letter in unquote(operator) if letter.isprintable())
-    return Requester(name.strip()[:80], address_of(request))
+    return Requester(name.strip()[:80], address_of(request), _owner(request))
+
+
+def _owner(request: Request) -> str | None:
+    cookie, rules = request.cookies.get(COOKIE, ""), _state(request).rules
+    if rules.token is None:
+        return "everybody" if wants_page(request) else None
+    return rules.sessions.name_of(cookie) if rules.sessions.knows(cookie) else None
 
 
 def wants_page(request: Request) -> bool:

@@ -1,4 +1,5 @@
 import { ask, attempt, go, say, sure } from "./common.js";
+import "./original.js";
 
 const opening = document.getElementById("new-case");
 opening?.addEventListener("submit", async (event) => {
@@ -58,10 +59,11 @@ const deeds = {
 };
 
 function exported() {
-  return ask(`${path}/export`, { page: true });
+  return ask(`${path}/export`, { as: "page" });
 }
 
 article?.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-do]");
-  if (button) attempt(() => deeds[button.dataset.do](button.closest(".kept-hit")));
+  const deed = deeds[button?.dataset.do]; // an original is opened by its own module
+  if (deed) attempt(() => deed(button.closest(".kept-hit")));
 });

@@ -6,11 +6,17 @@ const toast = document.getElementById("toast");
 const operator = document.getElementById("operator");
 let hiding = 0;
 
-/** Ask the API. A part of a page comes back as text, all else as JSON. */
-export async function ask(path, { method = "POST", json, form, page = false } = {}) {
+const READ = {
+  json: (answer) => answer.json(),
+  page: (answer) => answer.text(),
+  picture: (answer) => answer.blob(),
+};
+
+/** Ask the API; as: what comes back, JSON, a part of a page as text, or a picture. */
+export async function ask(path, { method = "POST", json, form, as = "json" } = {}) {
   const headers = { "X-Visir-CSRF": csrf, "X-Visir-Operator": encodeURIComponent(name()) };
   if (json !== undefined) headers["Content-Type"] = "application/json";
-  headers.Accept = page ? "text/html" : "application/json";
+  headers.Accept = as === "page" ? "text/html" : "application/json";
   let answer;
   try {
     answer = await fetch(root + path, { method, headers, body: form ?? JSON.stringify(json) });
@@ -20,7 +26,7 @@ export async function ask(path, { method = "POST", json, form, page = false } = 
   if (answer.status === 401 && !path.endsWith("/login")) go("/login");
   if (!answer.ok) throw new Error(await sentence(answer));
   if (answer.status === 204) return null;
-  return page ? answer.text() : answer.json();
+  return READ[as](answer);
 }
 
 /** The address of one of this server's pages or pictures. */
@@ -46,7 +52,12 @@ export function say(text) {
   toast.textContent = text[0].toUpperCase() + text.slice(1);
   toast.classList.add("shown");
   clearTimeout(hiding);
-  hiding = setTimeout(() => toast.classList.remove("shown"), 6000);
+  hiding = setTimeout(quiet, 6000);
+}
+
+/** Take the sentence away. */
+export function quiet() {
+  toast.classList.remove("shown");
 }
 
 /** Run something that may fail, and say why it did. */

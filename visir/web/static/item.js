@@ -1,4 +1,5 @@
 import { ask, attempt, go, sure } from "./common.js";
+import "./original.js";
 
 const item = document.getElementById("item");
 item.querySelector('[data-do="delete"]').addEventListener("click", async () => {

@@ -1,10 +1,12 @@
 // The search page: query images, hits that are marked, refined, compared and kept.
 
-import { ask, at, attempt, say } from "./common.js";
+import { asked, fill } from "./asked.js";
+import { ask, at, attempt, quiet, say } from "./common.js";
+import "./original.js";
 
 const MOST = 8;
 const MOST_BYTES = 32 * 2 ** 20;
-const UNMARKED = "Mark what is right ✓ and what is wrong ✗.";
+const UNMARKED = "Mark what is right and what is wrong.";
 const form = document.getElementById("search");
 const files = document.getElementById("files");
 const drop = document.getElementById("drop");
@@ -25,7 +27,7 @@ function entry(source, name) {
   const remove = document.createElement("button");
   remove.type = "button";
   remove.className = "remove";
-  remove.textContent = "×";
+  remove.textContent = "Remove";
   remove.setAttribute("aria-label", `Remove ${name}`);
   entry.append(picture, remove);
   return entry;
@@ -81,22 +83,6 @@ function indexed() {
 
 // ---- searching
 
-function asked() {
-  const of = form.elements;
-  const when = (value) => (value ? new Date(value).toISOString() : null);
-  return {
-    modality: of.modality.value,
-    within: of.within.value,
-    cameras: [...form.querySelectorAll('[name="camera"]:checked')].map((box) => box.value),
-    since: when(of.since.value),
-    until: when(of.until.value),
-    tags: of.tags.value.split(",").map((tag) => tag.trim()).filter(Boolean),
-    k: Number(of.k.value) || 24,
-    min_score: of.min_score.value === "" ? null : Number(of.min_score.value) / of.min_score.dataset.scale,
-    rerank: of.rerank.value,
-  };
-}
-
 function images() {
   const list = [...sent.values()];
   if (list.reduce((sum, file) => sum + file.size, 0) > MOST_BYTES) {
@@ -122,6 +108,7 @@ async function show(asking) {
   results.innerHTML = part;
   for (const [item, mark] of marks) paint(item, mark);
   tally();
+  remark();
   if (innerWidth <= 900) results.scrollIntoView();
   (results.querySelector(".look") ?? results).focus({ preventScroll: true });
 }
@@ -135,9 +122,9 @@ function search() {
     }
     if (!list.length && !items.length) throw new Error("give an image of the person first");
     if (items.length) {
-      return ask("/api/search/items", { json: { items, asked: asked() }, page: true });
+      return ask("/api/search/items", { json: { items, asked: asked() }, as: "page" });
     }
-    return ask("/api/search", { form: packed(list, asked()), page: true });
+    return ask("/api/search", { form: packed(list, asked()), as: "page" });
   });
 }
 
@@ -156,7 +143,7 @@ function marked(kind) {
 function refine() {
   const search = document.getElementById("found").dataset.search;
   const json = { search, hits: marked("hit"), misses: marked("miss"), asked: asked() };
-  return show(() => ask("/api/refine", { json, page: true }));
+  return show(() => ask("/api/refine", { json, as: "page" }));
 }
 
 form.addEventListener("submit", (event) => {
@@ -197,6 +184,36 @@ function tally() {
   document.getElementById("keep").disabled = !keepable().length;
 }
 
+// ---- groups and poor crops
+
+function cards(group) {
+  return [...results.querySelectorAll(`.hit[data-group="${group}"]`)];
+}
+
+/** Show or hide the hits that stand behind the best one of their group. */
+function unfold(item) {
+  const [best, ...behind] = cards(card(item).dataset.group);
+  if (!behind.length) return;
+  const button = best.querySelector('[data-do="group"]');
+  const open = button.getAttribute("aria-expanded") !== "true";
+  button.setAttribute("aria-expanded", String(open));
+  for (const hit of behind) hit.hidden = !open;
+  if (!open && document.activeElement !== button) best.querySelector(".look").focus();
+}
+
+/** Say which hits are poor crops, once they are shown. */
+async function remark() {
+  const items = [...results.querySelectorAll(".hit")].map((hit) => `item=${hit.dataset.item}`);
+  if (!items.length) return;
+  const found = await attempt(() => ask(`/api/remarks?${items.join("&")}`, { method: "GET" }));
+  for (const { item, poor } of found ?? []) {
+    const line = document.createElement("p");
+    line.className = "doubt poor";
+    line.textContent = `Poor crop: ${poor}`;
+    if (!card(item)?.querySelector(".poor")) card(item)?.querySelector(".facts").append(line);
+  }
+}
+
 // ---- comparing
 
 async function compare(item) {
@@ -212,8 +229,8 @@ async function compare(item) {
     throw new Error("the query image is gone; give it again to compare");
   }
   say("Comparing …");
-  comparison.innerHTML = await ask("/api/compare", { form: packed(list, wanted), page: true });
-  document.getElementById("toast").classList.remove("shown");
+  comparison.innerHTML = await ask("/api/compare", { form: packed(list, wanted), as: "page" });
+  quiet();
   comparison.showModal();
 }
 
@@ -282,16 +299,20 @@ const deeds = {
   hit: (item) => mark(item, "hit"),
   miss: (item) => mark(item, "miss"),
   seek: (item) => seek(item),
+  group: (item) => unfold(item),
+  original: (item) => card(item).querySelector('[data-do="original"]').click(),
 };
 results.addEventListener("click", (event) => {
   if (event.target.id === "refine") refine();
   if (event.target.id === "keep") attempt(keep);
-  const button = event.target.closest("[data-do]");
-  if (button) deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
+  const button = event.target.closest("[data-do]"); // an original is opened by its own module
+  if (button && button.dataset.do !== "original") {
+    deeds[button.dataset.do](Number(button.closest(".hit").dataset.item));
+  }
 });
 
 function step(by) {
-  const looks = [...results.querySelectorAll(".look")];
+  const looks = [...results.querySelectorAll(".hit:not([hidden]) .look")];
   const at = looks.indexOf(document.activeElement?.closest?.(".hit")?.querySelector(".look"));
   looks[Math.min(looks.length - 1, Math.max(0, at + by))]?.focus();
 }
@@ -304,7 +325,7 @@ const keys = {
   r: () => document.getElementById("refine")?.disabled === false && refine(),
   k: () => attempt(keep),
 };
-const onHit = { h: "hit", m: "miss", c: "compare", s: "seek" };
+const onHit = { h: "hit", m: "miss", c: "compare", s: "seek", o: "original", g: "group" };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input:not(#files), textarea, select, dialog[open]");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -319,4 +340,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 if (innerWidth <= 720) document.querySelector(".filters").open = false;
-if (indexed().length) search();
+if (results.dataset.asked) {
+  fill(JSON.parse(results.dataset.asked));
+  for (const hit of results.querySelectorAll('.hit[data-mark="hit"]')) {
+    marks.set(Number(hit.dataset.item), "hit");
+  }
+  tally();
+  remark();
+} else if (indexed().length) search();
