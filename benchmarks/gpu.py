@@ -22,8 +22,8 @@ import torch
 from visir.bench.build import processor, this_build
 from visir.core.device import autocast
 from visir.core.run import write_json, write_text
-from visir.core.types import Batch
-from visir.data.dataset import TrainingSet
+from visir.core.types import Batch, Facts
+from visir.data.dataset import TrainingSet, joined
 from visir.methods.contract import Method
 
 VARIANTS = {
@@ -82,9 +82,9 @@ def hct(device: torch.device) -> tuple[Method, Batch]:
     )  # fmt: skip
     torch.manual_seed(0)
     images = torch.randn(len(labels), 3, *config.size, device=device)
-    mask, people = torch.from_numpy(infrared).to(device), torch.from_numpy(labels).to(device)
-    rows = torch.arange(len(labels), device=device)
-    return Hct(config, data, device, seed=0), Batch(images, mask, people, people, rows)
+    mask, people = torch.from_numpy(infrared), torch.from_numpy(labels)
+    batch = joined(images, Facts(mask, people, people, torch.arange(len(labels))))
+    return Hct(config, data, device, seed=0), batch
 
 
 def measured(
@@ -102,7 +102,7 @@ def measured(
         wait(device)
         began = time.perf_counter()
         with autocast(device, precision):
-            outputs = network(batch.images, batch.infrared)
+            outputs = network(batch.images, batch.host.infrared)
         total = torch.stack(list(method.loss(batch, outputs).values())).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.core.device import autocast, multiplies_bf16
-from visir.core.types import Batch
-from visir.data.dataset import TrainingSet
+from visir.core.types import Facts
+from visir.data.dataset import TrainingSet, joined
 from visir.methods import agw, caj, hct
 from visir.methods.losses import batch_hard, hetero_centre_triplet, weighted_triplet
 from visir.methods.mra import method as mra
@@ -279,7 +279,7 @@ def ready(module, settings: dict[str, str], precision: str, plain: bool) -> Call
     infrared = torch.arange(len(who)) >= PEOPLE * IMAGES
     if module is caj:  # a second view of visible images
         who, infrared = torch.cat([who, who[:8]]), torch.cat([infrared, infrared[:8]])
-    batch = Batch(torch.randn(len(who), 3, 288, 144), infrared, who, who, who)
+    batch = joined(torch.randn(len(who), 3, 288, 144), Facts(infrared, who, who, who))
 
     def step() -> None:
         hct.hetero_centre_triplet = plain_centres if plain else hetero_centre_triplet

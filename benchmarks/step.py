@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from visir.cluster.memory import Memory
 from visir.cluster.neighbour_loss import Lists
 from visir.core.device import autocast
-from visir.core.types import Batch, Modality
-from visir.data.dataset import TrainingSet
+from visir.core.types import Batch, Facts, Modality
+from visir.data.dataset import TrainingSet, joined
 from visir.methods.cmag.method import PRESETS, Cmag
 from visir.methods.tokenmatcher.camera_stage import When
 
@@ -82,15 +82,15 @@ def ready(device: torch.device) -> Cmag:
         base.memories[modality] = Memory(unit(CLUSTERS[modality]), 0.8)
         base.pure[modality] = Memory(unit(CLUSTERS[modality]), 0.2)
         others = rng.integers(CLUSTERS[modality.other], size=CLUSTERS[modality])
-        base.partners[modality] = torch.from_numpy(others).to(device)
+        base.partners[modality] = torch.from_numpy(others)
         mates = rng.integers(-1, CLUSTERS[modality], size=CLUSTERS[modality])
-        base.mates[modality] = torch.from_numpy(mates).to(device)
+        base.mates[modality] = torch.from_numpy(mates)
     for a, b in ((VIS, VIS), (IR, IR), (VIS, IR)):
         rows = np.arange(IMAGES[a]).repeat(NEIGHBOURS)
         columns = rng.integers(IMAGES[b], size=len(rows))
         found = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)),
                                  shape=(IMAGES[a], IMAGES[b]))  # fmt: skip
-        base.neighbours[a, b] = Lists.of(found, device)
+        base.neighbours[a, b] = Lists.of(found)
     size = len(method.queue.rows)
     method.queue.push(unit(size), torch.arange(size, device=device) % 2 == 0)
     method.model.train()
@@ -104,11 +104,11 @@ def drawn(device: torch.device) -> Batch:
         rng.integers(IMAGES[VIS], size=EACH),
         IMAGES[VIS] + rng.integers(IMAGES[IR], size=EACH),
     )
-    rows = torch.from_numpy(np.concatenate([vis, vis, ir])).to(device)
-    infrared = torch.arange(3 * EACH, device=device) >= 2 * EACH
-    labels = torch.arange(3 * EACH, device=device) % EACH // 4
+    rows = torch.from_numpy(np.concatenate([vis, vis, ir]))
+    infrared = torch.arange(3 * EACH) >= 2 * EACH
+    labels = torch.arange(3 * EACH) % EACH // 4
     images = torch.randn(3 * EACH, 3, 384, 128, device=device)
-    return Batch(images, infrared, labels, labels, rows)
+    return joined(images, Facts(infrared, labels, labels, rows))
 
 
 def step(
@@ -117,7 +117,7 @@ def step(
     """Forward and backward; of the whole method also its losses, updates and queue."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(device, method.config.precision):
-        outputs = method.model(batch.images, batch.infrared)
+        outputs = method.forward(batch)
     if kind == "bare":
         outputs.embedding.square().mean().backward()
     else:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from visir.cluster.associate import ASSOCIATIONS, Options, associate
 from visir.cluster.matches import Association, Side
 from visir.cluster.memory import Memory
-from visir.core.types import Batch, Modality
+from visir.core.types import Facts, Modality
+from visir.data.dataset import joined
 from visir.data.transforms import View
 from visir.methods.adca import PRESETS, Adca
 from visir.nets.features import Features
@@ -93,7 +94,7 @@ def test_each_modality_is_compared_with_its_own_memory_and_updates_it_alone(meth
     infrared = torch.tensor([False, False, False, False, True, True])
     labels = torch.tensor([0, 1, 0, 1, 2, 2])
     nothing = torch.zeros(6, dtype=torch.int64)
-    batch = Batch(torch.empty(6, 3, 16, 8), infrared, labels, nothing, nothing)
+    batch = joined(torch.empty(6, 3, 16, 8), Facts(infrared, labels, nothing, nothing))
     before = {side: memory.rows_CD.clone() for side, memory in memories.items()}
     found = method.loss(batch, outputs)
     for side, rows in ((VIS, slice(0, 4)), (IR, slice(4, 6))):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from visir.core.types import Batch, InputError
-from visir.data.dataset import Part
+from visir.core.types import Facts, InputError
+from visir.data.dataset import Part, joined
 from visir.data.transforms import Augmentation, View
 from visir.methods import METHODS, agw, caj, hct, labelled
 from visir.methods.losses import hetero_centre_triplet
@@ -138,7 +138,7 @@ def test_hct_adds_up_strips_and_the_whole(known):
     tokens = torch.randn(8, 2, 256)
     labels = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
     infrared = torch.arange(8) >= 4
-    batch = Batch(torch.empty(8), infrared, labels, labels, labels)
+    batch = joined(torch.empty(8), Facts(infrared, labels, labels, labels))
     terms = method.loss(batch, Features(tokens.flatten(1), tokens))
     identity, single = 0.0, 0.0
     for strip in range(2):
@@ -189,7 +189,7 @@ def test_mras_branch_is_the_mean_of_positions_and_what_they_recall(known):
     method = make(mra, known, addressing="cosine")
     maps = torch.rand(8, 128, 2, 1)
     labels = torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
-    batch = Batch(torch.empty(8), torch.arange(8) >= 4, labels, labels, labels)
+    batch = joined(torch.empty(8), Facts(torch.arange(8) >= 4, labels, labels, labels))
     tokens = torch.randn(8, 2, 256)
     terms = method.loss(batch, Features(tokens.flatten(1), tokens, maps))
     memory, whole, parts = method.branch["memory"], torch.zeros(8, 128), torch.zeros(2, 8, 128)

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from visir.cluster.matches import Association
 from visir.cluster.memory import Memory
-from visir.core.types import Batch, InputError, Modality
-from visir.data.dataset import TrainingSet
+from visir.core.types import Facts, InputError, Modality
+from visir.data.dataset import TrainingSet, joined
 from visir.methods.clustering import batches_by_cluster
 from visir.methods.pairs import PRESETS, Pairs
 from visir.nets.features import Features
@@ -63,7 +63,7 @@ def step(method, monkeypatch):
     method.memories = {VIS: Memory(unit(2, 4, 1), 0.2), IR: Memory(unit(2, 4, 2), 0.2)}
     infrared = torch.tensor([False, False, True, True, False, True, False, True])
     labels = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
-    batch = Batch(torch.zeros(8, 3, 2, 2), infrared, labels, labels, torch.arange(8))
+    batch = joined(torch.zeros(8, 3, 2, 2), Facts(infrared, labels, labels, torch.arange(8)))
     features = unit(8, 4, 3)
     return batch, Features(features, features)
 
@@ -127,9 +127,8 @@ def test_the_model_is_the_moving_average_of_the_learner(method, monkeypatch, ave
     with torch.no_grad():
         for value in method.learner.state_dict().values():
             value.add_(1)
-    batch = Batch(
-        torch.zeros(2, 3, 2, 2), torch.tensor([False, True]), *[torch.zeros(2).long()] * 3
-    )
+    facts = Facts(torch.tensor([False, True]), *[torch.zeros(2).long()] * 3)
+    batch = joined(torch.zeros(2, 3, 2, 2), facts)
     method.after_step(batch, Features(*[torch.ones(2, method.model.embedding_dim)] * 2))
     for name, value in method.model.state_dict().items():
         if value.is_floating_point():

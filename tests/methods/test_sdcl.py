@@ -117,10 +117,10 @@ def test_before_the_switch_each_modality_updates_its_own_memories(method):
     before = {key: memory.rows_CD.clone() for key, memory in method.clusters.items()}
     method.after_step(batch, outputs)
     for modality in Modality:
-        mask = batch.of(modality)
-        for depth, part in zip(DEPTHS, halves(outputs.embedding[mask]), strict=True):
+        views = batch.of(modality)
+        for depth, part in zip(DEPTHS, halves(outputs.embedding[views]), strict=True):
             expected = Memory(before[modality, depth], CONFIG.momentum)
-            expected.update(part, batch.labels[mask])
+            expected.update(part, batch.labels[views])
             assert torch.equal(method.clusters[modality, depth].rows_CD, expected.rows_CD)
             assert not torch.equal(expected.rows_CD, before[modality, depth])
 

@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+import torch
 
 from visir import cli
 from visir.core.run import Run
 from visir.core.types import InputError
+from visir.methods.adca import Adca
 from visir.training import train as module
 from visir.training.train import train
 
@@ -83,7 +85,7 @@ def test_what_another_process_writes_there_stays(few, tmp_path):
 
 
 def test_the_batch_that_went_wrong_stays(few, tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.isfinite", lambda total: total < 0)
+    monkeypatch.setattr(Adca, "loss", lambda *_: {"wrong": torch.tensor(torch.nan)})
     with pytest.raises(InputError, match="no longer a number"):
         run(few, tmp_path / "run", "adca")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["bad-batch.json"]

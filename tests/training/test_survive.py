@@ -25,7 +25,6 @@ from visir.training.loop import Loop
 from visir.training.pretrain import pretrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_network")]
-CPU = torch.device("cpu")
 
 
 def epochs(run):
@@ -106,7 +105,7 @@ def test_a_missing_checkpoint_is_replaced_by_the_one_before(few, whole, broken):
 
 
 def test_the_one_before_is_the_epoch_before(broken):
-    kept = [read(path, CPU)["epoch"] for path in (broken.previous, broken.checkpoint)]
+    kept = [read(path)["epoch"] for path in (broken.previous, broken.checkpoint)]
     assert kept == [1, 2]
 
 
@@ -116,9 +115,9 @@ def test_no_flipped_byte_is_believed(whole, tmp_path):
     for place in (0, last, last - 64, last - 65, *rng.integers(0, len(data), 100).tolist()):
         path.write_bytes(flipped(data, [place]))
         with pytest.raises(DamagedError, match="its checksum is wrong"):
-            read(path, CPU)
+            read(path)
     path.write_bytes(data)
-    assert read(path, CPU)["epoch"] == 3
+    assert read(path)["epoch"] == 3
 
 
 def test_a_checkpoint_is_an_archive_with_its_sum_as_comment(whole):
@@ -204,7 +203,7 @@ def test_a_loss_that_is_no_number_names_its_term_and_saves_its_batch(few, tmp_pa
     assert saved["terms"]["infrared"] == "nan"
     assert saved["terms"]["visible"] > 0
     assert saved["finite_images"] == [True] * len(saved["rows"])
-    assert newest(stopped, CPU).first == 1
+    assert newest(stopped).first == 1
 
 
 def test_terms_whose_sum_overflows_are_said(few, tmp_path, monkeypatch):
@@ -226,7 +225,7 @@ def test_weights_that_are_no_numbers_do_not_replace_the_checkpoint(few, tmp_path
     monkeypatch.setattr(Loop, "_save", spoilt)
     with pytest.raises(InputError, match=r"no longer numbers after epoch 2; .*lower lr"):
         run(few, tmp_path / "run")
-    assert newest(Run(tmp_path / "run"), CPU).first == 1
+    assert newest(Run(tmp_path / "run")).first == 1
 
 
 def test_sigterm_leaves_a_training_that_can_be_resumed(few, tmp_path):
@@ -246,4 +245,4 @@ def test_sigterm_leaves_a_training_that_can_be_resumed(few, tmp_path):
     assert "visir: stopped; to continue: visir train simclr" in said
     assert said.rstrip().endswith("--resume")
     assert "Traceback" not in said
-    assert newest(stopped, CPU).first >= 1
+    assert newest(stopped).first >= 1

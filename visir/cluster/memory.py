@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.device import to_device
 from visir.core.types import IntArray
 
 Rule = Literal["momentum", "mean", "hard"]
@@ -48,8 +49,8 @@ class Memory:
         return F.normalize(features_BD, dim=1) @ self.rows_CD.T / self.temperature
 
     def loss(self, features_BD: Tensor, labels: Tensor) -> Tensor:
-        """Cross-entropy of the logits (ADCA, Eq. 2-3)."""
-        return F.cross_entropy(self.logits(features_BD), labels)
+        """Cross-entropy of the logits (ADCA, Eq. 2-3); `labels` (B,) on the device or the CPU."""
+        return F.cross_entropy(self.logits(features_BD), to_device(labels, features_BD.device))
 
     @torch.no_grad()
     def update(self, features_BD: Tensor, labels: Tensor) -> None:
@@ -57,24 +58,24 @@ class Memory:
 
         Args:
             features_BD: (B, D), of any norm.
-            labels: (B,) row numbers.
+            labels: (B,) row numbers in the memory of the CPU, as in `Batch.host`: the program waits
+                for those of another device.
         """
-        features_BD = features_BD.detach().float()
+        features_BD, labels = features_BD.detach().float(), labels.cpu()
         if self.unit:
             features_BD = F.normalize(features_BD, dim=1)
         match self.rule:
             case "momentum":
                 # Order matters only within a label: blend the n-th samples of all labels together.
-                for turn in _turns(labels):
-                    self._blend(features_BD[turn], labels[turn])
+                order, sizes = _turns(labels)
+                rows, names = (to_device(of, features_BD.device) for of in (order, labels[order]))
+                turns = zip(torch.split(rows, sizes), torch.split(names, sizes), strict=True)
+                for turn, of in turns:
+                    self._blend(features_BD[turn], of)
             case "mean":
                 self._blend(*_means(features_BD, labels))
             case "hard":
-                cosines = (features_BD * self.rows_CD[labels]).sum(dim=1)
-                hardest_first = cosines.argsort(stable=True)
-                for turn in _turns(labels[hardest_first])[:1]:
-                    rows = hardest_first[turn]
-                    self._blend(features_BD[rows], labels[rows])
+                self._blend(*_hardest(features_BD, labels, self.rows_CD))
             case _:
                 assert_never(self.rule)
 
@@ -94,20 +95,45 @@ def restore_rows(memories: Iterable[Memory], state: Mapping[str, Sequence[Tensor
         memory.rows_CD = rows.to(memory.rows_CD)
 
 
-def _turns(labels: Tensor) -> list[Tensor]:
-    """Positions of the first samples of all labels, then of the second ones, and so on."""
+def _turns(labels: Tensor) -> tuple[Tensor, list[int]]:
+    """Positions of the first samples of all labels, then of the second ones; how many each are."""
     order = labels.argsort(stable=True)
     ranked = labels[order]
-    turn = torch.arange(len(labels), device=labels.device) - torch.searchsorted(ranked, ranked)
-    return [order[turn == n] for n in range(int(turn.max()) + 1 if len(turn) else 0)]
+    turn = torch.arange(len(labels)) - torch.searchsorted(ranked, ranked)
+    return order[turn.argsort(stable=True)], turn.bincount().tolist()
 
 
 def _means(features_BD: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Mean feature of each label that occurs, and these labels."""
     names, group = torch.unique(labels, return_inverse=True)
-    sums = features_BD.new_zeros(len(names), features_BD.shape[1])
-    sums.index_add_(0, group, features_BD)
-    return sums / torch.bincount(group)[:, None], names
+    return means(features_BD, group, len(names)), to_device(names, features_BD.device)
+
+
+def means(features_BD: Tensor, group: Tensor, groups: int) -> Tensor:
+    """(groups, D) mean feature of each group.
+
+    Args:
+        features_BD: (B, D).
+        group: (B,) number of the group of each feature, in the memory of the CPU.
+        groups: their number; none may be empty.
+    """
+    device = features_BD.device
+    sums = features_BD.new_zeros(groups, features_BD.shape[1])
+    sums = sums.index_add(0, to_device(group, device), features_BD)
+    return sums / to_device(torch.bincount(group, minlength=groups), device)[:, None]
+
+
+def _hardest(features_BD: Tensor, labels: Tensor, rows_CD: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each label that occurs the feature farthest from its row, and these labels.
+
+    The device alone knows the order of the features, but where a label begins in it, the CPU does.
+    """
+    device, names = features_BD.device, torch.unique(labels)
+    here = to_device(labels, device)
+    hardest_first = (features_BD * rows_CD[here]).sum(dim=1).argsort(stable=True)
+    by_label = hardest_first[here[hardest_first].argsort(stable=True)]
+    first = torch.searchsorted(labels.sort().values, names)
+    return features_BD[by_label[to_device(first, device)]], to_device(names, device)
 
 
 def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
@@ -120,7 +146,7 @@ def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
 
 
 class Read(NamedTuple):
-    """Features compared with a memory: (B, D), of any norm, and (B,) their target rows."""
+    """Features compared with a memory: (B, D), of any norm, and (B,) target rows, on the CPU."""
 
     term: str
     weight: float
@@ -147,7 +173,7 @@ def released(reads: Sequence[Read]) -> list[Tensor]:
         temperature = read.memory.temperature
         unit_BD = F.normalize(read.features, dim=1)
         cosines = (unit_BD.detach() @ before[id(read.memory)].T).requires_grad_()
-        value = F.cross_entropy(cosines / temperature, read.labels)
+        value = F.cross_entropy(cosines / temperature, to_device(read.labels, cosines.device))
         (pull,) = torch.autograd.grad(value, cosines)
         towards = (pull * (unit_BD @ read.memory.rows_CD.T.clone())).sum()
         losses.append(value.detach() + towards - towards.detach())

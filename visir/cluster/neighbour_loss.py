@@ -9,9 +9,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from visir.core.device import to_device
+
 
 class Lists(NamedTuple):
-    """Neighbours of every image, all lists concatenated, on the device of the loss.
+    """Neighbours of every image, all lists concatenated, in the memory of the CPU.
 
     columns: the neighbours; starts, counts: (N,) start and length of each image's list.
     """
@@ -21,18 +23,18 @@ class Lists(NamedTuple):
     counts: Tensor
 
     @classmethod
-    def of(cls, neighbours: sparse.csr_array, device: torch.device) -> Lists:
+    def of(cls, neighbours: sparse.csr_array) -> Lists:
         """From an (N, M) boolean matrix, row i the neighbours of i."""
-        indptr = torch.from_numpy(neighbours.indptr.astype(np.int64)).to(device)
-        columns = torch.from_numpy(neighbours.indices.astype(np.int64)).to(device)
+        indptr = torch.from_numpy(neighbours.indptr.astype(np.int64))
+        columns = torch.from_numpy(neighbours.indices.astype(np.int64))
         return cls(columns, indptr[:-1], indptr.diff())
 
     def pairs(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """All neighbours of the rows: (P,) positions in `rows`, (P,) columns."""
+        """All neighbours of the rows, on the CPU: (P,) positions in `rows`, (P,) columns."""
         counts = self.counts[rows]
-        places = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), counts)
+        places = torch.repeat_interleave(torch.arange(len(rows)), counts)
         before = counts.cumsum(0) - counts
-        inside = torch.arange(len(places), device=rows.device) - before[places]
+        inside = torch.arange(len(places)) - before[places]
         return places, self.columns[self.starts[rows][places] + inside]
 
 
@@ -42,7 +44,8 @@ def neighbour_loss(logits_BN: Tensor, places: Tensor, columns: Tensor) -> Tensor
     Args:
         logits_BN: (B, N) cosines to all images over the temperature.
         places: (P,) row of the logits of each pair of an image and a neighbour.
-        columns: (P,) the neighbour. Without any pair the loss is 0.
+        columns: (P,) the neighbour. Without any pair the loss is 0. Both may be on the CPU.
     """
+    places, columns = (to_device(of, logits_BN.device) for of in (places, columns))
     towards = logits_BN.logsumexp(dim=1)[places] - logits_BN[places, columns]
     return towards.sum() / max(len(places), 1)

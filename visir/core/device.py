@@ -6,6 +6,7 @@ import os
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from visir.core.types import InputError
 
@@ -28,6 +29,16 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device {name!r}: no usable GPU was found; use --device cpu")
     return device
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy values from the memory of the CPU to a device, without waiting for the device.
+
+    A plain `.to` waits until a GPU has computed everything that was asked of it before.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()  # only from such memory the copy runs beside the program
+    return values.to(device, non_blocking=True)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -122,13 +122,36 @@ class Benchmark:
     ranges: Mapping[str, Span] = field(default_factory=dict)
 
 
-class Batch(NamedTuple):
-    """One mixed batch of B views.
+class Facts(NamedTuple):
+    """What is known of B views without their images.
 
-    images: (B, 3, H, W) normalised; infrared: (B,) bool, True for infrared images;
-    labels: (B,) int64, the labels the method trains on: pseudo-labels, numbered per modality, or
-    identities, with the same numbers in both modalities;
-    cams: (B,) int64; rows: (B,) int64 row numbers into the training records.
+    infrared: (B,) bool, True for infrared images; labels: (B,) int64, the labels the method trains
+    on: pseudo-labels, numbered per modality, or identities, with the same numbers in both
+    modalities; cams: (B,) int64; rows: (B,) int64 row numbers into the training records.
+    """
+
+    infrared: Tensor
+    labels: Tensor
+    cams: Tensor
+    rows: Tensor
+
+    def of(self, modality: Modality) -> Tensor:
+        """(n,) int64, the positions of the views of this modality, in ascending order."""
+        chosen = self.infrared if modality is Modality.INFRARED else ~self.infrared
+        return chosen.nonzero()[:, 0]
+
+    def labels_of(self, modality: Modality) -> Tensor:
+        """(n,) int64, the labels of the views of this modality."""
+        return self.labels[self.of(modality)]
+
+
+class Batch(NamedTuple):
+    """One mixed batch of B views, made by `visir.data.dataset.joined`.
+
+    images: (B, 3, H, W) normalised; infrared, labels, cams, rows: as in `Facts`, on the device of
+    the images; places: see `of`; host: the same facts in the memory of the CPU. What decides sizes
+    or branches is read from `host`: to read it from a GPU, the program would have to wait until
+    the GPU has computed everything that was asked of it before.
     """
 
     images: Tensor
@@ -136,7 +159,9 @@ class Batch(NamedTuple):
     labels: Tensor
     cams: Tensor
     rows: Tensor
+    places: Mapping[Modality, Tensor]
+    host: Facts
 
     def of(self, modality: Modality) -> Tensor:
-        """(B,) bool, True for views of this modality."""
-        return self.infrared if modality is Modality.INFRARED else ~self.infrared
+        """(n,) int64, the positions of the views of this modality, on the device of the images."""
+        return self.places[modality]

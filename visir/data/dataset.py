@@ -16,9 +16,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from visir.core.device import to_device
 from visir.core.progress import bar
 from visir.core.run import DamageWarning, sweep
-from visir.core.types import Batch, BoolArray, ByteArray, InputError, IntArray, Modality, Record
+from visir.core.types import (
+    Batch,
+    BoolArray,
+    ByteArray,
+    Facts,
+    InputError,
+    IntArray,
+    Modality,
+    Record,
+)
 from visir.data.contents import contents
 from visir.data.images import read_resized
 from visir.data.rng import key
@@ -56,8 +66,7 @@ class TrainingSet(NamedTuple):
 
     def batch(self, parts: Sequence[Part], stream: int, pad: int, device: torch.device) -> Batch:
         """Augment and join the parts; `stream` names seed, epoch and step."""
-        found = self.without_images(parts, device)
-        return found._replace(images=self.images(parts, stream, pad, device))
+        return joined(self.images(parts, stream, pad, device), self.facts(parts))
 
     def images(
         self,
@@ -85,22 +94,24 @@ class TrainingSet(NamedTuple):
             if not len(chosen):
                 continue
             rows = part.rows[chosen]
-            pixels = torch.from_numpy(np.asarray(self.pixels[rows])).to(device)
+            pixels = to_device(torch.from_numpy(np.asarray(self.pixels[rows])), device)
             # The position is part of the draw: a row drawn twice is augmented twice.
             views.append(augment(pixels, rows * 4096 + chosen, part.how, key(stream, number), pad))
         return torch.cat(views)
 
-    def without_images(self, parts: Sequence[Part], device: torch.device) -> Batch:
-        """What is known of a batch before its images are read; `images` is empty."""
+    def facts(self, parts: Sequence[Part]) -> Facts:
+        """What is known of a batch before its images are read, in the memory of the CPU."""
         rows = np.concatenate([part.rows for part in parts])
         labels = np.concatenate([part.labels for part in parts])
-        return Batch(
-            images=torch.empty(0, 3, *self.pixels.shape[1:3], device=device),
-            infrared=torch.from_numpy(self.infrared[rows]).to(device),
-            labels=torch.from_numpy(labels).to(device),
-            cams=torch.from_numpy(self.cams[rows]).to(device),
-            rows=torch.from_numpy(rows).to(device),
-        )
+        found = self.infrared[rows], labels, self.cams[rows], rows
+        return Facts(*map(torch.from_numpy, found))
+
+
+def joined(images: Tensor, host: Facts) -> Batch:
+    """A batch on the device of its images; none of them, (0, 3, H, W), if they are not needed."""
+    here = Facts(*(to_device(of, images.device) for of in host))
+    places = {modality: to_device(host.of(modality), images.device) for modality in Modality}
+    return Batch(images, *here, places, host)
 
 
 class LatePixels:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.core.device import to_device
 from visir.core.types import BoolArray, IntArray
 from visir.data.rng import key, uniforms
 
@@ -52,9 +53,13 @@ class Augmentation(NamedTuple):
 
 def normalise(pixels: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 to (B, 3, H, W) float32, ImageNet statistics."""
-    mean = torch.tensor(MEAN, device=pixels.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).view(1, 3, 1, 1)
+    mean, std = (_channels(of, pixels.device) for of in (MEAN, STD))
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """(1, 3, 1, 1) one value a channel."""
+    return to_device(torch.tensor(values).view(1, 3, 1, 1), device)
 
 
 def augment(
@@ -76,7 +81,7 @@ def augment(
         pixels = _bleach(pixels, uniforms(key(stream, 4), rows, 1)[:, 0] < how.bleach)
     if how.jitter:
         pixels = jitter_colours(pixels, rows, key(stream, 3), how.jitter)
-    draws = torch.from_numpy(uniforms(stream, rows, 4)).to(pixels.device)
+    draws = to_device(torch.from_numpy(uniforms(stream, rows, 4)), pixels.device)
     images = normalise(_crop_and_flip(pixels, draws[:, 0], draws[:, 1], draws[:, 2] < 0.5, pad))
     images = exchange(images, draws[:, 3], how.view, how.gray)
     return erase(images, rows, stream, how.erasing)
@@ -84,7 +89,7 @@ def augment(
 
 def _bleach(pixels: Tensor, chosen: BoolArray) -> Tensor:
     """Copy of (B, H, W, 3) uint8 pixels, the chosen images' three channels all their luma."""
-    rows = torch.from_numpy(np.flatnonzero(chosen)).to(pixels.device)
+    rows = to_device(torch.from_numpy(np.flatnonzero(chosen)), pixels.device)
     luma = _gray(pixels[rows].permute(0, 3, 1, 2).float()).round().to(torch.uint8)
     return pixels.index_copy(0, rows, luma.permute(0, 2, 3, 1).expand(-1, -1, -1, 3))
 
@@ -101,13 +106,13 @@ def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float)
         strength: s; the first three are multiplied by U(1 - s, 1 + s), the hue turns by U(-s, s)
             circles; .5 at most.
     """
-    draws = torch.from_numpy(uniforms(stream, rows, 8)).to(pixels.device)
-    amounts = (2 * draws[:, :4] - 1) * strength
+    draws = torch.from_numpy(uniforms(stream, rows, 8))
+    amounts = to_device((2 * draws[:, :4] - 1) * strength, pixels.device)
     order = draws[:, 4:].argsort(dim=1)
     images = pixels.permute(0, 3, 1, 2).float() / 255
     for place in range(4):
         for number, change in enumerate((_brighten, _contrast, _saturate, turn_hue)):
-            chosen = (order[:, place] == number).nonzero()[:, 0]
+            chosen = to_device((order[:, place] == number).nonzero()[:, 0], pixels.device)
             amount = amounts[chosen, number].float().view(-1, 1, 1, 1)
             images[chosen] = change(images[chosen], amount)
     return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -131,8 +136,7 @@ def _away_from(base: Tensor, images: Tensor, amount: Tensor) -> Tensor:
 
 def _gray(images: Tensor) -> Tensor:
     """(B, 1, H, W) luma."""
-    weights = torch.tensor(GRAY, device=images.device).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    return (images * _channels(GRAY, images.device)).sum(dim=1, keepdim=True)
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -151,8 +155,7 @@ def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
     )
     sector = (hue + 6 * turn[:, :, 0]) % 6
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device).view(1, 3, 1, 1)
-    k = (sector[:, None] + offsets) % 6
+    k = (sector[:, None] + _channels((5.0, 3.0, 1.0), images.device)) % 6
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 
 
@@ -168,7 +171,7 @@ def exchange(images: Tensor, draw: Tensor, view: View, gray: float = 0.5) -> Ten
     if view is View.EXCHANGE:
         mixes, choice = copies, (draw * 3).long()
     else:
-        luma = torch.tensor(GRAY, device=images.device).expand(1, 3, 3)
+        luma = _channels(GRAY, images.device).view(1, 1, 3).expand(1, 3, 3)
         mixes = torch.cat([copies, luma, eye[None]])
         choice = torch.where(draw < 0.75 + gray / 4, (draw * 4).long(), 4)
     return torch.einsum("boc,bchw->bohw", mixes[choice], images)
@@ -192,14 +195,13 @@ def erase(images: Tensor, rows: IntArray, stream: int, chance: float = 0.5) -> T
         left = np.floor(draw[:, 3] * (width - wide + 1))
         box[open_rows[fits]] = np.stack([top, left, tall, wide], axis=1)[fits]
         open_rows = open_rows[~fits]
-    top, left, tall, wide = torch.from_numpy(box).to(images.device).T[:, :, None]
+    top, left, tall, wide = to_device(torch.from_numpy(box), images.device).T[:, :, None]
     y = torch.arange(height, device=images.device)
     x = torch.arange(width, device=images.device)
     inside = ((y >= top) & (y < top + tall))[:, :, None] & ((x >= left) & (x < left + wide))[
         :, None
     ]
-    fill = torch.tensor(ERASED, device=images.device).view(1, 3, 1, 1)
-    return torch.where(inside[:, None], fill, images)
+    return torch.where(inside[:, None], _channels(ERASED, images.device), images)
 
 
 def _crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:

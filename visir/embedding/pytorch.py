@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.core.device import autocast, resolve_device
+from visir.core.device import autocast, resolve_device, to_device
 from visir.core.run import Run, sha256
 from visir.core.types import ByteArray, FloatArray, InputError, IntArray, Modality
 from visir.data.ranges import from_json
@@ -55,8 +55,9 @@ def embed_pixels(
     rows = np.arange(len(pixels)) if rows is None else rows
     found = []
     for start in range(0, len(rows), AT_ONCE):
-        images = normalise(torch.from_numpy(pixels[rows[start : start + AT_ONCE]]).to(device))
-        infrared = torch.full((len(images),), modality is Modality.INFRARED, device=device)
+        some = torch.from_numpy(pixels[rows[start : start + AT_ONCE]])
+        images = normalise(to_device(some, device))
+        infrared = torch.full((len(images),), modality is Modality.INFRARED)  # on the CPU
         with autocast(device, precision):
             views = [images, images.flip(3)] if flip else [images]
             embedded = [net(view, infrared).embedding for view in views]

@@ -154,8 +154,8 @@ class Template(Method):
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Update both memories with the batch (Eq. 2)."""
         for modality, memory in self.memories.items():
-            mask = batch.of(modality)
-            memory.update(outputs.embedding[mask], batch.labels[mask])
+            views = batch.of(modality)
+            memory.update(outputs.embedding[views], batch.host.labels_of(modality))
 
     def state(self) -> dict[str, Any]:
         """Empty: the memories are rebuilt from the model in every epoch."""

@@ -224,8 +224,8 @@ class Adca(Method):
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Blend the batch into both memories (Eq. 4-5)."""
         for modality, memory in self.memories.items():
-            mask = batch.of(modality)
-            memory.update(outputs.embedding[mask], batch.labels[mask])
+            views = batch.of(modality)
+            memory.update(outputs.embedding[views], batch.host.labels_of(modality))
 
     def state(self) -> dict[str, Any]:
         """Empty: the memories are rebuilt from the model in every epoch."""

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.core.bounds import Positive, Share
-from visir.core.types import Batch
+from visir.core.types import Batch, Modality
 from visir.data.transforms import Augmentation, View
 from visir.methods import agw, labelled
 from visir.methods.contract import Plan
@@ -93,8 +93,8 @@ class Caj(agw.Agw):
         if not config.kl_weight and config.refine == "off":
             return terms
         logits = self.logits(outputs)
-        weak, strong = logits[~batch.infrared].chunk(2)
-        infrared = logits[batch.infrared]
+        weak, strong = logits[batch.of(Modality.VISIBLE)].chunk(2)
+        infrared = logits[batch.of(Modality.INFRARED)]
         if config.kl_weight:
             terms["kl"] = config.kl_weight * _divergence(weak, infrared, config.kl_temperature)
         if config.refine != "off":

@@ -15,6 +15,7 @@ from visir.cluster.associate import Options, associate
 from visir.cluster.cameras import centred
 from visir.cluster.matches import Association, Side
 from visir.core import ranks
+from visir.core.device import to_device
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
@@ -60,7 +61,7 @@ def embed_rows(
         net, data.pixels, modality, device, precision, rows=rows[shares[ranks.rank()]]
     )
     found = ranks.gathered(own, [len(share) for share in shares])
-    order = torch.from_numpy(np.concatenate(shares)).to(device)
+    order = to_device(torch.from_numpy(np.concatenate(shares)), device)
     return torch.empty_like(found).index_copy_(0, order, found)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,51 @@ class Plan:
     log: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     trains: bool = True
+
+
+class Means(Mapping[str, float]):
+    """Means over the steps of an epoch, and numbers known before it, for `Plan.log`.
+
+    What a step adds may be on a device, and is read from there only when the means are: so a step
+    does not wait for the device.
+
+    Args:
+        digits: to which the means are rounded; None for all.
+    """
+
+    def __init__(self, digits: int | None = None) -> None:
+        self._digits = digits
+        self._known: dict[str, float] = {}
+        self._seen: dict[str, list[Tensor | float]] = {}
+
+    def know(self, numbers: Mapping[str, float]) -> None:
+        """Set the numbers known before the epoch."""
+        self._known = dict(numbers)
+
+    def add(self, name: str, value: Tensor | float) -> None:
+        """What one step measured: a number, or a tensor with one."""
+        value = value.detach().clone() if isinstance(value, Tensor) else value
+        self._seen.setdefault(name, []).append(value)
+
+    def __getitem__(self, name: str) -> float:
+        if name not in self._seen:
+            return self._known[name]
+        mean = float(np.mean([float(value) for value in self._seen[name]]))
+        return mean if self._digits is None else round(mean, self._digits)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._known, **self._seen})
+
+    def __len__(self) -> int:
+        return len({**self._known, **self._seen})
+
+    def state(self) -> dict[str, list[float]]:
+        """What the steps so far added."""
+        return {name: [float(value) for value in of] for name, of in self._seen.items()}
+
+    def load_state(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Restore what `state` returned."""
+        self._seen = {name: list(values) for name, values in state.items()}
 
 
 class Settings(Protocol):
@@ -125,7 +171,7 @@ class Method(ABC):
         here a method may read `batch.images`, and only here is a network called that has batch
         norms for images.
         """
-        found: Features = self.model(batch.images, batch.infrared)
+        found: Features = self.model(batch.images, batch.host.infrared)
         return found
 
     @abstractmethod
@@ -146,7 +192,7 @@ class Method(ABC):
 
     @abstractmethod
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
+        """Restore what `state` returned; tensors come in the memory of the CPU."""
 
     def step_state(self) -> dict[str, Any]:
         """What changes between two steps of an epoch and is neither in the model nor in `state`.
@@ -159,6 +205,7 @@ class Method(ABC):
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what `step_state` returned, after `plan` of the same epoch.
 
+        Tensors come in the memory of the CPU.
         Objects that `plan` made are changed in place, as the plan may refer to them.
         """
         raise NotImplementedError

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visir.core.bounds import CountFrom0, Positive, Share
+from visir.core.device import to_device
 from visir.core.types import Batch, InputError, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.rng import key, uniforms
@@ -179,12 +180,13 @@ class Dino(Method):
 
     def forward(self, batch: Batch) -> Features:
         """Student on large and small crops, then teacher: tokens (B, 2 + crops of a view, dim)."""
-        large = self.model(batch.images, batch.infrared)
+        infrared = batch.host.infrared
+        large = self.model(batch.images, infrared)
         tokens = [large.tokens]
         for number in range(self.config.small_crops // 2):
-            tokens.append(self.model(self._small_crops(batch, number), batch.infrared).tokens)
+            tokens.append(self.model(self._small_crops(batch, number), infrared).tokens)
         with torch.no_grad():
-            tokens.append(self.teacher(batch.images, batch.infrared).tokens)
+            tokens.append(self.teacher(batch.images, infrared).tokens)
         return Features(large.embedding, torch.cat(tokens, dim=1))
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
@@ -213,7 +215,7 @@ class Dino(Method):
         )
         zero = np.zeros(len(draws))
         theta = np.stack([[wide * turn, zero, centre_x], [zero, tall, centre_y]]).transpose(2, 0, 1)
-        matrix = torch.from_numpy(theta).to(batch.images)
+        matrix = to_device(torch.from_numpy(theta), batch.images.device).to(batch.images.dtype)
         shape = (len(batch.rows), 3, *config.small_size)
         grid = F.affine_grid(matrix, list(shape), align_corners=False)
         return F.grid_sample(batch.images, grid, align_corners=False, padding_mode="border")

@@ -112,4 +112,4 @@ class Hct(labelled.Learner):
 
 def centre_triplets(config: Config, features_BD: Tensor, batch: Batch) -> Tensor:
     """Hetero-centre triplet loss of a batch, with the margin of the settings."""
-    return hetero_centre_triplet(features_BD, batch.labels, batch.infrared, config.margin)
+    return hetero_centre_triplet(features_BD, batch.host.labels, batch.host.infrared, config.margin)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from visir.cluster.memory import means
+from visir.core.device import to_device
+
 
 def nt_xent(views_BD: Tensor, temperature: float) -> Tensor:
     """Normalised-temperature cross-entropy (SimCLR, Chen et al., ICML 2020, Eq. 1).
@@ -134,12 +137,10 @@ def hetero_centre_triplet(
 
     Args:
         features_BD: (B, D), not normalised.
-        labels: (B,) identities, at least two different ones.
-        infrared: (B,) bool.
+        labels: (B,) identities, at least two different ones, in the memory of the CPU.
+        infrared: (B,) bool, in the memory of the CPU.
         margin: minimum difference of the two distances.
     """
     groups, place = torch.unique(2 * labels + infrared, return_inverse=True)
-    sums = features_BD.new_zeros(len(groups), features_BD.shape[1])
-    sums = sums.index_add(0, place, features_BD)
-    centres = sums / torch.bincount(place, minlength=len(groups))[:, None]
-    return batch_hard(centres, groups // 2, margin)
+    centres = means(features_BD, place, len(groups))
+    return batch_hard(centres, to_device(groups // 2, centres.device), margin)

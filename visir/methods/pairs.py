@@ -229,7 +229,7 @@ class Pairs(Method):
 
     def forward(self, batch: Batch) -> Features:
         """By the network that is trained."""
-        found: Features = self.learner(batch.images, batch.infrared)
+        found: Features = self.learner(batch.images, batch.host.infrared)
         return found
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
@@ -237,9 +237,9 @@ class Pairs(Method):
         config, terms = self.config, {}
         people = torch.empty_like(batch.labels)
         for modality in Modality:
-            mask = batch.of(modality)
-            features, labels = outputs.embedding[mask], batch.labels[mask]
-            people[mask] = self.people[modality][labels]
+            views = batch.of(modality)
+            features, labels = outputs.embedding[views], batch.labels[views]
+            people[views] = self.people[modality][labels]
             terms[modality.value] = self.memories[modality].loss(features, labels)
             if config.cross_weight:
                 matched = self.matches[modality][labels]
@@ -256,8 +256,8 @@ class Pairs(Method):
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Blend the batch into both memories, and the weights into their average."""
         for modality, memory in self.memories.items():
-            mask = batch.of(modality)
-            memory.update(outputs.embedding[mask], batch.labels[mask])
+            views = batch.of(modality)
+            memory.update(outputs.embedding[views], batch.host.labels_of(modality))
         learnt = self.learner.state_dict()
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():

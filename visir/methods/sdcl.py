@@ -41,6 +41,7 @@ from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
+from visir.core.device import to_device
 from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
@@ -188,7 +189,7 @@ class Sdcl(Method):
         self.clusters: dict[tuple[Modality, str], Memory] = {}
         self.images: dict[tuple[Modality, str], Memory] = {}
         self.epoch = 0
-        self.position = torch.from_numpy(positions(data)).to(device)
+        self.position = torch.from_numpy(positions(data))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD with momentum .9, or Adam, over all trainable weights."""
@@ -323,19 +324,18 @@ class Sdcl(Method):
     def _contrast(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         terms = {}
         for modality in Modality:
-            mask = batch.of(modality)
-            for depth, half in zip(DEPTHS, halves(outputs.embedding[mask]), strict=True):
+            views = batch.of(modality)
+            for depth, half in zip(DEPTHS, halves(outputs.embedding[views]), strict=True):
                 memory = self.clusters[modality, depth]
-                terms[f"{modality.value} {depth}"] = memory.loss(half, batch.labels[mask])
+                terms[f"{modality.value} {depth}"] = memory.loss(half, batch.labels[views])
         return terms
 
     def _neighbours(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
         """Images of `a` against their neighbours in `b` by both embeddings."""
-        mask = batch.of(a)
-        rows = self.position[batch.rows[mask]]
+        rows = to_device(self._places(batch, a), self.device)
         both = [self.images[a, of].rows_CD[rows] @ self.images[b, of].rows_CD.T for of in DEPTHS]
         agreed = agreeing(both, self.config.ratio)
-        parts = halves(outputs.embedding[mask])
+        parts = halves(outputs.embedding[batch.of(a)])
         losses = Halves(
             *(
                 neighbour_loss(self.images[b, depth].logits(half), agreed)
@@ -349,13 +349,17 @@ class Sdcl(Method):
         for i, depth in enumerate(DEPTHS):
             features = halves(outputs.embedding)[i]
             if self._switched:
-                self.clusters[VIS, depth].update(features, batch.labels)
+                self.clusters[VIS, depth].update(features, batch.host.labels)
             for modality in Modality:
-                mask = batch.of(modality)
+                own = features[batch.of(modality)]
                 if not self._switched:
-                    self.clusters[modality, depth].update(features[mask], batch.labels[mask])
-                rows = self.position[batch.rows[mask]]
-                self.images[modality, depth].update(features[mask], rows)
+                    labels = batch.host.labels_of(modality)
+                    self.clusters[modality, depth].update(own, labels)
+                self.images[modality, depth].update(own, self._places(batch, modality))
+
+    def _places(self, batch: Batch, modality: Modality) -> Tensor:
+        """Of every image of a modality its position among all of them, in the memory of the CPU."""
+        return self.position[batch.host.rows[batch.host.of(modality)]]
 
     def state(self) -> dict[str, Any]:
         """Empty: the memories are rebuilt from the model in every epoch."""

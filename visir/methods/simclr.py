@@ -123,9 +123,9 @@ class SimCLR(Method):
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """One NT-Xent term for each modality in the data."""
         return {
-            name: nt_xent(outputs.embedding[mask], self.config.temperature)
-            for name, mask in (("visible", ~batch.infrared), ("infrared", batch.infrared))
-            if mask.any()
+            modality.value: nt_xent(outputs.embedding[batch.of(modality)], self.config.temperature)
+            for modality in Modality
+            if len(batch.of(modality))
         }
 
     def after_step(self, batch: Batch, outputs: Features) -> None:

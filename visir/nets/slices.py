@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from visir.core import ranks
+from visir.core.device import to_device
 from visir.core.types import IntArray
 
 
@@ -65,7 +66,7 @@ def uniform(count: int, device: torch.device) -> Tensor:
     if part is None:
         return torch.rand(count, 1, 1, device=device)
     whole = torch.rand(part.whole, 1, 1, device=device)
-    return whole[torch.from_numpy(_of(part, count).places).to(device)]
+    return whole[to_device(torch.from_numpy(_of(part, count).places), device)]
 
 
 def _of(part: Slice, count: int) -> Slice:

@@ -77,17 +77,17 @@ def save_within(run: Run, state: State) -> None:
         file.write(packed(state))
 
 
-def newest(run: Run, device: torch.device) -> Saved:
+def newest(run: Run) -> Saved:
     """What the run continues from; of damaged files the one before is used, with a warning.
 
     Raises:
         InputError: all checkpoints are damaged.
     """
-    last = _last(run, device)
+    last = _last(run)
     found = Saved(last, None)
     if run.within.exists():
         try:
-            within = read(run.within, device, _WITHIN)
+            within = read(run.within, _WITHIN)
         except DamagedError as error:
             _warn(f"{run.within}: is damaged ({error}); the epoch is repeated from its start")
         else:
@@ -96,26 +96,26 @@ def newest(run: Run, device: torch.device) -> Saved:
 
 
 def complete(run: Run) -> State:
-    """The state after the last epoch of a finished run, on the CPU.
+    """The state after the last epoch of a finished run.
 
     Raises:
         InputError: the checkpoint is damaged.
     """
     try:
-        return read(run.checkpoint, torch.device("cpu"))
+        return read(run.checkpoint)
     except DamagedError as error:
         raise InputError(
             f"{run.checkpoint}: is damaged ({error}); run the same command with --resume"
         ) from error
 
 
-def _last(run: Run, device: torch.device) -> State | None:
+def _last(run: Run) -> State | None:
     reasons = []
     for path in (run.checkpoint, run.previous):
         if not path.exists():
             continue
         try:
-            state = read(path, device)
+            state = read(path)
         except DamagedError as error:
             reasons.append(f"{path}: is damaged ({error})")
             continue
@@ -129,15 +129,18 @@ def _last(run: Run, device: torch.device) -> State | None:
     return None
 
 
-def read(path: Path, device: torch.device, needed: dict[str, type] | None = None) -> State:
-    """The state in a checkpoint, if the file is sound.
+def read(path: Path, needed: dict[str, type] | None = None) -> State:
+    """The state in a checkpoint, in the memory of the CPU, if the file is sound.
+
+    Each part of a training moves its own tensors. Of an optimiser the numbers of its steps stay
+    where they are: on a GPU, every step of a resumed training would wait for each of them.
 
     Raises:
         DamagedError: the checksum is wrong, a part is missing, or a number is impossible.
     """
     _require_sound(path)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, UnpicklingError) as error:
         raise DamagedError(str(error).partition("\n")[0].rstrip(".")) from error
     if not isinstance(state, dict):

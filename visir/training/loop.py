@@ -22,7 +22,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from visir.core import ranks
@@ -228,13 +227,12 @@ class Loop:
         return train_step(self.passes, self.optimizer, loaded, refused)
 
     def _not_a_number(
-        self, loaded: Loaded, epoch: int, step: int, terms: Mapping[str, Tensor]
+        self, loaded: Loaded, epoch: int, step: int, values: Mapping[str, float]
     ) -> InputError:
         """Save the batch for looking at; the error that names its file and the terms."""
         batch, finite = loaded.batch, self.passes.finite_images(loaded)
-        values = {name: float(value.detach()) for name, value in terms.items()}
         wrong = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-        rows = batch.rows.tolist()
+        rows = batch.host.rows.tolist()
         about = {
             "epoch": epoch + 1,
             "batch": step + 1,
@@ -242,8 +240,8 @@ class Loop:
             "terms": {name: _as_json(value) for name, value in values.items()},
             "rows": rows,
             "files": [str(self.benchmark.train[row].path) for row in rows],
-            "infrared": batch.infrared.tolist(),
-            "labels": batch.labels.tolist(),
+            "infrared": batch.host.infrared.tolist(),
+            "labels": batch.host.labels.tolist(),
             "finite_images": finite,
         }
         if self.writes:
@@ -290,7 +288,7 @@ class Loop:
 
     def _save(self, epoch: int) -> None:
         weights = self.method.model.state_dict()
-        if not all(bool(of.isfinite().all()) for of in weights.values()):
+        if not torch.stack([of.isfinite().all() for of in weights.values()]).all():
             raise InputError(
                 f"{self.run.folder}: weights of the network are no longer numbers after epoch "
                 f"{epoch + 1}; start another run with a lower lr (--set lr=...) or --set "

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from visir.core import ranks
-from visir.core.device import autocast
-from visir.core.types import Batch, BoolArray, InputError, IntArray, Modality
-from visir.data.dataset import Part, TrainingSet
+from visir.core.device import autocast, to_device
+from visir.core.types import Batch, BoolArray, Facts, InputError, IntArray, Modality
+from visir.data.dataset import Part, TrainingSet, joined
 from visir.methods.contract import Method
 from visir.nets.features import Features
 from visir.nets.slices import Slice, computing, know_slices
@@ -72,14 +72,13 @@ class Passes:
         pad = self.method.config.pad
         if not self.divided:
             return Loaded(self.data.batch(parts, stream, pad, self.device))
-        batch = self.data.without_images(parts, self.device)
-        infrared = self.data.infrared[np.concatenate([part.rows for part in parts])]
-        divided = [self._places(rank, infrared) for rank in range(ranks.count())]
+        facts = self.data.facts(parts)
+        batch = joined(torch.empty(0, 3, *self.data.pixels.shape[1:3], device=self.device), facts)
+        divided = [self._places(rank, facts.infrared.numpy()) for rank in range(ranks.count())]
         slices = []
         for places in divided[ranks.rank()]:
-            rows = torch.from_numpy(places).to(self.device)
             images = self.data.images(parts, stream, pad, self.device, places)
-            own = Batch(images, *(of[rows] for of in batch[1:]))
+            own = joined(images, Facts(*(of[torch.from_numpy(places)] for of in facts)))
             slices.append((places, own))
         return Loaded(batch, slices, [np.concatenate(places) for places in divided])
 
@@ -107,7 +106,7 @@ class Passes:
         sums: list[Tensor | None] = [None] * len(weights)
         for number, (places, _) in enumerate(loaded.slices):
             own = self.graph or self._slice(loaded, number, again=True)
-            rows = torch.from_numpy(places).to(self.device)
+            rows = to_device(torch.from_numpy(places), self.device)
             ends = [
                 (end, whole.grad[rows])
                 for end, whole in zip(own, outputs, strict=True)
@@ -165,7 +164,7 @@ class Passes:
 
     def _whole(self, loaded: Loaded, found: Sequence[Features]) -> Features:
         """The outputs of all slices of all processes, in the order of the batch."""
-        order = torch.from_numpy(np.concatenate(loaded.by_rank)).to(self.device)
+        order = to_device(torch.from_numpy(np.concatenate(loaded.by_rank)), self.device)
         sizes = [len(places) for places in loaded.by_rank]
 
         def joined(*parts: Tensor | None) -> Tensor | None:

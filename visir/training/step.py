@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
 
 from visir.training.passes import Loaded, Passes
 
@@ -14,9 +14,13 @@ def train_step(
     passes: Passes,
     optimizer: torch.optim.Optimizer,
     loaded: Loaded,
-    refused: Callable[[Mapping[str, Tensor]], Exception] | None = None,
+    refused: Callable[[Mapping[str, float]], Exception] | None = None,
 ) -> dict[str, float]:
     """Forward, loss, backward, optimiser, and what follows.
+
+    The terms and their sum are read from the device together, once, and before anything learns
+    from them. The device then computes the backward pass and what follows while the program
+    prepares the next batch.
 
     Args:
         passes: through the network of the method that is trained.
@@ -30,12 +34,15 @@ def train_step(
     method, batch = passes.method, loaded.batch
     outputs = passes.forward(loaded)
     terms = method.loss(batch, outputs)
-    total = torch.stack(list(terms.values())).sum()
-    if refused is not None and not torch.isfinite(total):
-        raise refused(terms)
+    each = torch.stack(list(terms.values()))
+    total = each.sum()
+    *values, whole = torch.cat([each.detach(), total.detach()[None]]).tolist()
+    found = dict(zip(terms, values, strict=True))
+    if refused is not None and not math.isfinite(whole):
+        raise refused(found)
     optimizer.zero_grad(set_to_none=True)
     passes.backward(total, loaded, outputs, optimizer)
     method.before_step()
     optimizer.step()
     method.after_step(batch, outputs)
-    return {name: float(value.detach()) for name, value in terms.items()}
+    return found

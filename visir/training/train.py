@@ -272,7 +272,7 @@ def _read(run: Run, built: _Built, resume: bool, progress: bool) -> _Read:
     """Compare with what was saved, and decode the images."""
     benchmark, size = built.benchmark, built.setting.settings.size
     sweep(run.folder, below=False)  # folders inside may hold files of others
-    saved = newest(run, built.device) if resume else Saved(None, None)
+    saved = newest(run) if resume else Saved(None, None)
     known = saved.origin
     if known is not None:
         require_same_settings(run, known, built.setting)
@@ -302,7 +302,7 @@ def _prepared(
         write_text(run.images, images)
         _keep(run, setting, benchmark, progress and not resume)
     else:
-        saved = newest(run, built.device) if resume else Saved(None, None)
+        saved = newest(run) if resume else Saved(None, None)
     if setting.start and resume and saved.last is None:
         _start(method, Path(setting.start), progress)
     loop = Loop(

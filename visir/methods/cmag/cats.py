@@ -24,14 +24,14 @@ class Cycles(NamedTuple):
     edges: Tensor
     pairs: Tensor
 
-    def kept(self) -> float:
-        """Share of the edges that are pairs."""
-        return float(self.pairs.sum() / self.edges.sum().clamp(min=1))
+    def kept(self) -> Tensor:
+        """Share of the edges that are pairs, ()."""
+        return self.pairs.sum() / self.edges.sum().clamp(min=1)
 
-    def across(self, infrared: Tensor) -> float:
-        """Share of the pairs that join the modalities; `infrared` (B,) bool."""
+    def across(self, infrared: Tensor) -> Tensor:
+        """Share of the pairs that join the modalities, (); `infrared` (B,) bool."""
         crossing = self.pairs & (infrared[:, None] != infrared)
-        return float(crossing.sum() / self.pairs.sum().clamp(min=1))
+        return crossing.sum() / self.pairs.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -76,13 +76,14 @@ def confirmed(edges: Tensor, p: int, closing: Closing, simple: bool = False) -> 
 def _join_ends(edges: Tensor, nearest: Tensor, alike: Tensor) -> None:
     """One more edge from each node's farthest to its nearest remaining neighbour."""
     has_two = alike.sum(dim=1) >= 2
-    if not has_two.any():
-        return
     places = torch.arange(nearest.shape[1], device=nearest.device)
-    first = torch.where(alike, places, len(places)).amin(dim=1)[has_two, None]
-    last = torch.where(alike, places, -1).amax(dim=1)[has_two, None]
-    rows = nearest[has_two]
-    edges[rows.gather(1, last)[:, 0], rows.gather(1, first)[:, 0]] = 1
+    first = torch.where(alike, places, len(places)).amin(dim=1)
+    last = torch.where(alike, places, -1).amax(dim=1)
+    last, first = (
+        nearest.gather(1, of.clamp(0, len(places) - 1)[:, None])[:, 0] for of in (last, first)
+    )
+    # Of a node with fewer the larger of some edge and 0 is kept: that edge.
+    edges.view(-1).scatter_reduce_(0, last * len(edges) + first, has_two.to(edges), "amax")
 
 
 def simple_paths(edges: Tensor) -> Tensor:

@@ -7,11 +7,13 @@ unchanged.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from visir.core.device import to_device
 
 
 class Queue:
@@ -34,10 +36,10 @@ class Queue:
     @torch.no_grad()
     def push(self, features_BD: Tensor, infrared: Tensor) -> None:
         """Add rows (at most `size`), overwriting the oldest ones if it is full."""
-        size, count = len(self.rows), len(features_BD)
-        places = (self.next + torch.arange(count, device=self.rows.device)) % size
+        size, count, device = len(self.rows), len(features_BD), self.rows.device
+        places = (self.next + torch.arange(count, device=device)) % size
         self.rows[places] = features_BD.detach().float()
-        self.infrared[places] = infrared
+        self.infrared[places] = to_device(infrared, device)
         self.next = (self.next + count) % size
         self.filled = min(self.filled + count, size)
 
@@ -45,9 +47,9 @@ class Queue:
         """(filled, D) the rows in use."""
         return self.rows[: self.filled]
 
-    def balance(self) -> float:
+    def balance(self) -> Tensor | float:
         """Share of infrared rows; one half is intended (Eq. 21)."""
-        return float(self.infrared[: self.filled].float().mean()) if self.filled else 0.0
+        return self.infrared[: self.filled].float().mean() if self.filled else 0.0
 
     def state(self) -> dict[str, Tensor | int]:
         """What a resumed run needs."""
@@ -94,7 +96,10 @@ def neighbours_by_density(
 
 
 class Graph(NamedTuple):
-    """Weighted edges (rows[e], columns[e]), (E,) each; weights of equal edges are added."""
+    """Weighted edges (rows[e], columns[e]), (E,) each; weights of equal edges are added.
+
+    It is in the memory of the CPU: how many edges and nodes there are decides sizes.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -121,6 +126,11 @@ class Graph(NamedTuple):
         )
 
 
+def _chosen(chosen: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the chosen nodes, on a device."""
+    return to_device(chosen.nonzero()[:, 0], device)
+
+
 def _numbered(chosen: Tensor) -> Tensor:
     """Position of every chosen node among the chosen ones."""
     return chosen.cumsum(0) - 1
@@ -130,19 +140,51 @@ def normalised_graph(sim_RR: Tensor, counts: Tensor) -> Graph:
     """Edges to each node's nearest nodes and itself, symmetric, normalised by degree (Eq. 23).
 
     Args:
-        sim_RR: (R, R) cosines.
+        sim_RR: (R, R) cosines, on any device; the program waits for it twice.
         counts: (R,) neighbours of each node.
     """
-    size = len(sim_RR)
+    size, counts = len(sim_RR), counts.cpu()
     limit = min(int(counts.max()), size - 1)
-    nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(limit, dim=1).indices
-    taken = torch.arange(limit, device=sim_RR.device) < counts[:, None]
-    own = torch.arange(size, device=sim_RR.device)
+    nearest = sim_RR.clone().fill_diagonal_(-torch.inf).topk(limit, dim=1).indices.cpu()
+    taken = torch.arange(limit) < counts[:, None]
+    own = torch.arange(size)
     i, j = own[:, None].expand(-1, limit)[taken], nearest[taken]
     rows, columns = torch.cat([i, j, own]), torch.cat([j, i, own])
-    weights = torch.cat([torch.full((2 * len(i),), 0.5, device=own.device), torch.ones_like(own)])
-    degree = torch.zeros(size, device=own.device).index_add_(0, rows, weights)
+    weights = torch.cat([torch.full((2 * len(i),), 0.5), torch.ones_like(own)])
+    degree = torch.zeros(size).index_add_(0, rows, weights)
     return Graph(rows, columns, weights * (degree[rows] * degree[columns]).rsqrt())
+
+
+class _Passed(torch.autograd.Function):
+    """A sparse matrix times nodes; autograd's own would sort its transpose, and wait for that."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, transposed: Tensor, nodes: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.save_for_backward(transposed)
+        found: Tensor = torch.sparse.mm(weights, nodes)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, Tensor]:  # noqa: ANN401
+        return None, None, torch.sparse.mm(ctx.saved_tensors[0], grads[0])
+
+
+def passed(weights: Tensor, nodes: Tensor) -> Tensor:
+    """Nodes passed along edges: `weights` (outer, inner), sparse, on the CPU, by (inner, D)."""
+    both = (_sparse_on(of, nodes.device) for of in (weights, weights.t()))
+    found: Tensor = _Passed.apply(*both, nodes)
+    return found
+
+
+def _sparse_on(matrix: Tensor, device: torch.device) -> Tensor:
+    """A sparse matrix of the CPU on a device, sorted there, as the device would wait to sort it."""
+    if device.type == "cpu":
+        return matrix
+    matrix = matrix.coalesce()
+    places, weights = (to_device(of, device) for of in (matrix.indices(), matrix.values()))
+    return torch.sparse_coo_tensor(
+        places, weights, matrix.shape, check_invariants=False, is_coalesced=True
+    )
 
 
 class GraphMemory(nn.Module):
@@ -178,19 +220,20 @@ class GraphMemory(nn.Module):
         """
         whole = torch.cat([features_BD, queue_MD])
         graph = self._graph(whole)
-        needed = [torch.arange(len(whole), device=whole.device) < len(features_BD)]
+        needed = [torch.arange(len(whole)) < len(features_BD)]
         steps = []
         for _ in self.layers:
             inner, weights = graph.into(needed[-1])
             needed.append(inner)
             steps.append(weights)
-        nodes = self._by_token(self.node, whole[needed[-1]])
+        nodes = self._by_token(self.node, whole[_chosen(needed[-1], whole.device)])
         for layer, outer, inner, weights in zip(
             self.layers, needed[-2::-1], needed[:0:-1], steps[::-1], strict=True
         ):
             with torch.autocast(nodes.device.type, enabled=False):
-                passed = torch.sparse.mm(weights, nodes)
-            nodes = F.relu(self._by_token(layer, passed)) + nodes[outer[inner]]
+                moved = passed(weights, nodes)
+            own = nodes[_chosen(outer[inner], nodes.device)]
+            nodes = F.relu(self._by_token(layer, moved)) + own
         out: Tensor = features_BD + self._by_token(self.mix, nodes)
         return out
 

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from visir.cluster.cameras import cluster_cameras
 from visir.cluster.memory import Memory
-from visir.core.device import autocast
+from visir.core.device import autocast, to_device
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.data.rng import generator
@@ -38,7 +38,7 @@ from visir.methods.cmag.cats import CycleConvolution, Cycles, circular_loss, fin
 from visir.methods.cmag.dcam import CrossAttention, partners_in_batch
 from visir.methods.cmag.gsmem import GraphMemory, Queue
 from visir.methods.cmag.settings import PRESETS, Config, require_sound
-from visir.methods.contract import Method, Plan
+from visir.methods.contract import Means, Method, Plan
 from visir.methods.tokenmatcher import TokenMatcher, radii_of
 from visir.nets.build import Features
 from visir.nets.vit import Vit
@@ -73,8 +73,7 @@ class Cmag(Method):
         rows = config.gsmem_size if config.gsmem else 0
         self.queue = Queue(rows, self.model.embedding_dim, device)
         self.local: dict[Modality, IntArray] = {}
-        self.seen: dict[str, list[float]] = {}
-        self.log: dict[str, float] = {}
+        self.log = Means()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """TokenMatcher's optimiser, with the modules' weights added."""
@@ -86,9 +85,9 @@ class Cmag(Method):
 
     def plan(self, epoch: int) -> Plan:
         """TokenMatcher's plan; during the epoch the modules add their diagnostics to its log."""
-        self.seen, self.log = {}, {}
+        self.log = Means(digits=4)
         plan = self.base.plan(epoch)
-        self.log.update(plan.log)
+        self.log.know(plan.log)
         return replace(plan, log=self.log)
 
     @property
@@ -120,9 +119,9 @@ class Cmag(Method):
             p0=config.carc_p0,
             conflicts=config.carc_conflicts,
         )
-        self._record(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
-        self._record(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
-        self._record(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
+        self.log.add(f"carc_conflicts_{modality.value}", found.conflicts / max(neighbours.nnz, 1))
+        self.log.add(f"carc_dropped_{modality.value}", found.dropped / max(found.conflicts, 1))
+        self.log.add(f"carc_kept_{modality.value}", found.kept.nnz / max(neighbours.nnz, 1))
         return found.kept
 
     def steps(self, epoch: int) -> int:
@@ -154,39 +153,39 @@ class Cmag(Method):
         return weighted
 
     def _joint(self, batch: Batch) -> Tensor:
-        """(B,) labels shared by both modalities: those of the one with fewer clusters.
+        """(B,) labels shared by both modalities: those of the one with fewer clusters, on the CPU.
 
         A cluster without a partner gets a label of its own.
         """
         base = self.base
         few = base.many.other
-        labels = batch.labels.clone()
-        mask = batch.of(few.other)
-        own = labels[mask]
+        labels = batch.host.labels.clone()
+        views = batch.host.of(few.other)
+        own = labels[views]
         partner = base.partners[few.other][own]
         alone = len(base.memories[few].rows_CD) + own
-        labels[mask] = torch.where(partner >= 0, partner, alone)
+        labels[views] = torch.where(partner >= 0, partner, alone)
         return labels
 
     def _cats(self, batch: Batch, outputs: Features, joint: Tensor) -> dict[str, Tensor]:
         config = self.config
         cycles = self._cycles(outputs.embedding, joint)
-        self._record("cats_kept", cycles.kept())
-        self._record("cats_across", cycles.across(batch.infrared))
+        self.log.add("cats_kept", cycles.kept())
+        self.log.add("cats_across", cycles.across(batch.infrared))
         loss = circular_loss(
             outputs.embedding, cycles.pairs, config.cats_temperature, config.cats_exclude_self
         )
         terms = {"cats": config.cats_weight * loss}
         if config.cats_convolution:
             memory = self.base.memories[self.base.many.other]
-            known = joint < len(memory.rows_CD)
-            rows = torch.arange(len(memory.rows_CD), device=joint.device)
+            known = (joint < len(memory.rows_CD)).nonzero()[:, 0]
+            rows = torch.arange(len(memory.rows_CD))
             nodes = torch.cat([F.normalize(outputs.embedding, dim=1), memory.rows_CD])
             passed = self.modules["convolution"](
                 nodes, self._cycles(nodes, torch.cat([joint, rows]))
             )[: len(joint)]
             terms["cats convolution"] = config.cats_convolution_weight * memory.loss(
-                passed[known], joint[known]
+                passed[to_device(known, passed.device)], joint[known]
             )
         return terms
 
@@ -194,7 +193,7 @@ class Cmag(Method):
         config = self.config
         return find_cycles(
             features,
-            labels,
+            to_device(labels, features.device),
             k=config.cats_k,
             p=config.cats_p,
             closing=config.cats_closing,
@@ -207,12 +206,13 @@ class Cmag(Method):
         enhanced = outputs.tokens.clone()
         for modality in Modality:
             own, other = batch.of(modality), batch.of(modality.other)
+            labels = (joint[batch.host.of(side)] for side in (modality, modality.other))
             enhanced[own] = attention(
                 outputs.tokens[own],
                 outputs.tokens[other],
-                partners_in_batch(joint[own], joint[other]),
+                to_device(partners_in_batch(*labels), self.device),
             )
-        self._record("dcam_gate", float(attention.gate.detach()))
+        self.log.add("dcam_gate", attention.gate)
         return self._both(batch, self.model.embed_tokens(enhanced, keep_statistics=True))
 
     def _gsmem(self, batch: Batch, outputs: Features) -> Tensor:
@@ -220,39 +220,34 @@ class Cmag(Method):
         with autocast(self.device, self.config.precision):
             enhanced = graph(outputs.embedding, self.queue.held())
         found = self._both(batch, enhanced.float())
-        self._record("gsmem_infrared", self.queue.balance())
-        shares = torch.bincount(graph.counts, minlength=self.config.gsmem_base + 1).double()
-        for count, share in enumerate((shares / shares.sum()).tolist()):
-            if count >= self.config.gsmem_least:
-                self._record(f"gsmem_with_{count}", share)
+        self.log.add("gsmem_infrared", self.queue.balance())
+        least = self.config.gsmem_least
+        for count in range(least, max(least, self.config.gsmem_base) + 1):
+            self.log.add(f"gsmem_with_{count}", (graph.counts == count).double().mean())
         return found
 
     def _both(self, batch: Batch, features: Tensor) -> Tensor:
         """Enhanced features against the memories of their own and of the other modality."""
         losses = []
         for modality in Modality:
-            mask = batch.of(modality)
-            labels = batch.labels[mask]
+            own, labels = features[batch.of(modality)], batch.host.labels_of(modality)
             partner = self.base.partners[modality][labels]
-            losses.append(self._contrast(modality, features[mask], labels))
-            losses.append(self._contrast(modality.other, features[mask], partner))
+            losses.append(self._contrast(modality, own, labels))
+            losses.append(self._contrast(modality.other, own, partner))
         return torch.stack(losses).sum()
 
     def _contrast(self, modality: Modality, features: Tensor, labels: Tensor) -> Tensor:
         memory: Memory = self.base.memories[modality]
-        known = labels >= 0
-        return memory.loss(features[known], labels[known]) if known.any() else features.sum() * 0
-
-    def _record(self, name: str, value: float) -> None:
-        """Log the epoch's mean of a diagnostic."""
-        self.seen.setdefault(name, []).append(value)
-        self.log[name] = round(float(np.mean(self.seen[name])), 4)
+        known = (labels >= 0).nonzero()[:, 0]
+        if not len(known):
+            return features.sum() * 0
+        return memory.loss(features[to_device(known, features.device)], labels[known])
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """TokenMatcher's updates; then as many features of each modality go into the queue."""
         self.base.after_step(batch, outputs)
         if self._second and self.config.gsmem:
-            vis, ir = (batch.of(modality).nonzero()[:, 0] for modality in (VIS, IR))
+            vis, ir = batch.of(VIS), batch.of(IR)
             # Visible images come twice, the plain views first: each is added once.
             count = min(len(vis) // 2, len(ir), len(self.queue.rows) // 2)
             rows = torch.cat([vis[:count], ir[:count]])
@@ -276,13 +271,12 @@ class Cmag(Method):
 
     def step_state(self) -> dict[str, Any]:
         """TokenMatcher's, and the diagnostics of the epoch so far."""
-        return {"base": self.base.step_state(), "seen": self.seen, "log": self.log}
+        return {"base": self.base.step_state(), "seen": self.log.state()}
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what `step_state` returned."""
         self.base.load_step_state(state["base"])
-        self.seen = state["seen"]
-        self.log.update(state["log"])
+        self.log.load_state(state["seen"])
 
 
 def _modules(config: Config, net: Vit) -> nn.ModuleDict:

@@ -32,12 +32,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visir.core.bounds import CountFrom0, Positive, Share
-from visir.core.device import product_dtype
+from visir.core.device import product_dtype, to_device
 from visir.core.types import Batch, InputError
 from visir.data.dataset import TrainingSet
 from visir.data.rng import generator
 from visir.methods import agw, hct, labelled
-from visir.methods.contract import Method, Plan
+from visir.methods.contract import Means, Method, Plan
 from visir.methods.mra.regulation import Recalled, Regulation, alignment
 from visir.nets.features import Features
 from visir.nets.two_stream import Width, in_strips, require_strips
@@ -126,7 +126,7 @@ class Mra(Method):
             }
         ).to(device)
         self.epoch, self.step = 0, 0
-        self.log: dict[str, float] = {}
+        self.log = Means()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The base's gradient descent; the memory branch learns at the backbone's rate."""
@@ -137,7 +137,7 @@ class Mra(Method):
 
     def plan(self, epoch: int) -> Plan:
         """The base's plan; measures of the memory are added to its log."""
-        self.epoch, self.step, self.log = epoch, 0, {}
+        self.epoch, self.step, self.log = epoch, 0, Means()
         return replace(self.base.plan(epoch), log=self.log)
 
     def steps(self, epoch: int) -> int | None:
@@ -165,7 +165,7 @@ class Mra(Method):
         if config.granularity == "multi":
             order = generator(self.seed, self.epoch, self.step).permutation(config.strips)
             parts = recalled.parts.view(config.strips, -1, recalled.parts.shape[1])
-            apart = alignment(parts, torch.from_numpy(order).to(parts.device))
+            apart = alignment(parts, to_device(torch.from_numpy(order), parts.device))
             terms["alignment"] = config.align_weight * (apart - config.align_offset)
         return terms
 
@@ -173,13 +173,9 @@ class Mra(Method):
     def _measure(self, inputs: Tensor, recalled: Recalled) -> None:
         """Log the share of positions with a nonzero read, and the norm of reads by features."""
         lengths = {name: of.norm(dim=1) for name, of in recalled._asdict().items()}
-        now = {
-            "memory_alive": (lengths["parts"] > 0).float().mean(),
-            "memory_share": (lengths["whole"] / inputs.norm(dim=1).clamp(min=1e-12)).mean(),
-        }
-        for name, value in now.items():
-            before = self.log.get(name, 0.0)  # the mean of the steps so far
-            self.log[name] = before + (float(value) - before) / (self.step + 1)
+        shares = lengths["whole"] / inputs.norm(dim=1).clamp(min=1e-12)
+        self.log.add("memory_alive", (lengths["parts"] > 0).float().mean())
+        self.log.add("memory_share", shares.mean())
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Count the steps; the order of the strips is drawn from it."""
@@ -196,12 +192,12 @@ class Mra(Method):
 
     def step_state(self) -> dict[str, Any]:
         """The number of the step, and the measures of the epoch so far."""
-        return {"step": self.step, "log": self.log}
+        return {"step": self.step, "seen": self.log.state()}
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what `step_state` returned."""
         self.step = state["step"]
-        self.log.update(state["log"])
+        self.log.load_state(state["seen"])
 
 
 def _base(config: Config, data: TrainingSet, device: torch.device, seed: int) -> labelled.Learner:

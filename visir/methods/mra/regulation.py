@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _TINY = 1e-12
-_ROWS = 1024  # read at once
+_ROWS = 1024  # read at once on a CPU, where a small table stays near the processor
+_TABLE = 1 << 27  # numbers of a table on another device, which is waited for once a table
 
 
 def read(
@@ -57,8 +58,9 @@ class _Read(torch.autograd.Function):
     ) -> Tensor:
         few, many = inputs.detach().to(dtype), keys.detach().to(dtype)
         alive, weights = [], []
-        for start in range(0, len(few), _ROWS):
-            soft = (few[start : start + _ROWS] @ many.T).float().softmax(dim=1)
+        at_once = _ROWS if few.device.type == "cpu" else max(_ROWS, _TABLE // max(len(many), 1))
+        for start in range(0, len(few), at_once):
+            soft = (few[start : start + at_once] @ many.T).float().softmax(dim=1)
             rows = (soft.amax(dim=1) > threshold).nonzero()[:, 0]
             alive.append(rows + start)
             weights.append(soft[rows])

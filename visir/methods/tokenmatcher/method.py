@@ -46,6 +46,7 @@ from visir.cluster.memory import (
     rows_of,
 )
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
+from visir.core.device import to_device
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
@@ -109,7 +110,7 @@ class TokenMatcher(Method):
         self.partners: dict[Modality, Tensor] = {}
         self.mates: dict[Modality, Tensor] = {}
         self.cameras = CameraStage(config, data, self.model, device, seed)
-        self.position = torch.from_numpy(positions(data)).to(device)
+        self.position = torch.from_numpy(positions(data))
 
     def optimizer(self) -> torch.optim.Optimizer:
         """SGD with momentum .9, or Adam, over all trainable weights."""
@@ -210,8 +211,8 @@ class TokenMatcher(Method):
             mates = np.full(len(shares[modality]), -1)
             if modality is self.many:
                 mates = sharers(shares[modality], partners[other], self.when.epoch % 2 == 0)
-            self.partners[modality] = torch.from_numpy(partners[modality]).to(self.device)
-            self.mates[modality] = torch.from_numpy(mates).to(self.device)
+            self.partners[modality] = torch.from_numpy(partners[modality])
+            self.mates[modality] = torch.from_numpy(mates)
 
     def _list_neighbours(
         self, features: dict[Modality, Tensor], compared: dict[Modality, Tensor]
@@ -232,7 +233,7 @@ class TokenMatcher(Method):
             )
             if a is b:
                 found = self.inside_cameras(a, found, compared[a])
-            self.neighbours[a, b] = Lists.of(found, self.device)
+            self.neighbours[a, b] = Lists.of(found)
 
     def _filtered(
         self, modality: Modality, neighbours: sparse.csr_array, _: Tensor
@@ -283,10 +284,10 @@ class TokenMatcher(Method):
 
         def read(term: str, weight: float, memory: Memory, of: Modality, labels: Tensor) -> Read:
             known = labels >= 0
-            features = outputs.embedding[batch.of(of)][known]
-            return Read(term, weight, memory, features, labels[known])
+            places = to_device(batch.host.of(of)[known], self.device)
+            return Read(term, weight, memory, outputs.embedding[places], labels[known])
 
-        labels = {modality: batch.labels[batch.of(modality)] for modality in Modality}
+        labels = {modality: batch.host.labels_of(modality) for modality in Modality}
         reads = [
             read(modality.value, 1.0, self.memories[modality], modality, labels[modality])
             for modality in (IR, VIS)
@@ -315,12 +316,11 @@ class TokenMatcher(Method):
         return [read for read in reads if len(read.labels)]
 
     def _neighbour_loss(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
-        mask = batch.of(a)
-        rows = self.position[batch.rows[mask]]
+        rows = self.position[batch.host.rows[batch.host.of(a)]]
         if self.config.lists == "first":
             rows = torch.zeros_like(rows)
         pairs = self.neighbours[a, b].pairs(rows)
-        return neighbour_loss(self.images[b].logits(outputs.embedding[mask]), *pairs)
+        return neighbour_loss(self.images[b].logits(outputs.embedding[batch.of(a)]), *pairs)
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Update the memories with the batch, in the order of the script's backward pass."""
