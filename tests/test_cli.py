@@ -44,7 +44,7 @@ CALLS = [
      ("regdb", Path("a"), Path("b c")), {"progress": True}),
     (
         "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
-        "--device cpu --start s --layout regdb --accumulate 2 --batch-norm own",
+        "--device cpu --start s --layout regdb --accumulate 2 --batch-norm own --profile",
         "visir.training.train.train",
         ("adca", Path("d"), Path("runs/adca-d-2")),
         {
@@ -59,6 +59,7 @@ CALLS = [
             "save_every": 0,
             "accumulate": 2,
             "batch_norm": "own",
+            "profile": True,
             "on_epoch": None,
         },
     ),
@@ -73,7 +74,7 @@ CALLS = [
         {
             "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
             "device": "auto", "resume": False, "save_every": 0, "accumulate": None,
-            "batch_norm": None,
+            "batch_norm": None, "profile": False,
         },
     ),
 ]  # fmt: skip

@@ -26,6 +26,7 @@ def pretrain(
     devices: int = 1,
     accumulate: int | None = None,
     batch_norm: Literal["shared", "own"] | None = None,
+    profile: bool = False,
 ) -> Written:
     """Train a backbone on unlabelled crops, as a start for other methods.
 
@@ -47,6 +48,8 @@ def pretrain(
         devices: GPUs of this machine, or processes on a CPU, that train one run together.
         accumulate: slices in which a batch is computed, to need less memory; 1 if omitted.
         batch_norm: over the images of all devices (shared, as on one), or of each its own.
+        profile: also say and log which share of an epoch's time loading, forward, loss, backward,
+            optimiser and memories (the teacher) take.
 
     Returns:
         The backbone's file.
@@ -64,7 +67,7 @@ def pretrain(
     made = visir.training.pretrain.pretrain(
         data, out, method=method, preset=preset, settings=parse_pairs(set), seed=seed,
         layout=layout, device=device, resume=resume, save_every=save_every,
-        accumulate=accumulate, batch_norm=batch_norm,
+        accumulate=accumulate, batch_norm=batch_norm, profile=profile,
     )  # fmt: skip
     return _written(made)
 

@@ -49,6 +49,7 @@ def train(
     devices: int = 1,
     accumulate: int | None = None,
     batch_norm: Literal["shared", "own"] | None = None,
+    profile: bool = False,
     dry_run: bool = False,
 ) -> Trained | Outlook:
     """Train a method on a data set, or on a folder of crops.
@@ -73,6 +74,8 @@ def train(
         devices: GPUs of this machine, or processes on a CPU, that train one run together.
         accumulate: slices in which a batch is computed, to need less memory; 1 if omitted.
         batch_norm: over the images of all devices (shared, as on one), or of each its own.
+        profile: also say and log which share of an epoch's time loading, forward, loss, backward,
+            optimiser, memories, embedding and clustering take.
         dry_run: only say images, epochs, batches, memory, disk and time, as estimated from a few
             batches on one device; nothing is written.
 
@@ -94,7 +97,7 @@ def _by_one(words: dict[str, Any]) -> Trained | Outlook:
     method, data, out = words["method"], words["data"], words["out"]
     if words["dry_run"]:
         return visir.training.train.dry_run(method, data, out, **how)
-    how |= {name: words[name] for name in ("resume", "save_every", "batch_norm")}
+    how |= {name: words[name] for name in ("resume", "save_every", "batch_norm", "profile")}
     scored = _score_every(words["eval_every"], out, data, words["layout"], words["split"])
     return _trained(visir.training.train.train(method, data, out, **how, on_epoch=scored))
 

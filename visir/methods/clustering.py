@@ -16,6 +16,7 @@ from visir.cluster.cameras import centred
 from visir.cluster.matches import Association, Side
 from visir.core import ranks
 from visir.core.device import to_device
+from visir.core.timing import part
 from visir.core.types import InputError, IntArray, Modality
 from visir.data.dataset import Part, TrainingSet
 from visir.data.rng import generator
@@ -57,10 +58,11 @@ def embed_rows(
     shares = [
         np.concatenate([none, *groups[number :: ranks.count()]]) for number in range(ranks.count())
     ]
-    own = embed_pixels(
-        net, data.pixels, modality, device, precision, rows=rows[shares[ranks.rank()]]
-    )
-    found = ranks.gathered(own, [len(share) for share in shares])
+    with part("embedding"):
+        own = embed_pixels(
+            net, data.pixels, modality, device, precision, rows=rows[shares[ranks.rank()]]
+        )
+        found = ranks.gathered(own, [len(share) for share in shares])
     order = to_device(torch.from_numpy(np.concatenate(shares)), device)
     return torch.empty_like(found).index_copy_(0, order, found)
 

@@ -326,8 +326,8 @@ class Sdcl(Method):
         for modality in Modality:
             views = batch.of(modality)
             for depth, half in zip(DEPTHS, halves(outputs.embedding[views]), strict=True):
-                memory = self.clusters[modality, depth]
-                terms[f"{modality.value} {depth}"] = memory.loss(half, batch.labels[views])
+                found = self.clusters[modality, depth].loss(half, batch.labels[views])
+                terms[f"{modality.value} {depth}"] = found
         return terms
 
     def _neighbours(self, batch: Batch, outputs: Features, a: Modality, b: Modality) -> Tensor:
@@ -336,13 +336,11 @@ class Sdcl(Method):
         both = [self.images[a, of].rows_CD[rows] @ self.images[b, of].rows_CD.T for of in DEPTHS]
         agreed = agreeing(both, self.config.ratio)
         parts = halves(outputs.embedding[batch.of(a)])
-        losses = Halves(
-            *(
-                neighbour_loss(self.images[b, depth].logits(half), agreed)
-                for depth, half in zip(DEPTHS, parts, strict=True)
-            )
+        deep, shallow = (
+            neighbour_loss(self.images[b, depth].logits(half), agreed)
+            for depth, half in zip(DEPTHS, parts, strict=True)
         )
-        return losses.deep + self.config.shallow_weight * losses.shallow
+        return deep + self.config.shallow_weight * shallow
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Update the memories of clusters and of images with the batch."""
@@ -353,8 +351,7 @@ class Sdcl(Method):
             for modality in Modality:
                 own = features[batch.of(modality)]
                 if not self._switched:
-                    labels = batch.host.labels_of(modality)
-                    self.clusters[modality, depth].update(own, labels)
+                    self.clusters[modality, depth].update(own, batch.host.labels_of(modality))
                 self.images[modality, depth].update(own, self._places(batch, modality))
 
     def _places(self, batch: Batch, modality: Modality) -> Tensor:

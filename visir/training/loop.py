@@ -27,6 +27,7 @@ from tqdm import tqdm
 from visir.core import ranks
 from visir.core.progress import bar, beating, in_words
 from visir.core.run import DamageWarning, Run, write_json, write_text
+from visir.core.timing import Timing, each, part, timing
 from visir.core.types import Benchmark, InputError
 from visir.data.dataset import TrainingSet
 from visir.data.ranges import as_json
@@ -81,6 +82,7 @@ class Loop:
         origin: what checkpoints keep of settings and images.
         save_every: batches after which the state inside an epoch is saved; 0 for never.
         on_epoch: as for `visir.training.train.train`.
+        timed: log which share of an epoch's time each part takes.
         progress: show a bar and a line an epoch.
     """
 
@@ -96,11 +98,13 @@ class Loop:
         origin: Mapping[str, Any],
         save_every: int,
         on_epoch: OnEpoch | None,
+        timed: bool,
         progress: bool,
     ) -> None:
         self.run, self.setting, self.config = run, setting, setting.settings
         self.benchmark, self.data, self.method, self.device = benchmark, data, method, device
         self.origin, self.save_every, self.on_epoch = origin, save_every, on_epoch
+        self.timed = timed
         self.passes = Passes(method, data, device, division)
         self.writes = ranks.rank() == 0
         self.show = progress and self.writes
@@ -139,9 +143,10 @@ class Loop:
         for epoch in range(first, self.method.epochs):
             # Drop path is the only draw from torch's own generator; seed it by the epoch.
             torch.manual_seed(key(self.setting.seed, epoch))
-            began = time.perf_counter()
+            began, times = time.perf_counter(), Timing(self.device) if self.timed else None
             said = self._begin_stage(epoch) if epoch in self.method.stage_starts else ()
-            plan = self._planned(epoch)
+            with timing(times):
+                plan = self._planned(epoch)
             if not plan.trains:
                 plan = replace(plan, batches=(), steps=0)
             self.left.planned(plan.steps, time.perf_counter() - began)
@@ -152,9 +157,12 @@ class Loop:
             if saved.within is not None and epoch == first:
                 done = self._restore_within(saved.within, epoch, plan)
                 saved.within = None
-            with self._naming_memory(epoch):
+            with self._naming_memory(epoch), timing(times):
                 log = self._epoch(epoch, plan, done, first)
-            log["seconds"] = round(time.perf_counter() - began, 3)
+            seconds = time.perf_counter() - began
+            log["seconds"] = round(seconds, 3)
+            if times is not None:
+                log["shares"] = {name: round(of, 4) for name, of in times.shares(seconds).items()}
             left = self.left.seconds(epoch, plan.steps)
             if self.progress is not None:
                 self.progress.log(epoch, plan, log, left)
@@ -165,7 +173,7 @@ class Loop:
     def _planned(self, epoch: int) -> Plan:
         """The plan of an epoch, the same in all processes."""
         said = f"epoch {epoch + 1}/{self.method.epochs}: embedding and clustering"
-        with beating(said, self.show), self._naming_memory(epoch):
+        with beating(said, self.show), self._naming_memory(epoch), part("clustering"):
             plan = self.method.plan(epoch)
         require_alike(
             {f"a plan of epoch {epoch + 1} with the digest": _digest(plan)},
@@ -187,7 +195,7 @@ class Loop:
         began = time.perf_counter() - done.seconds
         self.method.model.train()
         shown = bar(
-            islice(plan.batches, done.step, None),
+            each(islice(plan.batches, done.step, None), "loading"),
             f"{plan.stage}, epoch {epoch + 1}/{self.method.epochs}",
             plan.steps,
             initial=done.step,
@@ -198,7 +206,8 @@ class Loop:
         start, timed = done.step, time.perf_counter()
         for parts in shown:
             stream = key(self.setting.seed, epoch, done.step)
-            loaded = self.passes.load(parts, stream)
+            with part("loading"):
+                loaded = self.passes.load(parts, stream)
             terms = self._step(loaded, epoch, done.step)
             for name, value in terms.items():
                 done.sums[name] = done.sums.get(name, 0.0) + value / plan.steps

@@ -33,6 +33,7 @@ def pretrain(
     save_every: int = 0,
     accumulate: int | None = None,
     batch_norm: BatchNorm | None = None,
+    profile: bool = False,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Path:
@@ -60,7 +61,7 @@ def pretrain(
     run = train(
         method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
         device=device, resume=resume, save_every=save_every, accumulate=accumulate,
-        batch_norm=batch_norm, on_epoch=on_epoch, progress=progress,
+        batch_norm=batch_norm, profile=profile, on_epoch=on_epoch, progress=progress,
     )  # fmt: skip
     if not is_first():
         return run.pretrained

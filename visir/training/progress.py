@@ -53,7 +53,8 @@ class Progress:
                 {"kind": "plan", **about, **clusters, **plan.log, "warnings": list(warnings)}
             )
         self.run.log({"kind": "epoch", **about, **log})
-        for name, value in {**clusters, **plan.log, **log, **log["losses"]}.items():
+        shares = {f"share_{name}": value for name, value in log.get("shares", {}).items()}
+        for name, value in {**clusters, **plan.log, **log, **log["losses"], **shares}.items():
             if isinstance(value, (int, float)):
                 self.board.add_scalar(name, value, epoch + 1)
         self.board.flush()
@@ -62,6 +63,9 @@ class Progress:
             line = _line(epoch, self.epochs, plan, clusters, log)
             after = f"  about {in_words(left)} left" if epoch + 1 < self.epochs else ""
             tqdm.write(line + after, file=sys.stderr)
+            if shares:
+                parts = "  ".join(f"{name} {value:.0%}" for name, value in log["shares"].items())
+                tqdm.write(f"time: {parts}", file=sys.stderr)
 
     def state(self) -> Tensor | None:
         """The last epoch's labels, for comparison with the next one's."""

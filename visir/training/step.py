@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from visir.core.timing import part
 from visir.training.passes import Loaded, Passes
 
 
@@ -32,17 +33,22 @@ def train_step(
         The terms of the loss.
     """
     method, batch = passes.method, loaded.batch
-    outputs = passes.forward(loaded)
-    terms = method.loss(batch, outputs)
-    each = torch.stack(list(terms.values()))
-    total = each.sum()
-    *values, whole = torch.cat([each.detach(), total.detach()[None]]).tolist()
+    with part("forward"):
+        outputs = passes.forward(loaded)
+    with part("loss"):
+        terms = method.loss(batch, outputs)
+        each = torch.stack(list(terms.values()))
+        total = each.sum()
+        *values, whole = torch.cat([each.detach(), total.detach()[None]]).tolist()
     found = dict(zip(terms, values, strict=True))
     if refused is not None and not math.isfinite(whole):
         raise refused(found)
-    optimizer.zero_grad(set_to_none=True)
-    passes.backward(total, loaded, outputs, optimizer)
-    method.before_step()
-    optimizer.step()
-    method.after_step(batch, outputs)
+    with part("backward"):
+        optimizer.zero_grad(set_to_none=True)
+        passes.backward(total, loaded, outputs, optimizer)
+    with part("optimiser"):
+        method.before_step()
+        optimizer.step()
+    with part("memories"):
+        method.after_step(batch, outputs)
     return found

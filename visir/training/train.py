@@ -96,6 +96,7 @@ def train(
     save_every: int = 0,
     accumulate: int | None = None,
     batch_norm: BatchNorm | None = None,
+    profile: bool = False,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Run:
@@ -131,8 +132,9 @@ def train(
         if ranks.rank() == 0:
             _hold(run, resume, stack)
         loop, saved = _prepared(
-            run, built, resume, save_every=save_every, on_epoch=on_epoch, progress=progress
-        )
+            run, built, resume, save_every=save_every, on_epoch=on_epoch, timed=profile,
+            progress=progress,
+        )  # fmt: skip
         loop.go(saved)
     return run
 
@@ -290,6 +292,7 @@ def _prepared(
     resume: bool,
     save_every: int,
     on_epoch: OnEpoch | None,
+    timed: bool,
     progress: bool,
 ) -> tuple[Loop, Saved]:
     """Load what was saved and the images; the first process reads, compares and writes them."""
@@ -316,6 +319,7 @@ def _prepared(
         origin=origin(setting, images),
         save_every=save_every,
         on_epoch=on_epoch,
+        timed=timed,
         progress=progress,
     )
     return loop, saved
