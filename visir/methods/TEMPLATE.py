@@ -32,6 +32,7 @@ from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import batches_by_cluster, cluster_training, embed_training, join
 from visir.methods.contract import Method, Plan
+from visir.methods.schedule import adam
 from visir.nets.build import Features, NetworkName, build
 
 
@@ -101,9 +102,7 @@ class Template(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all trainable weights."""
-        return torch.optim.Adam(
-            self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
-        )
+        return adam(self.model, self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Embed, cluster, build the memories; then batches of clusters."""

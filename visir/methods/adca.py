@@ -50,6 +50,7 @@ from visir.methods.clustering import (
     join,
 )
 from visir.methods.contract import Method, Plan, StageStart
+from visir.methods.schedule import adam
 from visir.nets.build import Features, NetworkName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -143,9 +144,7 @@ class Adca(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all trainable weights."""
-        return torch.optim.Adam(
-            self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
-        )
+        return adam(self.model, self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Embed, cluster and build the memories; in stage 2 match the clusters too."""

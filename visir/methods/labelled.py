@@ -23,6 +23,7 @@ from visir.data.rng import generator
 from visir.data.samplers import identity_batches
 from visir.data.transforms import Augmentation, View
 from visir.methods.contract import Method, Plan
+from visir.methods.schedule import fused
 from visir.nets.build import ResNetName
 from visir.nets.features import Features
 from visir.nets.two_stream import TwoStream
@@ -213,21 +214,22 @@ def _scarce(config: Config, data: TrainingSet, labels: IntArray) -> tuple[str, .
 
 def sgd(config: Config, slow: Iterable[nn.Module], fast: Iterable[nn.Module]) -> torch.optim.SGD:
     """Nesterov momentum: `fast` at the full rate, `slow` at the backbone's share of it."""
-    groups = [(slow, config.trunk_lr), (fast, 1.0)]
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [
+                weight for part in parts for weight in part.parameters() if weight.requires_grad
+            ],
+            "lr_scale": scale,
+        }
+        for parts, scale in ((slow, config.trunk_lr), (fast, 1.0))
+    ]
     return torch.optim.SGD(
-        [
-            {
-                "params": [
-                    weight for part in parts for weight in part.parameters() if weight.requires_grad
-                ],
-                "lr_scale": scale,
-            }
-            for parts, scale in groups
-        ],
+        groups,
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
+        fused=fused([weight for group in groups for weight in group["params"]]),
     )
 
 

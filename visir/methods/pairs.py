@@ -51,7 +51,7 @@ from visir.methods.clustering import (
 )
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import supervised_contrastive
-from visir.methods.schedule import cosine
+from visir.methods.schedule import adam, cosine
 from visir.nets.build import Features, NetworkName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -137,9 +137,7 @@ class Pairs(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all trainable weights."""
-        return torch.optim.Adam(
-            self.learner.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
-        )
+        return adam(self.learner, self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Embed by the average, cluster, match, and build the memories."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal, assert_never
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def cosine(lr: float, epoch: int, epochs: int, warmup: int = 0) -> float:
@@ -25,6 +25,20 @@ def cosine(lr: float, epoch: int, epochs: int, warmup: int = 0) -> float:
     return lr * (1 + math.cos(math.pi * along)) / 2
 
 
+def fused(weights: Iterable[Tensor]) -> bool | None:
+    """The argument of PyTorch's optimisers: on a GPU a few kernels step all weights.
+
+    None, their default, for weights on a CPU.
+    """
+    return True if all(weight.device.type == "cuda" for weight in weights) else None
+
+
+def adam(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.Adam:
+    """Adam over all weights of a network."""
+    weights = list(module.parameters())
+    return torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay, fused=fused(weights))
+
+
 def adamw(modules: Iterable[nn.Module], lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over all weights that are trained; norms, biases and other vectors do not decay."""
     trained = [w for module in modules for w in module.parameters() if w.requires_grad]
@@ -34,6 +48,7 @@ def adamw(modules: Iterable[nn.Module], lr: float, weight_decay: float) -> torch
             {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
         ],
         lr=lr,
+        fused=fused(trained),
     )
 
 
@@ -41,11 +56,13 @@ def sgd_or_adam(
     module: nn.Module, name: Literal["sgd", "adam"], lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     """SGD with momentum .9, or Adam, over all weights of a network."""
-    weights = module.parameters()
     match name:
         case "adam":
-            return torch.optim.Adam(weights, lr=lr, weight_decay=weight_decay)
+            return adam(module, lr, weight_decay)
         case "sgd":
-            return torch.optim.SGD(weights, lr=lr, momentum=0.9, weight_decay=weight_decay)
+            weights = list(module.parameters())
+            return torch.optim.SGD(
+                weights, lr=lr, momentum=0.9, weight_decay=weight_decay, fused=fused(weights)
+            )
         case _:
             assert_never(name)

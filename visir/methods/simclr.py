@@ -30,7 +30,7 @@ from visir.data.dataset import TrainingSet
 from visir.data.samplers import pairs_of_views
 from visir.methods.contract import Method, Plan
 from visir.methods.losses import nt_xent
-from visir.methods.schedule import cosine
+from visir.methods.schedule import adam, cosine
 from visir.nets.build import VitName
 from visir.nets.features import Features
 from visir.nets.vit import Vit
@@ -96,9 +96,7 @@ class SimCLR(Method):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all weights."""
-        return torch.optim.Adam(
-            self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay
-        )
+        return adam(self.model, self.config.lr, self.config.weight_decay)
 
     def plan(self, epoch: int) -> Plan:
         """Shuffled images of both modalities."""
