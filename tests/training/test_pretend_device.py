@@ -15,8 +15,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from visir.core.types import Modality
 from visir.data.dataset import TrainingSet
+from visir.data.registry import open_benchmark
 from visir.data.rng import key
 from visir.embedding.pytorch import Embedder, embed_pixels
+from visir.evaluation.evaluate import evaluate
 from visir.methods import METHODS
 from visir.methods.clustering import embed_training
 from visir.nets.vit import Vit
@@ -150,13 +152,24 @@ def test_a_training_that_stops_and_continues_is_that_of_the_cpu(name, few, tmp_p
         if epoch == 1:
             raise KeyboardInterrupt
 
-    whole = run(few, tmp_path / "cpu", name)
+    first = next(iter(open_benchmark(few).protocols))
+
+    def scored(of):
+        def score(epoch, _plan, embedder):
+            found = evaluate(embedder, open_benchmark(few), [first]).results[first].mean.mAP
+            scores.setdefault(of, {})[epoch] = found
+            return found
+
+        return score
+
+    scores = {}
+    whole = run(few, tmp_path / "cpu", name, on_epoch=scored("cpu"))
     with pretended() as waits:
         words = {"device": str(DEVICE), "save_every": 1}
         with pytest.raises(KeyboardInterrupt):
             run(few, tmp_path / "run", name, on_epoch=stop, **words)
         waits.clear()
-        again = run(few, tmp_path / "run", name, resume=True, **words)
+        again = run(few, tmp_path / "run", name, resume=True, on_epoch=scored("run"), **words)
     assert {wait.what for wait in waits if wait.place == READ} == {"copy to the host"}
     ours, theirs = (
         [line["losses"] for line in of.read_metrics() if line["kind"] == "epoch"]
@@ -165,6 +178,9 @@ def test_a_training_that_stops_and_continues_is_that_of_the_cpu(name, few, tmp_p
     assert len(ours) >= 3
     for here, there in zip(ours, theirs, strict=True):
         assert there == pytest.approx(here, abs=2e-5)  # they are rounded to five digits
+    assert list(scores["run"]) == list(scores["cpu"])[2:]  # one before the first epoch
+    for epoch, score in scores["run"].items():
+        assert 0 < score == pytest.approx(scores["cpu"][epoch], abs=0.01)
 
 
 @pytest.mark.parametrize("modality", Modality)

@@ -36,7 +36,7 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
 
     A plain `.to` waits until a GPU has computed everything that was asked of it before.
     """
-    if device.type == "cuda" and values.device.type == "cpu":
+    if device.type == "cuda" and values.device.type == "cpu" and values.numel():
         values = values.pin_memory()  # only from such memory the copy runs beside the program
     return values.to(device, non_blocking=True)
 
