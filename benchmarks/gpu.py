@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from visir.bench.build import processor, this_build
-from visir.core.device import autocast
+from visir.core.device import autocast, wait_for
 from visir.core.run import write_json, write_text
 from visir.core.types import Batch, Facts
 from visir.data.dataset import TrainingSet, joined
@@ -99,7 +99,7 @@ def measured(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     for turn in range(steps + 3):
-        wait(device)
+        wait_for(device)
         began = time.perf_counter()
         with autocast(device, precision):
             outputs = network(batch.images, batch.host.infrared)
@@ -108,7 +108,7 @@ def measured(
         total.backward()
         optimizer.step()
         method.after_step(batch, outputs)
-        wait(device)
+        wait_for(device)
         taken = time.perf_counter() - began
         first = first or taken
         seconds += [taken] if turn >= 3 else []
@@ -122,11 +122,6 @@ def measured(
         "views_per_second": len(batch.rows) / median,
         "peak_gib": memory,
     }
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def table(found: list[dict[str, Any]], place: dict[str, Any]) -> str:

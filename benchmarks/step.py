@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from visir.cluster.memory import Memory
 from visir.cluster.neighbour_loss import Lists
-from visir.core.device import autocast
+from visir.core.device import autocast, wait_for
 from visir.core.types import Batch, Facts, Modality
 from visir.data.dataset import TrainingSet, joined
 from visir.methods.cmag.method import PRESETS, Cmag
@@ -123,8 +123,7 @@ def step(
     else:
         torch.stack(list(method.loss(batch, outputs).values())).sum().backward()
         method.after_step(batch, outputs)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
 
 
 def peak(device: torch.device) -> float:

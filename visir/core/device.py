@@ -41,6 +41,12 @@ def to_device(values: Tensor, device: torch.device) -> Tensor:
     return values.to(device, non_blocking=True)
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has computed everything that was asked of it, to take the time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
     """Autocast to bf16 if `precision` is "bf16", or if it is "auto" and the device supports it."""
     enabled = product_dtype(device, precision) is torch.bfloat16

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import torch
 
+from visir.core.device import wait_for
+
 T = TypeVar("T")
 
 
@@ -45,8 +47,7 @@ class Timing:
 
     def _turn(self) -> None:
         """Give the time since the last turn to the innermost part that is open."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         now = time.perf_counter()
         if self._open:
             name = self._open[-1]
