@@ -60,6 +60,24 @@ def test_a_dry_run_measures_and_writes_nothing(method, few, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_times_of_a_gpu_are_taken_when_it_has_finished(few, tmp_path, monkeypatch):
+    """Batches of 1 s that the device ends late: the clock goes on only when it is waited for."""
+    now, left = [0.0], [0]
+
+    def step(*_):
+        left[0] += 1
+
+    def wait_for(_):
+        now[0], left[0] = now[0] + left[0], 0
+
+    monkeypatch.setattr("visir.training.outlook.train_step", step)
+    monkeypatch.setattr("visir.training.outlook.wait_for", wait_for)
+    monkeypatch.setattr("visir.training.outlook.time.perf_counter", lambda: now[0])
+    found = dry_run("agw", few, tmp_path / "run", preset="smoke")
+    assert found.batches is not None
+    assert found.measured.seconds == pytest.approx(found.batches)
+
+
 def test_the_batches_said_are_those_trained(few, tmp_path):
     """The sum of all epochs: ADCA's smoke preset has 2 + 2 epochs of two batches."""
     assert dry_run("adca", few, tmp_path / "run", preset="smoke").batches == 8

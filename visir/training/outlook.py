@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from visir.core.device import memory_of
+from visir.core.device import memory_of, wait_for
 from visir.core.progress import in_words
 from visir.core.types import Benchmark, InputError, IntArray, Modality, Record
 from visir.data.dataset import TrainingSet
@@ -119,13 +119,24 @@ def outlook(benchmark: Benchmark, method: Method, device: torch.device, folder: 
 
 
 def rehearsed(
-    setting: RunSettings, benchmark: Benchmark, device: torch.device, division: Division
+    setting: RunSettings,
+    benchmark: Benchmark,
+    device: torch.device,
+    division: Division,
+    steps: Sequence[int | None],
 ) -> Measured:
     """Train a few batches of each stage on copies of some images, without writing anything.
 
     Copies of an image are a cluster whatever the network is, and a person for methods that learn
     from labels. Embedding and decoding are scaled to all images; what grows faster, such as the
     search for neighbours among many thousands, is not in the estimate.
+
+    Args:
+        setting: of the training.
+        benchmark: the data set.
+        device: of the network.
+        division: how batches are divided.
+        steps: batches of each epoch with all images; None for what only its plan knows.
 
     Raises:
         InputError: an image cannot be read, or the images are too few.
@@ -150,7 +161,7 @@ def rehearsed(
     seconds = decoding
     for epoch in range(method.epochs):
         stage = found[max(first for first in stages if first <= epoch)]
-        count = method.steps(epoch)
+        count = steps[epoch]
         seconds += stage.plan * scale + stage.batch * (stage.steps if count is None else count)
     return Measured(
         seconds, found[0].views, _memory_used(device), len(data.infrared), _BATCHES * len(found)
@@ -186,7 +197,9 @@ def _stage(
         train_step(passes, optimizer, loaded)
         views = len(loaded.batch.rows)
         if step == 0:
+            wait_for(device)
             first = time.perf_counter()
+    wait_for(device)
     each = (time.perf_counter() - first) / (_BATCHES - 1)
     return _Stage(planned - began, each, views, plan.steps)
 

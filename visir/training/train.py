@@ -185,7 +185,8 @@ def dry_run(
     require_new(run)
     asked = Asked(method, preset, settings or {}, seed, place, start, accumulate)
     built = _built(run, asked, False, resolve_device(device), progress=False)
-    measured = rehearsed(built.setting, built.benchmark, built.device, built.division)
+    steps = [built.method.steps(epoch) for epoch in range(built.method.epochs)]
+    measured = rehearsed(built.setting, built.benchmark, built.device, built.division, steps)
     return _outlook(built, run)._replace(measured=measured)
 
 
