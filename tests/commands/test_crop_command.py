@@ -197,6 +197,18 @@ def test_a_video_is_cut_at_the_numbers_of_its_frames(tmp_path):
 
 
 @pytest.mark.slow
+def test_boxes_of_label_studio_end_with_the_video(tmp_path):
+    path, out = film(tmp_path / "gate.mkv"), tmp_path / "out"
+    step = {"frame": 8, "x": 10, "y": 10, "width": 20, "height": 60, "enabled": True}
+    value = {"sequence": [step], "framesCount": 99, "labels": ["Person"]}
+    result = [{"id": "a", "type": "videorectangle", "value": value}]
+    content = [{"data": {"video": "gate.mkv"}, "annotations": [{"result": result}]}]
+    (tmp_path / "a").write_text(json.dumps(content))
+    done = crop(path, out, boxes=tmp_path / "a", start="2026-01-31T17:00", modality="visible")
+    assert (done.written, done.tracks) == (3, 1)  # of the ten frames the last three
+
+
+@pytest.mark.slow
 def test_boxes_that_do_not_fit_a_video_are_refused(tmp_path):
     path, out = film(tmp_path / "gate.mkv"), tmp_path / "out"
     (tmp_path / "a").write_text("1,7,21,11,40,80,1\n11,7,21,11,40,80,1\n")

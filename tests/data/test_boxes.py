@@ -137,6 +137,15 @@ def test_a_coco_annotation_may_have_the_number_0(tmp_path):
     assert len(read_boxes(write(tmp_path / "a.json", content)).marks) == 2
 
 
+# findings/outside-box.sh
+def test_coco_boxes_of_people_no_longer_seen_are_left_out(tmp_path):
+    content = coco(attributes={"outside": False, "track_id": 0})
+    content["annotations"] += coco(attributes={"outside": True, "track_id": 0})["annotations"]
+    found = read_boxes(write(tmp_path / "a.json", content))
+    assert [mark.track for mark in found.marks] == ["0"]
+    assert found.left_out == {"of people no longer seen (outside)": 1}
+
+
 def test_coco_groups_and_other_classes_are_left_out(tmp_path):
     content = coco()
     content["annotations"] += coco(iscrowd=1)["annotations"] + coco(category_id=3)["annotations"]
@@ -157,6 +166,7 @@ def test_cvat_for_images(tmp_path):
     body = (
         f'<image id="0" name="cam/a.jpg" width="200" height="100"><box label="person" {BOX}/>'
         f'<box label="person" {BOX} rotation="30.5"/>'
+        f'<box label="person" {BOX} outside="1"/>'  # as Datumaro ends a track
         f'<box label="person" {BOX}><attribute name="track_id">4</attribute></box></image>'
     )
     found = read_boxes(write(tmp_path / "a.xml", CVAT.format(size="", body=body)))
@@ -164,7 +174,7 @@ def test_cvat_for_images(tmp_path):
     assert [mark[:5] for mark in found.marks] == [("cam/a.jpg", *EDGES)] * 2
     assert [mark.track for mark in found.marks] == [None, "4"]
     assert found.sizes == {"cam/a.jpg": (200, 100)}
-    assert found.left_out == {"turned boxes": 1}
+    assert found.left_out == {"turned boxes": 1, "of people no longer seen (outside)": 1}
 
 
 def test_cvat_for_video(tmp_path):
@@ -228,6 +238,31 @@ def test_label_studio_videos_count_frames_from_1(tmp_path):
     assert in_pixels(found.marks[1]) == (30, 10, 70, 90)
     assert {mark.track for mark in found.marks} == {"tr1"}
     assert found.sequence
+
+
+# findings/last-key-frame.sh
+@pytest.mark.parametrize(
+    ("keys", "count", "frames"),
+    [
+        ([(1, True)], 5, [0, 1, 2, 3, 4]),
+        ([(1, True), (3, True)], 5, [0, 1, 2, 3, 4]),
+        ([(1, True), (3, False)], 5, [0, 1, 2]),
+        ([(2, True)], 2, [1]),
+        ([(2, True)], None, [1]),
+        ([], 5, []),
+    ],
+)
+def test_label_studio_people_stay_after_the_last_key_frame(tmp_path, keys, count, frames):
+    step = {"x": 10, "y": 10, "width": 20, "height": 80, "rotation": 0}
+    sequence = [{**step, "frame": frame, "enabled": enabled} for frame, enabled in keys]
+    value = {"sequence": sequence, "labels": ["Person"], "framesCount": count}
+    one = {"id": "a", "type": "videorectangle", "value": value}
+    other = {**one, "id": "b", "value": {"sequence": [{**step, "frame": 1, "enabled": False}]}}
+    content = [task(one, video="v.mp4")]
+    content[0]["annotations"][0]["result"].append(other)
+    marks = read_boxes(write(tmp_path / "a.json", content)).marks
+    assert [mark.frame for mark in marks if mark.track == "a"] == frames
+    assert {mark[1:5] for mark in marks} == {(0.1, 0.1, 0.3, 0.9)}
 
 
 def test_yolo_has_shares_of_the_frame_around_the_centre(tmp_path):

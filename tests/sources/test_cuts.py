@@ -86,6 +86,19 @@ def test_every_format_names_the_same_pixels(frames, tmp_path, form):
     assert crop.track == "gate:7"
 
 
+def test_label_studio_may_count_more_frames_than_there_are(frames, tmp_path):
+    content = json.loads(EVERY_FORMAT["label-studio"])
+    value = content[0]["annotations"][0]["result"][0]["value"]
+    value["sequence"][0]["enabled"], value["framesCount"] = True, 99
+    (tmp_path / "boxes").write_text(json.dumps(content))
+    found = read(frames, tmp_path / "boxes")
+    assert [edges(crop)[0] for crop in found] == [2, 3, 4]
+    value["sequence"][0]["frame"] = 99  # a key frame has to be there
+    (tmp_path / "boxes").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="none of the frames"):
+        read(frames, tmp_path / "boxes")
+
+
 def test_a_box_with_decimals_takes_the_pixels_it_touches(frames, tmp_path):
     file = mot(tmp_path / "a", "1,1,21.4,11,39.2,80.0000001,1", "1,2,21,11,1,1,1")
     first, second = read(frames, file)

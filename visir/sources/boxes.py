@@ -153,7 +153,8 @@ def _in_folder(
     for mark in annotation.marks:
         still = stills.find(mark.frame)
         if still is None:
-            faults.append(_missing(mark, root, annotation))
+            if not mark.assumed:
+                faults.append(_missing(mark, root, annotation))
             continue
         if still.path not in sizes:
             sizes[still.path] = still.size()
@@ -186,6 +187,10 @@ def _in_video(
     # Other programs count the pixels that are stored, whatever their shape.
     scale = size if annotation.shares else (size[0] / stored[0], size[1] / stored[1])
     camera, modality, time = video.origin(path, settings)
+    marks = annotation.marks
+    if any(mark.assumed for mark in marks):
+        count = sum(1 for _ in Film(path, settings.stream))
+        marks = [mark for mark in marks if not mark.assumed or int(mark.frame) < count]
     seen = [
         _Seen(
             mark,
@@ -193,7 +198,7 @@ def _in_video(
             size,
             _box(mark, scale),
         )
-        for mark in annotation.marks
+        for mark in marks
     ]
     return seen, []
 

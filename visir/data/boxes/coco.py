@@ -3,7 +3,8 @@
 "bbox": [x, y, width, height], "box coordinates are measured from the top left image corner and are
 0-indexed" (cocodataset.org, data format); they are floats, so x + width is the right edge. With
 `iscrowd` 1 a box is of a group of people. Tracks are no part of COCO: `track_id` or `instance_id`
-of an annotation, or of its `attributes` (so CVAT writes them), are taken as such.
+of an annotation, or of its `attributes` (so CVAT writes them), are taken as such. Datumaro keeps
+CVAT's boxes of people who are no longer seen, with `outside` true among the `attributes`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from visir.core.types import InputError
-from visir.data.boxes.mark import Annotation, Mark, edges, number, reading
+from visir.data.boxes.mark import UNSEEN, Annotation, Mark, edges, number, reading
 
 _TRACK = ("track_id", "instance_id")
 _NAMES = ("bbox[0]", "bbox[1]", "bbox[2]", "bbox[3]")
@@ -41,6 +42,9 @@ def read(path: Path, content: dict[str, Any]) -> Annotation:
             where = f"{path}: annotation {about.get('id', row)}"
             if about.get("iscrowd"):
                 found.left_out["groups (iscrowd)"] += 1
+                continue
+            if (about.get("attributes") or {}).get("outside"):
+                found.left_out[UNSEEN] += 1
                 continue
             image = images.get(about["image_id"])
             if image is None:

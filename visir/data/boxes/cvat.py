@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from visir.core.types import InputError
-from visir.data.boxes.mark import TURNED, Annotation, Mark, between, edges, number
+from visir.data.boxes.mark import TURNED, UNSEEN, Annotation, Mark, between, edges, number
 
 _NAMES = ("xtl", "ytl", "xbr", "ybr")
 
@@ -57,7 +57,9 @@ def _read_image(found: Annotation, image: ElementTree.Element) -> None:
         width, height = (number(name, side, image.get(side)) for side in ("width", "height"))
         found.sizes[name] = (int(width), int(height))
     for row, box in enumerate(image.iter("box"), start=1):
-        if _is_upright(found, box):
+        if box.get("outside") == "1":  # so Datumaro writes the end of a track
+            found.left_out[UNSEEN] += 1
+        elif _is_upright(found, box):
             where = f"{found.path}: image {name}, box {row}"
             tracks = [a.text for a in box.iter("attribute") if a.get("name") == "track_id"]
             found.marks.append(_mark(where, box, name, box.get("label"), next(iter(tracks), None)))

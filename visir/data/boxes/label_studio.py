@@ -2,7 +2,8 @@
 
 x, y, width and height of a `rectanglelabels` value are percent (0 to 100) of the image, from its
 top left corner (labelstud.io, RectangleLabels). A `videorectangle` has a `sequence` of such boxes;
-frames are numbered from 1, and `enabled` says that the person is seen until the next one.
+frames are numbered from 1, and `enabled` says that the person is seen until the next one, or after
+the last one to the end of the video, which has `framesCount` frames by its length and rate.
 """
 
 from __future__ import annotations
@@ -87,6 +88,10 @@ def _read_result(
             for step in sorted(value["sequence"], key=lambda step: int(step["frame"]))
         ]
         found.marks += between(keys)
+        count = int(number(where, "framesCount", value.get("framesCount") or 0))
+        for last, stays in keys[-1:]:
+            later = range(int(last.frame) + 1, count) if stays else ()
+            found.marks += [last._replace(frame=frame, assumed=True) for frame in later]
 
 
 def _mark(where: str, value: dict[str, Any], frame: int | str, label: str | None) -> Mark:

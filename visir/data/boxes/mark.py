@@ -21,6 +21,9 @@ PEOPLE = (
 TURNED = "turned boxes"
 """Why a box was left out: it has a rotation."""
 
+UNSEEN = "of people no longer seen (outside)"
+"""Why a box was left out: it only says that a track has ended."""
+
 
 class Mark(NamedTuple):
     """One box.
@@ -29,7 +32,8 @@ class Mark(NamedTuple):
     at the left and the top edge of the frame, so that a box over a whole frame of W x H pixels has
     the edges 0, 0, W, H; in pixels, or as shares of width and height (`Annotation.shares`); where:
     its place in the file, for messages; label: its class, None if the file has none; track: the
-    same for all boxes of one person in one camera, None if unknown; score: a detector's, 0 to 1.
+    same for all boxes of one person in one camera, None if unknown; score: a detector's, 0 to 1;
+    assumed: it is behind the last key frame of its track, and its frame may not be there.
     """
 
     frame: int | str
@@ -41,6 +45,7 @@ class Mark(NamedTuple):
     label: str | None = None
     track: str | None = None
     score: float = 1.0
+    assumed: bool = False
 
 
 @dataclass
