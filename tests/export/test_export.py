@@ -238,6 +238,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(resnet, people, tmp_path
     assert (tmp_path / "out" / "visible.onnx").exists()
 
 
+# findings/others-in-batch.sh
 def test_int8_says_what_it_costs_where_there_are_identities(resnet, people, tmp_path, traced):
     found = export(resnet.run, tmp_path / "out", people, precision="int8")
     for of in found.parity.values():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from visir.core.types import InputError, Modality
-from visir.sources import video
+from visir.sources import boxes, video
 from visir.sources.crop import Broken, ReadOptions
 from visir.sources.cuts import Cut
 from visir.sources.decode import Film, VideoWarning, values
@@ -123,6 +123,17 @@ def test_patience_is_in_seconds(tmp_path, recwarn):
     cuts = [Cut(*item) for item in unit.items]
     assert [cut.track for cut in cuts] == ["gate:found 1", *["gate:found 2"] * 3]
     assert not recwarn.list
+
+
+# findings/paused-video.sh
+def test_the_frame_numbers_of_boxes_count_the_stored_frames(tmp_path):
+    """Three frames, a pause of ten seconds, three frames: the fourth is the first after it."""
+    times = [0, 0.1, 0.2, 10, 10.1, 10.2]
+    path = film(tmp_path / "gate.mp4", codec="libx264", count=6, times=times)
+    (tmp_path / "gt.txt").write_text("4,7,11,21,30,60,1\n")
+    settings = ReadOptions(boxes=tmp_path / "gt.txt", start=1000.0)
+    (crop,) = boxes.crops(path, boxes.listed(path, settings).cuts, settings)
+    assert crop.time == pytest.approx(1010)
 
 
 def damaged(path, rows):
