@@ -265,6 +265,27 @@ def test_label_studio_people_stay_after_the_last_key_frame(tmp_path, keys, count
     assert {mark[1:5] for mark in marks} == {(0.1, 0.1, 0.3, 0.9)}
 
 
+FAR = '<box frame="{}" outside="0" keyframe="1" xtl="20" ytl="10" xbr="60" ybr="90"/>'
+
+
+def test_key_frames_that_are_impossibly_far_apart_are_refused(tmp_path, monkeypatch):
+    tracks = ['<track id="1" label="person">{}</track>', '<track id="2" label="person">{}</track>']
+    body = "".join(track.format(FAR.format(0) + FAR.format(10**8)) for track in tracks)
+    path = write(tmp_path / "a.xml", CVAT.format(size="", body=body))
+    with pytest.raises(InputError, match=r"track 1.*than 5,000,000 boxes; check the frame numb"):
+        read_boxes(path)
+    step = {"x": 10, "y": 10, "width": 20, "height": 80, "frame": 1, "enabled": True}
+    value = {"sequence": [step], "labels": ["Person"], "framesCount": 10**8}
+    content = [task({"id": "a", "type": "videorectangle", "value": value}, video="v.mp4")]
+    with pytest.raises(InputError, match=r"region a.*than 5,000,000 boxes"):
+        read_boxes(write(tmp_path / "b.json", content))
+    monkeypatch.setattr("visir.data.boxes.mark.MOST", 100)  # of both tracks together
+    body = "".join(track.format(FAR.format(0) + FAR.format(60)) for track in tracks)
+    path = write(tmp_path / "c.xml", CVAT.format(size="", body=body))
+    with pytest.raises(InputError, match=r"track 2.*than 100 boxes"):
+        read_boxes(path)
+
+
 def test_yolo_has_shares_of_the_frame_around_the_centre(tmp_path):
     # class x_center y_center width height: centre 40 of 200, 50 of 100; 40 of 200, 80 of 100
     labels = tmp_path / "labels"

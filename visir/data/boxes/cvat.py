@@ -79,11 +79,11 @@ def _read_track(found: Annotation, track: ElementTree.Element) -> None:
     run: list[tuple[Mark, bool]] = []
     for mark, outside in [*keys]:
         if outside:
-            found.marks += between([*run, (mark, False)])[:-1] if run else []
+            found.marks += between(found, [*run, (mark, False)])[:-1] if run else []
             run = []
         else:
             run.append((mark, True))
-    found.marks += between(run)
+    found.marks += between(found, run)
 
 
 def _is_upright(found: Annotation, box: ElementTree.Element) -> bool:

@@ -87,11 +87,8 @@ def _read_result(
             )
             for step in sorted(value["sequence"], key=lambda step: int(step["frame"]))
         ]
-        found.marks += between(keys)
         count = int(number(where, "framesCount", value.get("framesCount") or 0))
-        for last, stays in keys[-1:]:
-            later = range(int(last.frame) + 1, count) if stays else ()
-            found.marks += [last._replace(frame=frame, assumed=True) for frame in later]
+        found.marks += between(found, keys, count)
 
 
 def _mark(where: str, value: dict[str, Any], frame: int | str, label: str | None) -> Mark:

@@ -21,6 +21,8 @@ PEOPLE = (
 TURNED = "turned boxes"
 """Why a box was left out: it has a rotation."""
 
+MOST = 5_000_000
+"""Boxes of a file, with those between key frames."""
 UNSEEN = "of people no longer seen (outside)"
 """Why a box was left out: it only says that a track has ended."""
 
@@ -140,12 +142,26 @@ def only_labelled(annotation: Annotation, labels: Sequence[str]) -> Annotation:
     return annotation
 
 
-def between(keys: Sequence[tuple[Mark, bool]]) -> list[Mark]:
+def between(
+    annotation: Annotation, keys: Sequence[tuple[Mark, bool]], count: int = 0
+) -> list[Mark]:
     """The boxes of a track in all frames, on straight lines between its key frames.
 
     Args:
+        annotation: what they belong to.
         keys: boxes by rising frame, and whether the person stays in the frame after each.
+        count: frames of the video, if the last box holds to its end where the person stays.
+
+    Raises:
+        InputError: the frame numbers are so far apart that the boxes would be too many.
     """
+    frames = [int(mark.frame) for mark, _ in keys] + [count]
+    gaps = (b - a for a, b, (_, stays) in zip(frames, frames[1:], keys, strict=False) if stays)
+    if len(annotation.marks) + sum(max(1, gap) for gap in gaps) > MOST:
+        raise InputError(
+            f"{keys[0][0].where}: with the frames between key frames the file has more than "
+            f"{MOST:,} boxes; check the frame numbers of its tracks"
+        )
     found = []
     for (mark, stays), (after, _) in pairwise(keys):
         found.append(mark)
@@ -156,7 +172,10 @@ def between(keys: Sequence[tuple[Mark, bool]]) -> list[Mark]:
                 a + part * (b - a) for a, b in zip(mark[1:5], after[1:5], strict=True)
             )
             found.append(Mark(frame, left, top, right, bottom, *mark[5:]))
-    return [*found, *(mark for mark, _ in keys[-1:])]
+    for mark, stays in keys[-1:]:
+        later = range(int(mark.frame) + 1, count) if stays else ()
+        found += [mark, *(mark._replace(frame=frame, assumed=True) for frame in later)]
+    return found
 
 
 def described(counts: Mapping[str, int]) -> str:
