@@ -193,6 +193,21 @@ def test_a_former_search_is_shown_again_as_it_was_asked(page: Page, crowd: Simpl
     page.get_by_role("heading", name="Recent searches").wait_for()
 
 
+def test_images_chosen_before_the_script_has_come_are_taken(crowd: SimpleNamespace) -> None:
+    context = crowd.browser.new_context()
+    page, held = context.new_page(), []
+    page.route("**/search.js*", lambda route: held.append(route))
+    page.goto(crowd.url, wait_until="commit")
+    page.wait_for_selector("#files", state="attached")
+    page.set_input_files("#files", str(crowd.query))
+    assert page.locator("#queries li").count() == 0
+    held[0].continue_()
+    page.locator("#queries li").wait_for()
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.wait_for_selector(".hit")
+    context.close()
+
+
 def test_logging_out_by_keys_on_a_phone_ends_the_list_of_searches(
     crowd: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -231,3 +246,4 @@ def log_in(page: Page, url: str) -> None:
     page.get_by_label("Token").fill(TOKEN)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Who are you looking for?").wait_for()
+    page.wait_for_load_state()  # before that its script does not listen

@@ -50,6 +50,7 @@ files.addEventListener("change", () => {
   add(files.files);
   files.value = "";
 });
+if (files.files.length) files.dispatchEvent(new Event("change")); // chosen before this ran
 queries.addEventListener("click", (event) => {
   const gone = event.target.closest(".remove")?.parentElement;
   if (!gone) return;
