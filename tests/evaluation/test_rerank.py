@@ -118,6 +118,10 @@ def camera_graph_slowly(query, gallery, cams, count, rounds, keep):
     """One image after the other, in float64; `cams` of the queries, then of the gallery."""
     own = np.concatenate([query, gallery]).astype(float)
     own /= np.linalg.norm(own, axis=1, keepdims=True)
+    own = np.stack(
+        [row - own[cams == cam].mean(axis=0) for row, cam in zip(own, cams, strict=True)]
+    )
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
     near = [nearest_in_cameras(i, own, cams, count) for i in range(len(own))]
     moved = own
     for _ in range(rounds):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from visir.evaluation.rerank import RERANKERS
+from visir.evaluation.rerank import RERANKERS, neighbour_graph
 from visir.gallery.store import Filter
 
 
@@ -44,8 +44,12 @@ def ranked(images, vectors, order, options, modality, without=(), calibration=No
     if options.rerank != "none" and rows:
         gallery = np.stack([left[row][5] for row in rows])
         names, cams = np.unique([left[row][2] for row in rows], return_inverse=True)
-        if options.rerank == "camera-means":
-            again = without_means(images, vectors, order, gallery, names[cams])
+        if options.rerank in ("camera-means", "camera-graph"):
+            asked, gallery = without_means(images, vectors, order, gallery, names[cams])
+            again = gallery @ asked
+            if options.rerank == "camera-graph":
+                sides = np.float32(asked)[None], np.float32(gallery)
+                again = neighbour_graph(*sides, np.array([-1]), cams)[0]
         else:
             again = RERANKERS[options.rerank](
                 np.float32(order)[None], gallery, np.array([-1]), cams
@@ -62,7 +66,7 @@ def ranked(images, vectors, order, options, modality, without=(), calibration=No
 
 
 def without_means(images, vectors, order, gallery, cameras):
-    """Cosines without the means of cameras; every query image here is in the gallery."""
+    """Query and gallery less the means of cameras; every query image here is in the gallery."""
     means = {
         camera: np.mean([image[5] for image in images if image[2] == camera], axis=0)
         for camera in {image[2] for image in images}
@@ -72,4 +76,4 @@ def without_means(images, vectors, order, gallery, cameras):
     ]
     asked = order / np.linalg.norm(order) - np.mean(of_queries, axis=0)
     held = gallery - np.stack([means[camera] for camera in cameras])
-    return held @ asked / np.linalg.norm(held, axis=1) / np.linalg.norm(asked)
+    return asked / np.linalg.norm(asked), held / np.linalg.norm(held, axis=1, keepdims=True)

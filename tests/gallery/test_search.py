@@ -145,6 +145,8 @@ def test_camera_means_need_images_of_both_modalities(crops, embedder, tmp_path):
     index.add(store, embedder, [crops])
     with pytest.raises(InputError, match="few: has 7 infrared images, and re-ranking by"):
         search_files(store, embedder, [query], SearchOptions(5, rerank="camera-means"))
+    (found,) = search_files(store, embedder, [query], SearchOptions(5, rerank="camera-graph"))
+    assert len(found.hits) == 5  # without the means
     store.close()
 
 

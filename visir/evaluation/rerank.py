@@ -100,7 +100,40 @@ def camera_graph(
     rounds: int = 2,
     keep: float = 0.3,
 ) -> FloatArray:
-    """Features averaged over neighbours in every camera, then compared; visir's own formula.
+    """Features without the means of cameras, averaged over neighbours in every camera.
+
+    visir's own formula: `neighbour_graph` of the features that `camera_means` compares.
+
+    Args:
+        query_QD: (Q, D) features.
+        gallery_GD: (G, D) features of the same kind.
+        query_cams: (Q,) camera of each query.
+        gallery_cams: (G,) camera of each gallery image, of the same numbering.
+        neighbours: as of `neighbour_graph`.
+        rounds: as there.
+        keep: as there.
+
+    Returns:
+        (Q, G) similarities.
+
+    Raises:
+        InputError: a feature is not finite, or there is no query or no gallery image.
+    """
+    rest_ND = _without_means(query_QD, gallery_GD, np.concatenate([query_cams, gallery_cams]))
+    query, gallery = np.split(rest_ND, [len(query_QD)])
+    return neighbour_graph(query, gallery, query_cams, gallery_cams, neighbours, rounds, keep)
+
+
+def neighbour_graph(
+    query_QD: FloatArray,
+    gallery_GD: FloatArray,
+    query_cams: IntArray,
+    gallery_cams: IntArray,
+    neighbours: int = 4,
+    rounds: int = 2,
+    keep: float = 0.3,
+) -> FloatArray:
+    """Features averaged over neighbours in every camera, then compared.
 
     Images of one camera look alike, so the nearest neighbours of an image are mostly of its own
     camera and say little about other ones. Here every image, of queries and gallery, has the same
@@ -155,14 +188,18 @@ def camera_means(
     Raises:
         InputError: a feature is not finite, or there is no query or no gallery image.
     """
+    rest_ND = _without_means(query_QD, gallery_GD, np.concatenate([query_cams, gallery_cams]))
+    count = len(query_QD)
+    return np.ascontiguousarray(rest_ND[:count] @ rest_ND[count:].T)
+
+
+def _without_means(query_QD: FloatArray, gallery_GD: FloatArray, cams: IntArray) -> FloatArray:
+    """(Q + G, D) features of length 1 less the mean of their camera."""
     own_ND = _unit(_together(query_QD, gallery_GD))
-    cams = np.concatenate([query_cams, gallery_cams])
     means_ND = np.empty_like(own_ND)
     for cam in np.unique(cams):
         means_ND[cams == cam] = own_ND[cams == cam].mean(axis=0)
-    rest_ND = without(own_ND, means_ND)
-    count = len(query_QD)
-    return np.ascontiguousarray(rest_ND[:count] @ rest_ND[count:].T)
+    return without(own_ND, means_ND)
 
 
 def without(features_ND: FloatArray, means_ND: FloatArray) -> FloatArray:

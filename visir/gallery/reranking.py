@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from visir.core.types import FloatArray, InputError, IntArray, Modality
-from visir.evaluation.rerank import RERANKERS, without
+from visir.evaluation.rerank import RERANKERS, neighbour_graph, without
 from visir.gallery.query import Query
 from visir.gallery.store import Filter, Store, Stored
 
 _SAMPLE = 500  # images whose mean is a camera's mean, at most: those that were added first
 _LEAST = 8  # images of a camera or modality that a mean needs
+
+
+class TooFewError(InputError):
+    """A modality has too few images for a mean."""
 
 
 def reranked(
@@ -28,23 +32,33 @@ def reranked(
         name: a key of `visir.evaluation.rerank.RERANKERS`.
 
     Raises:
-        InputError: `camera-means`, and the gallery has too few images of a modality.
+        TooFewError: `camera-means`, and the gallery has too few images of a modality.
     """
     vectors_ND = store.vectors([item.id for item in items])
-    if name == "camera-means":
-        scores = _without_means(store, queries, order_D, items, vectors_ND)
-    else:
-        _, cams = np.unique([item.camera for item in items], return_inverse=True)
-        apart = np.array([-1])  # the query is of no camera of the gallery
-        scores = RERANKERS[name](order_D[None], vectors_ND, apart, cams)[0]
+    _, cams = np.unique([item.camera for item in items], return_inverse=True)
+    apart = np.array([-1])  # the query is of no camera of the gallery
+    rerank = RERANKERS[name]
+    if name in ("camera-means", "camera-graph"):
+        # The means are those of the gallery, not of the hits, which are all alike.
+        rerank = _cosines if name == "camera-means" else neighbour_graph
+        try:
+            order_D, vectors_ND = _without_means(store, queries, order_D, items, vectors_ND)
+        except TooFewError:
+            if name == "camera-means":
+                raise
+    scores = rerank(order_D[None], vectors_ND, apart, cams)[0]
     return np.argsort(-scores, kind="stable")
+
+
+def _cosines(query_QD: FloatArray, gallery_GD: FloatArray, *cams: IntArray) -> FloatArray:
+    return query_QD @ gallery_GD.T
 
 
 def _without_means(
     store: Store, queries: Sequence[Query], order_D: FloatArray, items: Sequence[Stored],
     vectors_ND: FloatArray,
-) -> FloatArray:  # fmt: skip
-    """(N,) cosines without the means of cameras, all of which are the gallery's.
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """(D,) and (N, D): what the hits are ordered by, and their vectors, without cameras' means.
 
     A query image that is not in the gallery has the mean of its modality.
     """
@@ -59,14 +73,14 @@ def _without_means(
     of_items = np.stack([mean(item.modality, item.camera) for item in items])
     unit_D = order_D / np.linalg.norm(order_D)
     query_D = without(unit_D[None], np.mean(of_queries, axis=0)[None])[0]
-    return np.asarray(without(vectors_ND, of_items) @ query_D)
+    return query_D, without(vectors_ND, of_items)
 
 
 def _mean(store: Store, modality: Modality, camera: str) -> FloatArray:
     """(D,) of a camera, or of a modality where there is none or it has too few images.
 
     Raises:
-        InputError: the modality has too few images too.
+        TooFewError: the modality has too few images too.
     """
     where = Filter(modality=modality, cameras=(camera,) if camera else ())
     ids = [item.id for item in store.select(where, limit=_SAMPLE)]
@@ -75,7 +89,7 @@ def _mean(store: Store, modality: Modality, camera: str) -> FloatArray:
         return mean_D
     if camera:
         return _mean(store, modality, "")
-    raise InputError(
+    raise TooFewError(
         f"{store.name}: has {len(ids)} {modality.value} images, and re-ranking by camera-means "
         f"needs {_LEAST} of each modality; add images, or choose another re-ranking"
     )
