@@ -53,8 +53,8 @@ NAMES = {
     "mutual": "mutually most similar",
     "mutual-scaled": "the same, scaled by nearness (pairs)",
     "joint": "clusters that joint clustering puts together (BMIL)",
-    "usual": "joint clusters",
-    "balanced-neighbours": "joint clusters, half of the neighbours from each modality (BMIL)",
+    "usual": "joint clustering",
+    "balanced-neighbours": "joint clustering, half of the neighbours from each modality",
 }
 COLUMNS = {
     "pairs_correct": "right pairs, %",

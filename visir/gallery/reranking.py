@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -61,35 +62,27 @@ def _without_means(
     """(D,) and (N, D): what the hits are ordered by, and their vectors, without cameras' means.
 
     A query image that is not in the gallery has the mean of its modality.
-    """
-    means: dict[tuple[Modality, str], FloatArray] = {}
 
+    Raises:
+        TooFewError: a modality has too few images.
+    """
+
+    @cache
     def mean(modality: Modality, camera: str) -> FloatArray:
-        if (modality, camera) not in means:
-            means[modality, camera] = _mean(store, modality, camera)
-        return means[modality, camera]
+        """Of a camera, or of the modality where there is none or it has too few images."""
+        where = Filter(modality=modality, cameras=(camera,) if camera else ())
+        ids = [item.id for item in store.select(where, limit=_SAMPLE)]
+        if len(ids) >= _LEAST:
+            return np.asarray(store.vectors(ids).mean(axis=0))
+        if camera:
+            return mean(modality, "")
+        raise TooFewError(
+            f"{store.name}: has {len(ids)} {modality.value} images, and re-ranking by camera-means "
+            f"needs {_LEAST} of each modality; add images, or choose another re-ranking"
+        )
 
     of_queries = [mean(each.modality, each.item.camera if each.item else "") for each in queries]
     of_items = np.stack([mean(item.modality, item.camera) for item in items])
     unit_D = order_D / np.linalg.norm(order_D)
     query_D = without(unit_D[None], np.mean(of_queries, axis=0)[None])[0]
     return query_D, without(vectors_ND, of_items)
-
-
-def _mean(store: Store, modality: Modality, camera: str) -> FloatArray:
-    """(D,) of a camera, or of a modality where there is none or it has too few images.
-
-    Raises:
-        TooFewError: the modality has too few images too.
-    """
-    where = Filter(modality=modality, cameras=(camera,) if camera else ())
-    ids = [item.id for item in store.select(where, limit=_SAMPLE)]
-    if len(ids) >= _LEAST:
-        mean_D: FloatArray = store.vectors(ids).mean(axis=0)
-        return mean_D
-    if camera:
-        return _mean(store, modality, "")
-    raise TooFewError(
-        f"{store.name}: has {len(ids)} {modality.value} images, and re-ranking by camera-means "
-        f"needs {_LEAST} of each modality; add images, or choose another re-ranking"
-    )

@@ -64,13 +64,16 @@ class Searches:
 
     def of(self, owner: str | None, count: int) -> list[SearchResponse]:
         """The latest searches of one owner, the newest first; none where there is no owner."""
+        if owner is None:
+            return []
         with self._lock:
             own = [one.response for one in self._known.values() if one.owner == owner]
-        return own[::-1][:count] if owner is not None else []
+        return own[::-1][:count]
 
     def forget(self, owner: str | None) -> None:
-        """Drop all searches of one owner."""
+        """Drop all searches of one owner; none where there is no owner."""
+        if owner is None:
+            return
         with self._lock:
             for search in [name for name, one in self._known.items() if one.owner == owner]:
-                if owner is not None:
-                    del self._known[search]
+                del self._known[search]
