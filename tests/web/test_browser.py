@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from bright import BrightEmbedder, listening
 from browsing import PERSON, people, search, too_wide, until
 from playwright.sync_api import Page
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from visir.gallery.store import Filter
 from visir.web import audit
@@ -301,6 +303,36 @@ def test_with_a_token_one_logs_in_first(crowd: SimpleNamespace, tmp_path: Path, 
     desk.close()
 
 
+class SlowScripts:
+    """An application whose scripts come late, as over a slow line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path", "").endswith(".js"):
+            await asyncio.sleep(1)
+        await self.app(scope, receive, send)
+
+
+def test_a_click_before_the_scripts_have_come_counts(
+    crowd: SimpleNamespace, tmp_path: Path
+) -> None:
+    desk = CaseStore(tmp_path)
+    closed = AppState(crowd.state.service, desk, Rules("127.0.0.1", TOKEN), False)
+    with listening(SlowScripts(create_app(closed))) as url:
+        page = crowd.browser.new_context().new_page()
+        page.goto(f"{url}/login", wait_until="commit")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_role("heading", name="Who are you looking for?").wait_for()
+        page.goto(f"{url}/audit", wait_until="commit")
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url("**/login")
+        page.context.close()
+    desk.close()
+
+
 def discard(page: Page, cases: Path) -> None:
     """A damaged case and a file that is none, deleted from the list of cases."""
     (cases / "5.json").write_text("{")
@@ -308,7 +340,6 @@ def discard(page: Page, cases: Path) -> None:
     page.get_by_role("link", name="Cases").click()
     page.wait_for_url("**/cases")
     for name in ("5.json", "a b&c.txt"):
-        page.wait_for_load_state()  # before that its script does not listen
         page.get_by_role("button", name=f"Delete {name}").click()
         page.get_by_role("button", name="Delete", exact=True).click()
         page.get_by_role("button", name=f"Delete {name}").wait_for(state="detached")
