@@ -44,7 +44,7 @@ CALLS = [
      ("regdb", Path("a"), Path("b c")), {"progress": True}),
     (
         "train adca --data d --preset sysu --set eps=0.5 size=96,48 --seed 2 --split 3 --resume "
-        "--device cpu --start s --layout regdb --accumulate 2 --batch-norm own --profile",
+        "--device cpu --start s --layout regdb --accumulate 2 --batch-norm own --profile --compile",
         "visir.training.train.train",
         ("adca", Path("d"), Path("runs/adca-d-2")),
         {
@@ -60,6 +60,7 @@ CALLS = [
             "accumulate": 2,
             "batch_norm": "own",
             "profile": True,
+            "compile": True,
             "on_epoch": None,
         },
     ),
@@ -74,7 +75,7 @@ CALLS = [
         {
             "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
             "device": "auto", "resume": False, "save_every": 0, "accumulate": None,
-            "batch_norm": None, "profile": False,
+            "batch_norm": None, "profile": False, "compile": False,
         },
     ),
 ]  # fmt: skip

@@ -50,6 +50,7 @@ def train(
     accumulate: int | None = None,
     batch_norm: Literal["shared", "own"] | None = None,
     profile: bool = False,
+    compile: bool = False,
     dry_run: bool = False,
 ) -> Trained | Outlook:
     """Train a method on a data set, or on a folder of crops.
@@ -76,6 +77,8 @@ def train(
         batch_norm: over the images of all devices (shared, as on one), or of each its own.
         profile: also say and log which share of an epoch's time loading, forward, loss, backward,
             optimiser, memories, embedding and clustering take.
+        compile: compile the network by torch.compile, which takes minutes and can make the steps of
+            a GPU faster; a CPU also needs a C++ compiler.
         dry_run: only say images, epochs, batches, memory, disk and time, as estimated from a few
             batches on one device; nothing is written.
 
@@ -97,7 +100,9 @@ def _by_one(words: dict[str, Any]) -> Trained | Outlook:
     method, data, out = words["method"], words["data"], words["out"]
     if words["dry_run"]:
         return visir.training.train.dry_run(method, data, out, **how)
-    how |= {name: words[name] for name in ("resume", "save_every", "batch_norm", "profile")}
+    how |= {
+        name: words[name] for name in ("resume", "save_every", "batch_norm", "profile", "compile")
+    }
     scored = _score_every(words["eval_every"], out, data, words["layout"], words["split"])
     return _trained(visir.training.train.train(method, data, out, **how, on_epoch=scored))
 

@@ -37,6 +37,7 @@ from visir.data.rng import key
 from visir.data.tree import excluded, is_excluded
 from visir.methods import METHODS
 from visir.methods.contract import Method, require_step_state
+from visir.nets.compiled import compile_network
 from visir.nets.imagenet import imagenet_file
 from visir.nets.shipped import card_of, start_file
 from visir.nets.weights import read_about, start_from
@@ -97,6 +98,7 @@ def train(
     accumulate: int | None = None,
     batch_norm: BatchNorm | None = None,
     profile: bool = False,
+    compile: bool = False,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Run:
@@ -125,6 +127,8 @@ def train(
             require_step_state(METHODS.find(method), method)
         progress = progress and ranks.rank() == 0
         built = _built(run, asked, resume, own, progress)
+        if compile:
+            compile_network(built.method.model, own)
         if built.method.stage_start == "test-best" and on_epoch is None:
             raise InputError(NEEDS_SCORES)
         if progress:
