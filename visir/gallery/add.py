@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,8 +69,7 @@ def add(
     Args:
         store: the gallery.
         embedder: the model its embeddings are made with.
-        inputs: folders of crops, tar shards, videos, output folders of `visir embed`, and
-            Parquet of `visir.embedding.engines`.
+        inputs: folders of crops, tar shards, videos, and what `visir embed`, Ray or Spark wrote.
         settings: how inputs are read.
         skip_broken: skip what cannot be read, and count it.
         update: embed images again whose files have changed; they get new ids.
@@ -86,13 +84,12 @@ def add(
     require_same_model(store.model(), model, store.name)
     made = [path for path in inputs if is_output(Path(path))]
     tables = [path for path in inputs if path not in made and is_parquet(Path(path))]
-    rest = [Path(path).resolve() for path in inputs if path not in (*made, *tables)]
+    rest = [Path(path).resolve() for path in inputs if path not in [*made, *tables]]
     book = RangeBook(kept=store.ranges(), known=embedder.ranges)
     skipped = list[Broken]()
     with bar(None, f"adding to {store.name}", unit="images", show=progress) as shown:
         filling = _Filling(store, model, update, shown)
-        written = _read_tables(tables, model.fingerprint, book, skipped)
-        for entries, vectors_ND in chain(_read(made, model.fingerprint, book), written):
+        for entries, vectors_ND in _written(made, tables, model.fingerprint, book, skipped):
             _keep_ranges(store, book)
             filling.known([e.source for e in entries], [e.mark for e in entries])
             filling.add(entries, vectors_ND)
@@ -194,9 +191,15 @@ def _read(
         yield from read_shards(Path(path))
 
 
-def _read_tables(
-    tables: Sequence[Path], fingerprint: str, book: RangeBook, skipped: list[Broken]
+def _written(
+    made: Sequence[Path],
+    tables: Sequence[Path],
+    fingerprint: str,
+    book: RangeBook,
+    skipped: list[Broken],
 ) -> Iterator[tuple[list[Entry], FloatArray]]:
+    """What `visir embed` and engines wrote; `skipped` takes what engines skipped."""
+    yield from _read(made, fingerprint, book)
     for path in tables:
         for found in read_parquet(Path(path), fingerprint):
             skipped += found.skipped
