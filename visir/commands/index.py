@@ -63,7 +63,7 @@ def add(
 
     Args:
         gallery: a folder, or the address of a database.
-        inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
+        inputs: folders of crops, tar shards, videos, and what `visir embed`, Ray or Spark wrote.
         run: run folder, weights file or builtin, whose embeddings are kept.
         camera: of images whose folder name does not say it.
         modality: of images whose folder name does not say it.

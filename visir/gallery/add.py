@@ -14,6 +14,7 @@ from visir.core.types import FloatArray, InputError
 from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk import embedded, is_output, ranges_of, read_manifest, read_shards
+from visir.embedding.engines.parquet import is_parquet, read_parquet
 from visir.gallery.store import ModelId, Store, model_of, require_same_model
 from visir.sources.crop import DEFAULT_OPTIONS, Broken, Entry, ReadOptions
 from visir.sources.marks import Marks, canonical, file_of
@@ -68,7 +69,7 @@ def add(
     Args:
         store: the gallery.
         embedder: the model its embeddings are made with.
-        inputs: folders of crops, tar shards, videos, and output folders of `visir embed`.
+        inputs: folders of crops, tar shards, videos, and what `visir embed`, Ray or Spark wrote.
         settings: how inputs are read.
         skip_broken: skip what cannot be read, and count it.
         update: embed images again whose files have changed; they get new ids.
@@ -82,12 +83,13 @@ def add(
     model = model_of(embedder)
     require_same_model(store.model(), model, store.name)
     made = [path for path in inputs if is_output(Path(path))]
-    rest = [Path(path).resolve() for path in inputs if path not in made]
+    tables = [path for path in inputs if path not in made and is_parquet(Path(path))]
+    rest = [Path(path).resolve() for path in inputs if path not in [*made, *tables]]
     book = RangeBook(kept=store.ranges(), known=embedder.ranges)
     skipped = list[Broken]()
     with bar(None, f"adding to {store.name}", unit="images", show=progress) as shown:
         filling = _Filling(store, model, update, shown)
-        for entries, vectors_ND in _read(made, model.fingerprint, book):
+        for entries, vectors_ND in _written(made, tables, model.fingerprint, book, skipped):
             _keep_ranges(store, book)
             filling.known([e.source for e in entries], [e.mark for e in entries])
             filling.add(entries, vectors_ND)
@@ -187,3 +189,22 @@ def _read(
         for name in book.said:
             book.settle(name, ())
         yield from read_shards(Path(path))
+
+
+def _written(
+    made: Sequence[Path],
+    tables: Sequence[Path],
+    fingerprint: str,
+    book: RangeBook,
+    skipped: list[Broken],
+) -> Iterator[tuple[list[Entry], FloatArray]]:
+    """What `visir embed` and engines wrote; `skipped` takes what engines skipped."""
+    yield from _read(made, fingerprint, book)
+    for path in tables:
+        for found in read_parquet(Path(path), fingerprint):
+            skipped += found.skipped
+            book.said, book.source = found.ranges, path
+            for name in book.said:
+                book.settle(name, ())
+            if found.entries:
+                yield found.entries, found.vectors

@@ -98,7 +98,7 @@ def embed_many(
 
         def make(number: int) -> None:
             stream = crops(manifest.parts[number], settings, detector)
-            found = _embedded(stream, embedder, pool, skip_broken)
+            found = embed_crops(stream, embedder, pool, skip_broken)
             write_shard(shard_path(out, number), manifest.model, *found)
 
         count = len(manifest.parts)
@@ -143,7 +143,7 @@ def embedded(
             while found := list(islice(stream, _UNIT_SIZE)):
                 skipped = known([each.source for each in found if is_utf8(each.source)])
                 new = (each for each in found if each.source not in skipped)
-                yield _embedded(new, embedder, pool, skip_broken)
+                yield embed_crops(new, embedder, pool, skip_broken)
 
 
 def embed_run(
@@ -249,7 +249,7 @@ def _is_made(out: Path, number: int, make: Callable[[int], None], patience: floa
         return mine
 
 
-def _embedded(
+def embed_crops(
     stream: Iterator[Crop | Broken], embedder: ImageEmbedder, pool: Executor, skip_broken: bool
 ) -> tuple[list[Entry], FloatArray, list[Broken]]:
     """Entries of crops, their (N, D) embeddings, and the crops that could not be read."""
