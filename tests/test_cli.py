@@ -75,7 +75,7 @@ CALLS = [
         {
             "method": "dino", "preset": "tiny", "settings": {"a": "1"}, "seed": 1, "layout": None,
             "device": "auto", "resume": False, "save_every": 0, "accumulate": None,
-            "batch_norm": None, "profile": False, "compile": False,
+            "batch_norm": None, "profile": False,
         },
     ),
 ]  # fmt: skip

@@ -27,7 +27,6 @@ def pretrain(
     accumulate: int | None = None,
     batch_norm: Literal["shared", "own"] | None = None,
     profile: bool = False,
-    compile: bool = False,
 ) -> Written:
     """Train a backbone on unlabelled crops, as a start for other methods.
 
@@ -51,8 +50,6 @@ def pretrain(
         batch_norm: over the images of all devices (shared, as on one), or of each its own.
         profile: also say and log which share of an epoch's time loading, forward, loss, backward,
             optimiser and memories (the teacher) take.
-        compile: compile the network by torch.compile, which takes minutes and can make the steps of
-            a GPU faster; a CPU also needs a C++ compiler.
 
     Returns:
         The backbone's file.
@@ -70,7 +67,7 @@ def pretrain(
     made = visir.training.pretrain.pretrain(
         data, out, method=method, preset=preset, settings=parse_pairs(set), seed=seed,
         layout=layout, device=device, resume=resume, save_every=save_every,
-        accumulate=accumulate, batch_norm=batch_norm, profile=profile, compile=compile,
+        accumulate=accumulate, batch_norm=batch_norm, profile=profile,
     )  # fmt: skip
     return _written(made)
 

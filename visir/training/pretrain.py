@@ -34,7 +34,6 @@ def pretrain(
     accumulate: int | None = None,
     batch_norm: BatchNorm | None = None,
     profile: bool = False,
-    compile: bool = False,
     on_epoch: OnEpoch | None = None,
     progress: bool = True,
 ) -> Path:
@@ -62,8 +61,7 @@ def pretrain(
     run = train(
         method, data, out, preset=preset, settings=settings, seed=seed, layout=layout,
         device=device, resume=resume, save_every=save_every, accumulate=accumulate,
-        batch_norm=batch_norm, profile=profile, compile=compile,
-        on_epoch=on_epoch, progress=progress,
+        batch_norm=batch_norm, profile=profile, on_epoch=on_epoch, progress=progress,
     )  # fmt: skip
     if not is_first():
         return run.pretrained

@@ -127,8 +127,6 @@ def train(
             require_step_state(METHODS.find(method), method)
         progress = progress and ranks.rank() == 0
         built = _built(run, asked, resume, own, progress)
-        if compile:
-            compile_network(built.method.model, own)
         if built.method.stage_start == "test-best" and on_epoch is None:
             raise InputError(NEEDS_SCORES)
         if progress:
@@ -137,7 +135,7 @@ def train(
             _hold(run, resume, stack)
         loop, saved = _prepared(
             run, built, resume, save_every=save_every, on_epoch=on_epoch, timed=profile,
-            progress=progress,
+            compiled=compile, progress=progress,
         )  # fmt: skip
         loop.go(saved)
     return run
@@ -298,6 +296,7 @@ def _prepared(
     save_every: int,
     on_epoch: OnEpoch | None,
     timed: bool,
+    compiled: bool,
     progress: bool,
 ) -> tuple[Loop, Saved]:
     """Load what was saved and the images; the first process reads, compares and writes them."""
@@ -313,6 +312,8 @@ def _prepared(
         saved = newest(run) if resume else Saved(None, None)
     if setting.start and resume and saved.last is None:
         _start(method, Path(setting.start), progress)
+    if compiled:
+        compile_network(method.model, built.device)
     loop = Loop(
         run,
         setting,
