@@ -20,15 +20,16 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.utils.tensorboard  # before the forks, which then start at once
+from killing import forked, killing, statuses
 from safetensors.torch import load_file
 from torch.distributed import TCPStore
 
@@ -46,6 +47,7 @@ WORDS = {"time": "at a random time", "rename": "before a file takes its name",
          "batch": "between two batches"}  # fmt: skip
 CLOCK = ("seconds", "views_per_second")
 LEFT = 3  # exit code of a process whose partner was killed
+LEAVING = {LostError: LEFT, SystemExit: LEFT}
 STORES: list[TCPStore] = []
 
 
@@ -155,57 +157,25 @@ def trained(
     rename: int = 0, batch: int = 0,
 ) -> list[int]:  # fmt: skip
     """Train in this process, which kills itself at the n-th rename or batch; count both."""
-    counts = [0, 0]
-    replace, step = Path.replace, Loop._step
-
-    def counted_replace(path: Path, target: Path) -> Path:
-        counts[0] += 1
-        if counts[0] == rename:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replace(path, target)
-
-    def counted_step(self: Loop, *arguments: Any) -> Any:
-        counts[1] += 1
-        if counts[1] == batch:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(self, *arguments)
-
-    Path.replace, Loop._step = counted_replace, counted_step  # type: ignore[method-assign]
+    renames = killing([(Path, "replace")], rename)
+    batches = killing([(Loop, "_step")], batch)
     words = {"preset": "smoke", "progress": False, "resume": resume}
     train(method, people, out, save_every=save_every, **words)
-    return counts
+    return [*renames, *batches]
 
 
 def started(work: Callable[[int], object], processes: int) -> list[int]:
     """Do something in copies of this process that train together; their numbers."""
     if processes == 1:
-        return [forked(work, 0, {})]
+        return [forked(lambda: work(0), expected=LEAVING)]
     place = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     STORES.append(place)  # as long as the processes need it
     meet = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(place.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
-    return [forked(work, rank, {**meet, "RANK": str(rank)}) for rank in range(processes)]
-
-
-def statuses(children: list[int]) -> list[int]:
-    """How each ended."""
-    return [os.waitpid(child, 0)[1] for child in children]
-
-
-def forked(work: Callable[[int], object], rank: int, environment: dict[str, str]) -> int:
-    """Do something in a copy of this process; its number."""
-    child = os.fork()
-    if child:
-        return child
-    os.environ |= environment
-    try:
-        work(rank)
-    except (LostError, SystemExit):
-        os._exit(LEFT)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+    return [
+        forked(partial(work, rank), {**meet, "RANK": str(rank)}, LEAVING)
+        for rank in range(processes)
+    ]
 
 
 def differences(one: Run, other: Run) -> tuple[int, int]:
