@@ -1,5 +1,6 @@
 """Changed, vanished and renamed files: an image once, under one name, with its own embedding."""
 
+import contextlib
 import os
 import shutil
 
@@ -65,6 +66,26 @@ def test_a_changed_file_is_said_and_embedded_again_if_asked(site, store):
     np.testing.assert_allclose(new, expected, atol=1e-6)
     assert np.abs(new - old).max() > 0.01
     assert str(filled(store, site)) == "0 images added, 3 were there, 0 skipped"
+
+
+def test_a_killed_update_loses_no_image(site, tmp_path, monkeypatch):
+    folder = tmp_path / "gallery"
+    with contextlib.closing(SqliteStore(folder, create=True)) as store:
+        filled(store, site)
+        before = sources(store)
+    changed = picture(site / "visible" / "gate" / "0.png", 99)
+    child = os.fork()
+    if not child:
+        try:
+            monkeypatch.setattr("visir.gallery.sqlite.insert", lambda *_: os._exit(9))
+            filled(SqliteStore(folder), site, update=True)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with contextlib.closing(SqliteStore(folder)) as store:
+        assert sources(store) == before
+        assert filled(store, site, update=True).changed == 1
+        assert sources(store)[str(changed)] > max(before.values())
 
 
 def test_a_touched_or_copied_file_has_not_changed(site, store, tmp_path):

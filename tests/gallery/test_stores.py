@@ -244,3 +244,25 @@ def test_every_store_has_the_same_signatures(kind):
     for name in Store.__abstractmethods__:
         ours = list(inspect.signature(getattr(kind, name)).parameters)
         assert ours == list(inspect.signature(getattr(Store, name)).parameters), name
+
+
+def test_a_replaced_image_is_there_before_and_after(store):
+    (old,) = store.add(MODEL, entries(1), vectors(1))
+    (new,) = store.add(MODEL, entries(1), vectors(1, seed=1), replaced=[old])
+    assert [item.id for item in store.select(Filter())] == [new]
+    assert new > old
+    assert store.nearest(vectors(1, seed=1)[0], 1).ids.tolist() == [new]
+    np.testing.assert_array_equal(store.vectors([old, new])[0], np.zeros(48))
+
+
+def test_a_replacement_that_fails_leaves_the_old_image(store, monkeypatch):
+    (old,) = store.add(MODEL, entries(1), vectors(1))
+
+    def fail(*_):
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(f"{type(store).__module__}.insert", fail)
+    with pytest.raises(RuntimeError, match="killed"):
+        store.add(MODEL, entries(1), vectors(1, seed=1), replaced=[old])
+    assert [item.id for item in store.select(Filter())] == [old]
+    np.testing.assert_allclose(store.vectors([old]), vectors(1), atol=1e-6)

@@ -151,9 +151,7 @@ class _Filling:
         new = [entry._replace(source=canonical(entry.source)) for entry in entries]
         replaced = [self.old.pop(entry.source, None) for entry in new]
         gone = [item for item in replaced if item is not None]
-        if gone:
-            self.store.remove(gone)
-        ids = self.store.add(self.model, new, vectors_ND)
+        ids = self.store.add(self.model, new, vectors_ND, gone)
         fresh = sum(item is not None for item in ids)
         self.added += fresh - len(gone)
         self.shown.update(fresh)

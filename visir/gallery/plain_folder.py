@@ -93,7 +93,13 @@ class FolderStore(Store):
         """As `Store.model`."""
         return model_of(self.embedder)
 
-    def add(self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray) -> NoReturn:
+    def add(
+        self,
+        model: ModelId,
+        entries: Sequence[Entry],
+        vectors_ND: FloatArray,
+        replaced: Sequence[int] = (),
+    ) -> NoReturn:
         """Refused.
 
         Raises:

@@ -144,7 +144,11 @@ class PostgresStore(Store):
                 self.depth -= 1
 
     def add(
-        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+        self,
+        model: ModelId,
+        entries: Sequence[Entry],
+        vectors_ND: FloatArray,
+        replaced: Sequence[int] = (),
     ) -> list[int | None]:
         """As `Store.add`."""
         require_storable(entries)
@@ -157,6 +161,8 @@ class PostgresStore(Store):
                     [json.dumps(model._asdict())],
                 )
             require_same_model(self.model(), model, self.name)
+            if replaced:
+                self.remove(replaced)
             basis = self._basis(db)
             made = None if basis is None else basis.leads_of(vectors_ND)
             kept = insert(db, entries, vectors_ND, made, now)

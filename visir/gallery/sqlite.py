@@ -118,13 +118,18 @@ class SqliteStore(Store):
         self._finish()
 
     def add(
-        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+        self,
+        model: ModelId,
+        entries: Sequence[Entry],
+        vectors_ND: FloatArray,
+        replaced: Sequence[int] = (),
     ) -> list[int | None]:
         """As `Store.add`."""
         require_storable(entries)
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         with self.db.changing():
             require_same_model(self.model(), model, self.name)
+            gone = self._delete(replaced)
             if self.model() is None:
                 put(self.db, "model", json.dumps(model._asdict()))
             last = self.db.run("SELECT max(seq) FROM sqlite_sequence WHERE name = 'items'")
@@ -143,6 +148,8 @@ class SqliteStore(Store):
                 blobs = ((item, vectors_ND[row].tobytes()) for row, item in kept)
                 self.db.run_many("INSERT INTO vectors VALUES (?, ?)", blobs)
                 note_change(self.db)
+        if gone:
+            self._wipe()
         self.db.flush()
         return ids
 
@@ -150,17 +157,22 @@ class SqliteStore(Store):
         """As `Store.remove`."""
         with self.lock:
             with self.db.changing():
-                there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
-                gone = [(item,) for item in there]
-                for table in OF_ITEMS:
-                    self.db.run_many(f"DELETE FROM {table} WHERE id = ?", gone)
-                self.db.run_many("INSERT INTO removed (id) VALUES (?)", gone)
-                if gone:
-                    note_change(self.db)
-                    put(self.db, UNWIPED, "1")
+                gone = self._delete(ids)
             if gone or self.setting(UNWIPED) is not None:
                 self._wipe()
-        return len(there)
+        return gone
+
+    def _delete(self, ids: Sequence[int]) -> int:
+        """Delete rows, inside a transaction: how many images there were."""
+        there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
+        gone = [(item,) for item in there]
+        for table in OF_ITEMS:
+            self.db.run_many(f"DELETE FROM {table} WHERE id = ?", gone)
+        self.db.run_many("INSERT INTO removed (id) VALUES (?)", gone)
+        if gone:
+            note_change(self.db)
+            put(self.db, UNWIPED, "1")
+        return len(gone)
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""

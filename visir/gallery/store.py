@@ -151,9 +151,15 @@ class Store(ABC):
 
     @abstractmethod
     def add(
-        self, model: ModelId, entries: Sequence[Entry], vectors_ND: FloatArray
+        self,
+        model: ModelId,
+        entries: Sequence[Entry],
+        vectors_ND: FloatArray,
+        replaced: Sequence[int] = (),
     ) -> list[int | None]:
         """Add images, all or none: their ids, None for a source that is there already.
+
+        Images whose ids are in `replaced` are deleted in the same step, before.
 
         Raises:
             InputError: it holds another model's embeddings, or the vectors are not unit rows.
