@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from visir.core.types import ByteArray, InputError, Modality, Span
-from visir.data import pixels, tiff
+from visir.data import pixels, png, tiff
 
 T = TypeVar("T")
 
@@ -94,7 +94,13 @@ def decode(
     Raises:
         InputError: as `read_image`.
     """
-    return _explained(partial(_read, file, name, modality, partial(_rgb, name, span)), name)
+
+    def read() -> Image.Image:
+        picture = _read(file, name, modality, partial(_rgb, name, span))
+        png.require_whole(file, picture)
+        return picture
+
+    return _explained(read, name)
 
 
 def decode_values(
