@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from visir.core.types import InputError, Modality
 from visir.embedding.pytorch import load
@@ -160,6 +161,25 @@ def test_a_program_is_refused(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
     with pytest.raises(InputError, match="TorchScript"):
         read_checkpoint(tmp_path / "program.pt")
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_a_tensor_that_does_not_have_its_checksum_is_refused(tmp_path, checksums):
+    path, before = tmp_path / "a.pth", get_crc32_options()
+    set_crc32_options(checksums)
+    try:
+        torch.save({"state_dict": {"a": torch.full((64,), 3.0)}}, path)
+    finally:
+        set_crc32_options(before)
+    assert read_checkpoint(path)["a"].tolist() == [3.0] * 64
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((64,), 3.0).numpy().tobytes()) + 100] ^= 1
+    path.write_bytes(content)
+    if checksums:
+        with pytest.raises(InputError, match="damaged"):
+            read_checkpoint(path)
+    else:  # nothing tells
+        assert read_checkpoint(path)["a"].tolist() != [3.0] * 64
 
 
 def test_a_state_dict_that_holds_itself_ends(tmp_path):
