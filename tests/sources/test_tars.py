@@ -161,7 +161,9 @@ def test_a_list_leaves_members_out(tmp_path):
     "said",
     [
         b"{", b"[1]", b"\xff", b'{"modality": "blue"}', b'{"time": "noon"}', b'{"time": []}',
-        b'{"tags": 3}', b'{"tags": "night"}', b'{"time": NaN}', b'{"time": 1' + b"0" * 400 + b"}",
+        b'{"tags": 3}', b'{"tags": "night"}', b'{"tags": {"a": 1}}', b'{"tags": true}',
+        b'{"camera": ["gate"]}', b'{"camera": {"a": 1}}', b'{"camera": true}', b'{"time": true}',
+        b'{"time": NaN}', b'{"time": 1' + b"0" * 400 + b"}",
         b"[" * 100_000,
     ],
 )  # fmt: skip

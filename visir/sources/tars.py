@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import tarfile
 import warnings
 import zlib
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from visir.core.times import parse_time
 from visir.core.types import InputError, Modality
+from visir.core.untrusted import parse_json
 from visir.data.images import DEEP_SUFFIXES, IMAGE_SUFFIXES, decode, decode_values
 from visir.data.locate import MODALITY_OF_FOLDER, placed
 from visir.data.ranges import NONE, RangeBook, Ranges, name_of, sampled
@@ -34,7 +34,7 @@ from visir.sources.crop import Broken, Crop, ReadOptions, exif_time, timestamp
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _NAMED = 3  # masks that a warning names
 _MAX_BYTES = 2**28  # larger than any accepted image without compression
-_UNUSABLE = (InputError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+_UNUSABLE = (InputError, ValueError, TypeError, AttributeError, OverflowError)
 _DAMAGED = (tarfile.TarError, zlib.error, EOFError, OSError)
 
 
@@ -302,11 +302,13 @@ def _bytes(file: BinaryIO, source: str, start: int, size: int) -> bytes:
 def _about(data: bytes, source: str) -> _About:
     """Read a member's JSON; other keys are ignored."""
     try:
-        content = json.loads(data)
+        content = parse_json(data)
         camera, modality, time, tags = (content.get(name) for name in _About._fields)
+        if type(camera) not in (str, int, type(None)) or isinstance(time, bool):
+            raise ValueError("camera is not text, or time is not a number")
         if isinstance(time, str):
             time = parse_time(time, "time")
-        if isinstance(tags, str) or not isfinite(time or 0):
+        if not isinstance(tags, list | None) or not isfinite(time or 0):
             raise ValueError("tags is not a list, or time is not a number")
         return _About(
             None if camera is None else str(camera),
