@@ -104,7 +104,7 @@ def test_a_token_is_compared_in_constant_time(serve, monkeypatch) -> None:
 def test_requests_from_elsewhere_change_nothing(serve) -> None:
     client = serve()
     elsewhere = (
-        {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:8001"},
+        {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://["}, {"origin": "http://127.0.0.1:8001"},
         {"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "none"}, {"cookie": "visir=x"}, {CSRF: "guessed"},
         {**HERE, CSRF: "guessed"}, HERE,  # from here, but not by the page's script

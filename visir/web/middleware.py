@@ -103,7 +103,7 @@ class Rules:
         """Whether no page of another site can have sent this: browsers always name the origin."""
         headers = request.headers
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if origin is not None and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and _place_of(origin) != headers.get("host"):
             return False
         if site not in (None, "same-origin"):
             return False
@@ -207,6 +207,14 @@ def _host_is_right(given: str, names: tuple[str, ...]) -> bool:
         return bool(ipaddress.ip_address(name))
     except ValueError:
         return False
+
+
+def _place_of(origin: str) -> str | None:
+    """The host and port that an Origin header names; None if it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _with_headers(send: Send) -> Send:
