@@ -19,3 +19,11 @@ def test_the_program_prints_names_on_one_line(tmp_path, capsys) -> None:
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert r"a\nvisir: done" in said
+
+
+def test_a_message_with_an_endless_name_is_short():
+    error = InputError(f"a.csv: row 1 names {'x' * 10**6!r}; correct it")
+    assert len(str(error)) < 2100
+    assert str(error).startswith("a.csv: row 1 names 'xxx")
+    assert str(error).endswith("xxx'; correct it")
+    assert str(InputError("a" * 2000)) == "a" * 2000

@@ -22,6 +22,9 @@ ByteArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
 
+_LONGEST = 2000  # characters of a message
+
+
 class InputError(Exception):
     """The user's input cannot be used; the message names the file, the field and the fix.
 
@@ -29,8 +32,11 @@ class InputError(Exception):
     """
 
     def __str__(self) -> str:
-        """The message, with control characters written out."""
-        return printable(super().__str__())
+        """The message, with control characters written out; of a very long one the ends."""
+        text = super().__str__()
+        if len(text) > _LONGEST:  # it quotes a name or a value without end
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        return printable(text)
 
 
 class Modality(Enum):
