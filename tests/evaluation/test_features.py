@@ -129,6 +129,14 @@ def test_unreadable_files_are_named(benchmark, features, tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(InputError, match=r"objects\.npy: cannot be read"):
         read_features(tmp_path / "objects.npy", benchmark)
+    np.save(tmp_path / "whole.npy", features)
+    whole = (tmp_path / "whole.npy").read_bytes()
+    for shape in (b"((((((((", b"(10**99,)", b"(9999999999999999,)", b"(-1, 2),"):  # of the header
+        begin, end = whole.index(b"'shape': ") + 9, whole.index(b", }")
+        spoilt = whole[:begin] + shape.ljust(end - begin) + whole[end:]
+        (tmp_path / "header.npy").write_bytes(spoilt[: len(whole)])
+        with pytest.raises(InputError, match=r"header\.npy: cannot be read"):
+            read_features(tmp_path / "header.npy", benchmark)
     np.savez(tmp_path / "bare.npz", features=features)
     with pytest.raises(InputError, match=r"bare\.npz: no array 'paths'"):
         read_features(tmp_path / "bare.npz", benchmark)

@@ -22,6 +22,7 @@ from visir.bench.jobs import Job
 from visir.core.lock import locked
 from visir.core.run import sweep, write_json, write_text
 from visir.core.types import InputError
+from visir.core.untrusted import parse_json
 
 SCHEMA = 1
 OF_JOB = ("schema", "job", "spec", "build")
@@ -188,7 +189,7 @@ def read_json(
         InputError: it cannot be read, or lacks a key.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error}); {fix}") from None
     if not isinstance(found, dict):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from visir.core.types import InputError
+from visir.core.untrusted import parse_json
 
 
 class DamageWarning(UserWarning):
@@ -217,8 +218,8 @@ class Run:
 
     def _metric(self, number: int, line: bytes) -> dict[str, Any]:
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+            found = parse_json(line)
+        except ValueError:
             found = None
         if not (
             isinstance(found, dict)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from visir.core.types import Benchmark, ByteArray, InputError, Modality, Record
+from visir.core.untrusted import parse_json
 from visir.data.contract import SHOWN, DataSet, Facts
 from visir.data.locate import placed
 from visir.data.pictures import TINY, Look, look_at_all
@@ -153,7 +154,7 @@ def _folder_of(root: Path, path: Path) -> str:
 
 def _marker(root: Path) -> dict[str, object]:
     try:
-        value = json.loads((root / SYNTHETIC).read_text(encoding="utf-8"))
+        value = parse_json((root / SYNTHETIC).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

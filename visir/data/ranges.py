@@ -15,7 +15,6 @@ name is the modality and the camera; `infrared` alone means all infrared cameras
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visir.core.types import Benchmark, InputError, Modality, Record, Span
+from visir.core.untrusted import parse_json
 from visir.data.images import DEEP_SUFFIXES, JPEG_SUFFIXES, read_values
 from visir.data.pixels import can_read_radiometric, span_of
 
@@ -100,7 +100,7 @@ def read_ranges(root: Path) -> dict[str, Span]:
     """
     path = root / RANGES
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8-sig")), path)
+        return from_json(parse_json(path.read_text(encoding="utf-8-sig")), path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from visir.core.onnx import session
 from visir.core.run import sha256
 from visir.core.types import ByteArray, FloatArray, InputError, Modality
+from visir.core.untrusted import parse_json
 from visir.data.ranges import from_json
 from visir.embedding.base import ImageEmbedder
 
@@ -106,7 +106,7 @@ def _manifest(folder: Path) -> ExportManifest:
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a folder that `visir export` wrote")
     try:
-        about = dict(json.loads(path.read_text(encoding="utf-8")))
+        about = dict(parse_json(path.read_text(encoding="utf-8")))
         if about["format"] != FORMAT:
             raise InputError(
                 f"{path}: has format {about['format']!r}, but this version of visir reads format "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from visir.core.config import from_mapping
 from visir.core.run import write_json
 from visir.core.types import FloatArray, InputError, IntArray
+from visir.core.untrusted import parse_json
 
 FILE = "calibration.json"
 FORMAT = 1
@@ -107,11 +108,12 @@ class Calibration:
         if not file.is_file():
             return None
         try:
-            kept = json.loads(file.read_text(encoding="utf-8"))
+            kept = parse_json(file.read_text(encoding="utf-8"))
             if kept.pop("format") != FORMAT:
                 raise ValueError("another format")
-            found = cls(**kept)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            found = from_mapping(cls, kept, FILE)
+            found._require_possible()
+        except (InputError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"{file}: cannot be read ({error}); run `visir calibrate` again, or remove it"
             ) from None
@@ -121,6 +123,20 @@ class Calibration:
                 "run `visir calibrate` again, or remove it"
             )
         return found
+
+    def _require_possible(self) -> None:
+        """Refuse numbers that no fit has.
+
+        Raises:
+            ValueError: which of them.
+        """
+        for name in ("slope", "growth", "offset"):
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is not finite")
+        shares = {"threshold": self.threshold, "false_alarms": self.false_alarms}
+        for name, share in {**shares, "found": self.found or 0.0}.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is not between 0 and 1")
 
     def __str__(self) -> str:
         if self.found is None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from visir.core.run import write_json
 from visir.core.types import Benchmark, FloatArray, InputError
+from visir.core.untrusted import NO_ARRAYS
 from visir.data.registry import open_benchmark
 from visir.evaluation.evaluate import score_features
 from visir.evaluation.results import Evaluation
@@ -112,7 +112,7 @@ def _read(file: Path) -> tuple[FloatArray, list[str] | None]:
                         f"{file}: no array {name!r} in it; save `features` and `paths`"
                     )
             return loaded["features"], [str(path) for path in loaded["paths"]]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    except NO_ARRAYS as error:
         raise InputError(
             f"{file}: cannot be read ({error}); give a .npy or .npz file that numpy.save or "
             "numpy.savez wrote without pickles"

@@ -12,7 +12,6 @@ import io
 import json
 import math
 import threading
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -25,6 +24,7 @@ import PIL.Image
 
 from visir.core.run import Run, atomic_write
 from visir.core.types import BoolArray, FloatArray, InputError, Modality
+from visir.core.untrusted import NO_ARRAYS
 from visir.data.images import read_image
 from visir.data.locate import Item, gallery_items
 from visir.data.ranges import RangeBook, Ranges, as_json
@@ -327,7 +327,7 @@ def _read_cache(cache: Path, key: str) -> FloatArray | None:
                 return None
             features: FloatArray = stored["features"]
             return features
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except NO_ARRAYS:
         return None
 
 

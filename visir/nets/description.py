@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from visir.core.config import from_mapping
 from visir.core.device import PRECISIONS
 from visir.core.names import shown
 from visir.core.types import InputError
+from visir.core.untrusted import parse_json
 from visir.data.ranges import from_json
 from visir.nets.build import NetworkName
 from visir.nets.shipped import Card
@@ -56,8 +56,8 @@ def parsed(text: str, path: Path) -> dict[str, Any]:
     """
     where = f"{path}: description"
     try:
-        about = json.loads(text) if len(text) <= _LONGEST else None
-    except (ValueError, RecursionError):
+        about = parse_json(text) if len(text) <= _LONGEST else None
+    except ValueError:
         about = None
     if not isinstance(about, dict):
         raise InputError(f"{where} is damaged or not visir's; give a weights file that visir wrote")

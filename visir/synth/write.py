@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from visir.core.device import resolve_device
 from visir.core.progress import bar
 from visir.core.run import sweep, write_image, write_json, write_text
 from visir.core.types import InputError, Modality
+from visir.core.untrusted import parse_json
 from visir.data.images import parse_size
 from visir.data.registry import SYNTHETIC
 from visir.synth.cameras import SYSU_INFRARED, Shot, World, camera
@@ -120,7 +120,7 @@ def _claim(out: Path, spec: Spec, whole: Layout, world: World, size: tuple[int, 
     marker = out / MARKER
     if marker.exists():
         try:
-            known = json.loads(marker.read_text(encoding="utf-8"))["parameters"]
+            known = parse_json(marker.read_text(encoding="utf-8"))["parameters"]
             known["world"] = asdict(World(**known["world"]))  # older files lack some factors
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{marker}: the file is damaged; remove {out} and run again") from None

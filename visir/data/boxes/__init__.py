@@ -5,12 +5,12 @@ Each reader turns its format's origin and unit into the edges of `Mark`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from visir.core.types import InputError
+from visir.core.untrusted import parse_json
 from visir.data.boxes import coco, cvat, label_studio, mot, yolo
 from visir.data.boxes.mark import Annotation, Mark, described, only_labelled
 
@@ -124,6 +124,6 @@ def _head(path: Path) -> str:
 
 def _json(path: Path) -> Any:  # noqa: ANN401
     try:
-        return json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(_text(path))
+    except ValueError as error:
         raise InputError(f"{path}: not JSON that can be read ({error}); export it again") from error

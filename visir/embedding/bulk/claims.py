@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from visir.core.types import InputError
+from visir.core.untrusted import parse_json
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def _is_stale(path: Path, patience: float) -> bool:
 def _owner(path: Path) -> dict[str, Any]:
     """Owner of a claim; empty if the file is gone or its owner died before writing it."""
     try:
-        owner = json.loads(path.read_text(encoding="utf-8"))
+        owner = parse_json(path.read_text(encoding="utf-8"))
         return {"host": owner["host"], "pid": int(owner["pid"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

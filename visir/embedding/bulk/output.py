@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from visir.core.names import printable
 from visir.core.run import atomic_write, write_text
 from visir.core.types import FloatArray, InputError, Modality, Span
+from visir.core.untrusted import NO_ARRAYS, parse_json
 from visir.data.ranges import from_json
 from visir.embedding.bulk.claims import claim
 from visir.sources.crop import Broken, Entry
@@ -103,15 +103,36 @@ def read_manifest(out: Path) -> Manifest:
     """
     path = Path(out) / MANIFEST
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = parse_json(path.read_text(encoding="utf-8"))
         units = tuple(WorkUnit(*unit) for unit in stored["parts"])
-        return Manifest(**{**stored, "parts": units})
+        found = Manifest(**{**stored, "parts": units})
+        _require_kinds(found)
+        return found
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give a folder `visir embed` wrote") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not a manifest of `visir embed` ({error}); give another folder"
         ) from error
+
+
+def _require_kinds(manifest: Manifest) -> None:
+    """Refuse values of other types than this version writes.
+
+    Raises:
+        TypeError: which of them.
+    """
+    kinds = {"model": str, "inputs": list, "settings": dict, "shard_size": int}
+    wrong = [name for name, kind in kinds.items() if type(getattr(manifest, name)) is not kind]
+    if not all(isinstance(name, str) for name in (*manifest.inputs, manifest.model)):
+        wrong.append("inputs")
+    for unit in manifest.parts:
+        texts = isinstance(unit.input_type, str) and isinstance(unit.path, str)
+        lists = isinstance(unit.items, list) and all(isinstance(item, list) for item in unit.items)
+        if not (texts and lists and isinstance(unit.ranges, dict)):
+            wrong.append("parts")
+    if wrong:
+        raise TypeError(f"{wrong[0]} has a value of another type")
 
 
 def ranges_of(manifest: Manifest) -> dict[str, Span]:
@@ -207,11 +228,11 @@ def _shards(out: Path, *names: str) -> Iterator[tuple[dict[str, Any], list[Any]]
     for path in paths:
         try:
             with np.load(path, allow_pickle=False) as stored:
-                about = json.loads(stored["about"].tobytes())
+                about = parse_json(stored["about"].tobytes())
                 if about["model"] != manifest.model:
                     raise ValueError("of another model")
                 arrays = [stored[name] for name in names]
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except NO_ARRAYS as error:
             raise InputError(
                 f"{path}: damaged ({error}); remove it and run the same `visir embed` again"
             ) from error

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from visir.core.run import write_json
+from visir.core.untrusted import parse_json
 from visir.gallery.scan.blocks import DamagedError
 
 FORMAT = 2
@@ -39,10 +40,10 @@ def read(folder: Path, width: int) -> dict[str, Any]:
         DamagedError: it cannot be read, does not have its checksum, or is of other vectors.
     """
     try:
-        state = json.loads((folder / STATE).read_bytes())
+        state = parse_json((folder / STATE).read_bytes())
     except FileNotFoundError:
         return fresh(width)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DamagedError(f"{STATE} cannot be read") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise DamagedError(f"{STATE} is of another version of visir")
