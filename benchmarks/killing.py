@@ -48,13 +48,19 @@ def statuses(children: Sequence[int]) -> list[int]:
     return [os.waitpid(child, 0)[1] for child in children]
 
 
-def killing(points: Sequence[Point], last: int = 0, after: bool = False) -> list[int]:
+def killing(
+    points: Sequence[Point],
+    last: int = 0,
+    after: bool = False,
+    counting: Callable[[], bool] = lambda: True,
+) -> list[int]:
     """Count the calls of some functions; this process kills itself at the `last` one.
 
     Args:
         points: the functions.
         last: number of the call, from 1; 0 only counts.
         after: let that call return first.
+        counting: whether calls are counted now.
 
     Returns:
         The count, in a list of one number that goes on growing.
@@ -63,8 +69,9 @@ def killing(points: Sequence[Point], last: int = 0, after: bool = False) -> list
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def function(*arguments: Any, **named: Any) -> Any:
-            count[0] += 1
-            mine = count[0] == last
+            counts = counting()
+            count[0] += counts
+            mine = counts and count[0] == last
             if mine and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             found = real(*arguments, **named)
