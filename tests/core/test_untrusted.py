@@ -32,6 +32,13 @@ def test_ranges_that_are_nested_too_deep_are_refused(tmp_path):
         read_ranges(tmp_path)
 
 
+@pytest.mark.parametrize("value", [[0, 10**400], [True, 9], ["0", 9], [0], [9, 0], None, {}])
+def test_ranges_that_are_no_two_rising_numbers_are_refused(tmp_path, value):
+    (tmp_path / "ranges.json").write_text(json.dumps({"infrared/yard": value}))
+    with pytest.raises(InputError, match=r"ranges\.json: 'infrared/yard' (is|has low)"):
+        read_ranges(tmp_path)
+
+
 def test_a_calibration_is_read_back(tmp_path):
     CALIBRATION.save(tmp_path)
     assert Calibration.of(tmp_path, "f" * 64) == CALIBRATION

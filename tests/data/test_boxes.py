@@ -196,6 +196,12 @@ def task(result, **data):
     return {"id": 1, "data": data, "annotations": [{"result": [result], "was_cancelled": False}]}
 
 
+def studio_video(**changes):
+    key = {"frame": 1, "enabled": True, "x": 1, "y": 1, "width": 5, "height": 9, "rotation": 0}
+    value = {"sequence": [key], "labels": ["person"], "framesCount": 2, **changes}
+    return task({"type": "videorectangle", "id": "a", "value": value}, video="a.mp4")
+
+
 def test_label_studio_has_percent(tmp_path):
     # x, y, width, height: percent of the image; of 200 x 100 pixels: 20, 10, 40, 80
     value = {
@@ -350,6 +356,11 @@ def test_yolo_without_names_has_numbers(tmp_path):
         ("a.json", {"images": [{}], "annotations": []}, r"not COCO's form \(KeyError: 'id'\)"),
         ("a.json", coco(category_id=3), "its boxes have the labels car; name those of people"),
         ("a.json", [task({"type": "rectanglelabels", "value": {}})], "names no image file"),
+        ("a.json", [studio_video(labels=[["person"]])], r"its label is \['person'\]; write a text"),
+        ("a.json", [studio_video(labels=[True])], "its label is True; write a text there"),
+        ("a.json", [studio_video(framesCount=10**400)], "framesCount is 1000.*; write a number"),
+        ("a.json", coco(bbox=[1, 2, 3, 10**400]), r"bbox\[3\] is 1000.*; write a number there"),
+        ("a.json", coco(image_id=float("inf")), "annotation 5: image_id inf is not in images"),
         ("l/a.txt", "0 40 50 40 80\n", r"a\.txt: line 1: 40 50 40 80 are not shares of the frame"),
         ("l/a.txt", "0 .1 .1 .2 .1 .2 .2 .1 .2\n", "has 9 numbers; write class, x, y, width"),
         ("l/a.png", "", "l: holds no YOLO text file with boxes"),

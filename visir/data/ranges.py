@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from visir.core.names import shown
 from visir.core.types import Benchmark, InputError, Modality, Record, Span
 from visir.core.untrusted import parse_json
 from visir.data.images import DEEP_SUFFIXES, JPEG_SUFFIXES, read_values
@@ -85,7 +86,7 @@ def from_json(value: object, where: object) -> dict[str, Span]:
         if kind not in [modality.value for modality in Modality]:
             raise InputError(f"{where}: {name!r} begins with no modality; {form}")
         if not (isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_number, pair))):
-            raise InputError(f"{where}: {name!r} is {pair!r}, not two numbers; {form}")
+            raise InputError(f"{where}: {name!r} is {shown(pair)}, not two numbers; {form}")
         if not pair[0] < pair[1]:
             raise InputError(f"{where}: {name!r} has low {pair[0]} and high {pair[1]}; {form}")
         ranges[str(name)] = Span(float(pair[0]), float(pair[1]))
@@ -254,4 +255,9 @@ def _values(path: Path, modality: Modality) -> npt.NDArray[Any] | None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False

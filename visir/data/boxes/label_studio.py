@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from visir.core.names import shown
 from visir.core.types import InputError
 from visir.data.boxes.mark import TURNED, Annotation, Mark, between, edges, number, reading
 
@@ -92,6 +93,8 @@ def _read_result(
 
 
 def _mark(where: str, value: dict[str, Any], frame: int | str, label: str | None) -> Mark:
+    if not isinstance(label, str | None):
+        raise InputError(f"{where}: its label is {shown(label)}; write a text there")
     x, y, width, height = edges(where, [value.get(name) for name in _NAMES], _NAMES)
     return Mark(frame, x / 100, y / 100, (x + width) / 100, (y + height) / 100, where, label)
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from visir.core.names import shown
 from visir.core.types import InputError
 
 PEOPLE = (
@@ -90,7 +91,7 @@ def reading(path: Path, form: str, export: str) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: not {form}'s form ({type(error).__name__}: {error}); export it again as "
             f"{export}"
@@ -105,10 +106,10 @@ def number(where: str, name: str, value: object) -> float:
     """
     try:
         found = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not abs(found) < 1e9:  # also refuses NaN
-        raise InputError(f"{where}: {name} is {value!r}; write a number there")
+        raise InputError(f"{where}: {name} is {shown(value)}; write a number there")
     return found
 
 
