@@ -6,7 +6,7 @@ cases and the log must hold what was acknowledged, and nothing of what was remov
 again must end well. Bad inputs are seeded changes of valid files, given to the function that reads
 them or sent to a real server. Each fault has a number, and the same seed makes it again.
 
-    python benchmarks/faults.py                    # about 15 minutes on two cores
+    python benchmarks/faults.py                    # about 20 minutes on two cores
     python benchmarks/faults.py --kinds images     # one kind; --kinds help lists them
     python benchmarks/faults.py --out runs/faults  # goes on where it was stopped
 
