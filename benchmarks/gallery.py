@@ -9,10 +9,11 @@ or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
+    python benchmarks/gallery.py --ten-million       # 100,000 to ten million; hours, 45 GB of disk
     python benchmarks/gallery.py --gap               # modalities that lie apart
     python benchmarks/gallery.py --gap --vs ../visir-before  # also PostgreSQL of another checkout
 
-`--gap` measures other vectors, see `gallery_gap.py`.
+`--gap` measures other vectors, see `gallery_gap.py`; `--ten-million` see `gallery_growth.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gallery_gap
+import gallery_growth
 import matplotlib as mpl
 import numpy as np
 
@@ -247,12 +249,17 @@ def write_truth(folder: Path, count: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 300_000, 1_000_000])
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS))
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--systems", nargs="+")
     parser.add_argument("--gap", type=float, nargs="*", help="cosines of the modalities' means")
     parser.add_argument("--images", type=int, default=40_800, help="how many, with --gap")
     parser.add_argument("--vs", type=Path, help="another checkout of visir, with --gap")
+    parser.add_argument("--ten-million", action="store_true", help="galleries up to ten million")
+    parser.add_argument("--work", type=Path, help="folder that keeps what --ten-million has made")
     arguments = parser.parse_args()
+    if arguments.ten_million:
+        grow(arguments)
+        return
     if arguments.gap is not None:
         gaps = arguments.gap or GAPS
         worlds = [*((gap, False) for gap in gaps), (gaps[-1], True)]
@@ -261,10 +268,10 @@ def main() -> None:
         gallery_gap.TABLE.write_text(text, encoding="utf-8")
         return
     found: dict[int, dict[str, dict[str, Any]]] = {}
-    for count in arguments.sizes:
+    for count in arguments.sizes or (100_000, 300_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             truth = write_truth(Path(folder), count)
-            for name in arguments.systems:
+            for name in arguments.systems or SYSTEMS:
                 if count > SYSTEMS[name][2]:
                     continue
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -275,6 +282,15 @@ def main() -> None:
     print(text)
     TABLE.write_text(text, encoding="utf-8")
     draw(found)
+
+
+def grow(arguments: argparse.Namespace) -> None:
+    sizes = arguments.sizes or (100_000, 1_000_000, 10_000_000)
+    systems = arguments.systems or list(gallery_growth.SYSTEMS)
+    with tempfile.TemporaryDirectory() as folder:
+        text = gallery_growth.measure(sizes, systems, makes, arguments.work or Path(folder))
+    print(text)
+    gallery_growth.TABLE.write_text(text, encoding="utf-8")
 
 
 def table(found: dict[int, dict[str, dict[str, Any]]]) -> str:

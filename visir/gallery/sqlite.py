@@ -20,7 +20,7 @@ from visir.core.types import FloatArray, InputError, IntArray
 from visir.data.ranges import Ranges, as_json
 from visir.gallery.scan.matrix import Scan
 from visir.gallery.sqlite_file import Database
-from visir.gallery.sqlite_scan import SqliteScan, vector
+from visir.gallery.sqlite_scan import LARGE, SqliteScan, vectors
 from visir.gallery.sqlite_tables import (
     ADDED,
     OF_ITEMS,
@@ -71,6 +71,7 @@ class SqliteStore(Store):
         folder: the gallery's folder.
         create: make it if it does not exist.
         writable: False to search and list only; the folder may then be one that cannot be written.
+        large: images beyond which the scan keeps codes, and vectors are read from the database.
 
     Raises:
         InputError: there is no gallery, or its file is damaged or of another version.
@@ -78,7 +79,9 @@ class SqliteStore(Store):
 
     folder: Path
 
-    def __init__(self, folder: Path, create: bool = False, writable: bool = True) -> None:
+    def __init__(
+        self, folder: Path, create: bool = False, writable: bool = True, large: int = LARGE
+    ) -> None:
         self.folder, self.name = folder, str(folder)
         file = folder / DATABASE
         if not file.exists() and not create:
@@ -89,7 +92,7 @@ class SqliteStore(Store):
         if not writable and self._unfinished() and os.access(file, os.W_OK):
             self.db.close()
             self.db = Database(file, None)
-        self._kept = SqliteScan(self.db, folder / "scan")
+        self._kept = SqliteScan(self.db, folder / "scan", large)
         if self.db.writable:
             self._prepare()
 
@@ -218,13 +221,7 @@ class SqliteStore(Store):
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
         """As `Store.vectors`."""
         model = self.model()
-        found = np.zeros((len(ids), model.width if model else 0), np.float32)
-        with self.lock:
-            for row, item in enumerate(ids):
-                kept = self.db.run("SELECT vector FROM vectors WHERE id = ?", [int(item)])
-                for (blob,) in kept:
-                    found[row] = vector(self.db, blob, found.shape[1])
-        return found
+        return vectors(self.db, model.width if model else 0, ids)
 
     def thumbnail(self, item: int) -> bytes | None:
         """As `Store.thumbnail`."""

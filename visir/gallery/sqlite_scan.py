@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from tqdm import tqdm
 
+from visir.core.progress import bar
 from visir.core.run import DamageWarning
 from visir.core.types import BoolArray, FloatArray, InputError, IntArray, Modality
 from visir.gallery.scan.blocks import DamagedError
-from visir.gallery.scan.matrix import DEAD, KIND, Rows, Scan
+from visir.gallery.scan.coarse import WIDEST
+from visir.gallery.scan.leads import directions
+from visir.gallery.scan.matrix import DEAD, KIND, SAMPLE, Rows, Scan
 from visir.gallery.sqlite_file import Database
 from visir.gallery.sqlite_tables import condition, has_seen, mark, version
 from visir.gallery.store import Filter, Mode
@@ -20,6 +25,10 @@ from visir.gallery.store import Filter, Mode
 # Up to so many rows "auto" compares with every one: about a fiftieth of a second on two cores.
 EXACT_UP_TO = 2_000_000
 LIKELY = 32  # rows that "approx" reads, as a multiple of the square root of their number
+LARGE = 2_000_000
+"""Images beyond which the scan keeps codes, and vectors are read from the database."""
+LIKELY_CODES = 128  # as `LIKELY`, where codes are kept
+_GROWN = 4  # times as many rows as the directions of codes were made for: they are made anew
 _CHUNK = 16_384
 T = TypeVar("T")
 
@@ -27,13 +36,18 @@ T = TypeVar("T")
 class SqliteScan:
     """The scan beside a database.
 
+    Args:
+        db: the database.
+        folder: the scan's folder.
+        large: images beyond which codes are kept.
+
     Attributes:
         scan: as it was last used; None if it was not used yet.
         seen: the version of the database it was last compared with; -1 compares it again.
     """
 
-    def __init__(self, db: Database, folder: Path) -> None:
-        self.db, self.folder = db, folder
+    def __init__(self, db: Database, folder: Path, large: int = LARGE) -> None:
+        self.db, self.folder, self.large = db, folder, large
         self.scan: Scan | None = None
         self.seen = -1
 
@@ -70,7 +84,7 @@ class SqliteScan:
         now = version(self.db)
         if self.scan is not None and now == self.seen and reason is None:
             return self.scan
-        scan = self.scan or Scan(self.folder, width)
+        scan = self.scan or Scan(self.folder, width, partial(vectors, self.db, width))
         if reason is None:
             with scan.changing():
                 if has_seen(self.db, scan.mark) or not scan.state["rows"]:
@@ -93,6 +107,18 @@ class SqliteScan:
         query = "SELECT seq, id FROM removed WHERE seq > ? ORDER BY seq"
         if gone := self.db.run(query, [scan.state["removed"]]):
             scan.drop(np.array([item for _, item in gone]), gone[-1][0], mark(self.db))
+        pending = self._pending(scan)
+        if self._outgrown(scan, pending):
+            pending += scan.state["rows"] - scan.state["dead"]
+            scan.begin_coarse(self._directions(scan.width), pending)
+        shown = bar(
+            None, f"making {scan.folder}", pending, unit="images", show=pending > self.large // 4
+        )
+        with shown:
+            self._append(scan, shown)
+
+    def _append(self, scan: Scan, shown: tqdm[Any]) -> None:
+        """Add what was added; each part is on disk before the next is read."""
         query = (
             "SELECT items.id, time, camera, modality, vector FROM items JOIN vectors USING (id) "
             "WHERE items.id > ? ORDER BY items.id LIMIT ?"
@@ -110,6 +136,26 @@ class SqliteScan:
                 ),
                 mark(self.db),  # read after the rows: they are of it or older
             )
+            shown.update(len(ids))
+
+    def _pending(self, scan: Scan) -> int:
+        """How many images the scan does not have yet."""
+        query = "SELECT count(*) FROM items WHERE id > ?"
+        return int(self.db.run(query, [scan.state["last"]])[0][0])
+
+    def _outgrown(self, scan: Scan, pending: int) -> bool:
+        """Whether it is time for codes, or for codes along other directions."""
+        rows = scan.state["rows"] - scan.state["dead"] + pending
+        return bool(rows > (_GROWN * scan.state["coarse"] or self.large))
+
+    def _directions(self, width: int) -> FloatArray:
+        """(width, L) directions of leads, from images of the whole database."""
+        first, last = self.db.run("SELECT min(id), max(id) FROM vectors")[0]
+        drawn = np.random.default_rng(last).integers(first, last + 1, SAMPLE)
+        query = "SELECT vector FROM vectors WHERE id >= ? ORDER BY id LIMIT 1"
+        rows = [self.db.run(query, [item])[0][0] for item in np.unique(drawn).tolist()]
+        basis = directions(np.stack([vector(self.db, blob, width) for blob in rows]))
+        return np.ascontiguousarray(basis[:, :WIDEST])
 
     def rows(self, scan: Scan, query_D: FloatArray, k: int, where: Filter, mode: Mode) -> IntArray:
         """The rows to compare with: the whole part, or the likely ones of it."""
@@ -118,7 +164,8 @@ class SqliteScan:
         many = int(np.count_nonzero(wanted))
         if mode == "exact" or scan.cells is None or (mode == "auto" and many <= EXACT_UP_TO):
             return np.flatnonzero(wanted)
-        enough = max(200 * k, LIKELY * int(len(wanted) ** 0.5))
+        likely = LIKELY_CODES if scan.state["coarse"] else LIKELY
+        enough = max(200 * k, likely * int(len(wanted) ** 0.5))
         if many <= 8 * enough:  # a narrow part is read whole in less time
             return np.flatnonzero(wanted)
         share = many / max(len(wanted) - scan.state["dead"], 1)
@@ -144,12 +191,24 @@ class SqliteScan:
             wanted &= columns["times"] >= where.since  # NaN is not
         if where.until is not None:
             wanted &= columns["times"] <= where.until
-        if where.tags or where.before is not None:
-            part, values = condition(Filter(tags=where.tags, before=where.before))
-            query = f"SELECT items.id FROM items WHERE {part}"
+        queries = [("SELECT id FROM tags WHERE tag = ?", [tag]) for tag in where.tags]
+        if where.before is not None:
+            part, values = condition(Filter(before=where.before))
+            queries.append((f"SELECT items.id FROM items WHERE {part}", values))
+        for query, values in queries:
             ids = np.array([row[0] for row in self.db.run(query, values)], np.int64)
             wanted &= np.isin(columns["ids"], ids)
         return np.asarray(wanted, np.bool_)
+
+
+def vectors(db: Database, width: int, ids: Sequence[int] | IntArray) -> FloatArray:
+    """(len(ids), width) embeddings of images; zeros for one that is not there."""
+    found = np.zeros((len(ids), width), np.float32)
+    with db.lock:
+        for row, item in enumerate(ids):
+            for (blob,) in db.run("SELECT vector FROM vectors WHERE id = ?", [int(item)]):
+                found[row] = vector(db, blob, width)
+    return found
 
 
 def vector(db: Database, blob: bytes, width: int) -> FloatArray:

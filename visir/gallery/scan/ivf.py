@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from visir.core.types import FloatArray, IntArray
 
-_FINE = 4.0  # cells, times the root of the number of rows
+FINE = 4.0
+"""Cells, times the root of the number of rows."""
 _ROUNDS = 6
 _SAMPLE = 32  # rows for each centre that the centres are drawn from
 _CHUNK = 16_384
@@ -58,14 +60,24 @@ class Cells(NamedTuple):
 
 
 def make_cells(
-    lead_NL: npt.NDArray[np.float16], kinds_N: npt.NDArray[np.int8], rng: np.random.Generator
+    take: Callable[[IntArray], npt.NDArray[np.floating]],
+    kinds_N: npt.NDArray[np.int8],
+    rng: np.random.Generator,
+    fine: float = FINE,
 ) -> tuple[IntArray, Cells]:
-    """Group rows of one kind that are alike: the order that sorts rows by cell, and the cells."""
+    """Group rows of one kind that are alike: the order that sorts rows by cell, and the cells.
+
+    Args:
+        take: the (M, L) leads of (M,) rows.
+        kinds_N: (N,) kinds of the rows.
+        rng: draws the rows that the centres are made from.
+        fine: cells, times the root of the number of rows.
+    """
     orders, centres, sizes, kinds = [], [], [], []
     for kind in np.unique(kinds_N):
         mine = np.flatnonzero(kinds_N == kind)
-        middle = _centres(lead_NL[mine], max(1, round(_FINE * len(mine) ** 0.5)), rng)
-        owners = _owners(lead_NL[mine], middle)
+        middle = _centres(take, mine, max(1, round(fine * len(mine) ** 0.5)), rng)
+        owners = _owners(take, mine, middle)
         orders.append(mine[np.argsort(owners, kind="stable")])
         centres.append(middle)
         sizes.append(np.bincount(owners, minlength=len(middle)))
@@ -76,13 +88,23 @@ def make_cells(
     return np.concatenate(orders), cells
 
 
-def _centres(lead_ML: npt.NDArray[np.float16], count: int, rng: np.random.Generator) -> FloatArray:
+def no_cells(width: int) -> Cells:
+    """The cells of no rows, whose leads have `width` numbers."""
+    none = np.empty((0, width), np.float32)
+    return Cells(none, none.sum(axis=1), np.zeros(1, np.int64), np.empty(0, np.int8))
+
+
+def _centres(
+    take: Callable[[IntArray], npt.NDArray[np.floating]], rows_M: IntArray, count: int,
+    rng: np.random.Generator,
+) -> FloatArray:  # fmt: skip
     """Lloyd's means, from drawn rows; a centre that lost its rows stays where it was."""
-    drawn = rng.choice(len(lead_ML), min(len(lead_ML), count * _SAMPLE), replace=False)
-    sample_SL = lead_ML[drawn].astype(np.float32)
+    drawn = rng.choice(len(rows_M), min(len(rows_M), count * _SAMPLE), replace=False)
+    sample_SL = take(rows_M[drawn]).astype(np.float32)
     centres_CL = sample_SL[:count].copy()
+    every = np.arange(len(sample_SL))
     for _ in range(_ROUNDS):
-        owners = _owners(sample_SL, centres_CL)
+        owners = _owners(lambda rows: sample_SL[rows], every, centres_CL)
         order = np.argsort(owners, kind="stable")
         held, begins = np.unique(owners[order], return_index=True)
         sums = np.add.reduceat(sample_SL[order], begins, axis=0)
@@ -90,12 +112,14 @@ def _centres(lead_ML: npt.NDArray[np.float16], count: int, rng: np.random.Genera
     return centres_CL
 
 
-def _owners(lead_ML: npt.NDArray[np.floating], centres_CL: FloatArray) -> IntArray:
+def _owners(
+    take: Callable[[IntArray], npt.NDArray[np.floating]], rows_M: IntArray, centres_CL: FloatArray
+) -> IntArray:
     """(M,) the nearest centre of each row, by Euclidean distance."""
     half_C = _half_squares(centres_CL)
-    parts = (lead_ML[i : i + _CHUNK] for i in range(0, len(lead_ML), _CHUNK))
+    parts = (rows_M[i : i + _CHUNK] for i in range(0, len(rows_M), _CHUNK))
     return np.concatenate(
-        [(part.astype(np.float32) @ centres_CL.T - half_C).argmax(axis=1) for part in parts]
+        [(take(part).astype(np.float32) @ centres_CL.T - half_C).argmax(axis=1) for part in parts]
     )
 
 

@@ -1,6 +1,7 @@
 """The vectors of a gallery, laid out to be scanned: in half precision, checked, rebuildable.
 
-Every row is stored whole, and once more as its **lead**: its coordinates along the few directions
+Beyond some size only codes are kept here, see `visir.gallery.scan.coarse`. Below it
+every row is stored whole, and once more as its **lead**: its coordinates along the few directions
 that hold most of the vectors' length. A query's cosine with a row is at most the product of their
 leads plus the product of what the leads leave out of each (Cauchy and Schwarz). So the leads show
 which rows can be among the best, and only those are read whole: the answer is exact, at the cost
@@ -28,7 +29,8 @@ import numpy.typing as npt
 from visir.core.run import sha256
 from visir.core.types import FloatArray, InputError, IntArray, Modality
 from visir.gallery.scan.blocks import Blocks, DamagedError
-from visir.gallery.scan.ivf import Cells, make_cells
+from visir.gallery.scan.coarse import CODED, Source, coded, nearest_rows
+from visir.gallery.scan.ivf import FINE, Cells, make_cells, no_cells
 from visir.gallery.scan.kernels import HalfArray, bounds
 from visir.gallery.scan.leads import directions, leading
 from visir.gallery.scan.state import STATE, Mark, fresh, packed, read, unpacked, write
@@ -37,13 +39,14 @@ DEAD = 0
 KIND = {Modality.VISIBLE: 1, Modality.INFRARED: 2}
 COLUMNS = {"ids": np.int64, "times": np.float64, "cameras": np.int32, "kinds": np.int8}
 BESIDE = {"full": np.float16, "lead": np.float16, "left": np.float32}
-LEADING = ("lead", "left")
 SMALL = 20_000  # with fewer rows leads do not pay
 # Of a product of unit rows: 2^-11 by rounding to half precision, the rest by summing in float32.
 ERROR = 6e-4
 _BLOCK = 512
 _CHUNK = 16_384
-_SAMPLE = 16_384
+SAMPLE = 16_384
+"""Rows that the directions of leads are made from."""
+_COARSE = 1.0  # cells of codes, times the root of the number of rows
 
 
 class Rows(NamedTuple):
@@ -63,12 +66,17 @@ class Scan:
     database up to which the arrays are made. If the folder cannot be written, the arrays go on in
     memory.
 
+    Args:
+        folder: where the arrays are.
+        width: numbers in a vector.
+        source: reads vectors where only codes are kept.
+
     Attributes:
         kept: what is added is written to the folder.
     """
 
-    def __init__(self, folder: Path, width: int) -> None:
-        self.folder, self.width = folder, width
+    def __init__(self, folder: Path, width: int, source: Source | None = None) -> None:
+        self.folder, self.width, self._source = folder, width, source
         self.kept = True
         self.arrays: dict[str, Blocks] = {}
         self.basis: FloatArray | None = None
@@ -110,12 +118,32 @@ class Scan:
                 self._reload()
             yield
 
+    def begin_coarse(self, basis_DL: FloatArray, rows: int) -> None:
+        """Begin anew, with codes instead of vectors; inside `changing`.
+
+        Args:
+            basis_DL: (D, L) directions of the leads that are coded.
+            rows: how many will be added soon.
+        """
+        self._remake()
+        state = {**self.state, "coarse": rows, "lead": basis_DL.shape[1]}
+        self.basis, self.cells = basis_DL, no_cells(basis_DL.shape[1])
+        try:
+            state["sums"] = self._sort_files(state, self.basis, self.cells)
+        except OSError:
+            self.kept = False
+        self.arrays, self.state = self._arrays(state), state
+        self._commit(self.mark)
+
     def append(self, new: Rows, mark: Mark) -> None:
         """Add rows behind the others; inside `changing`."""
         values = {name: getattr(new, name) for name in COLUMNS}
-        values["full"] = new.vectors
-        if self.basis is not None:
-            values |= leading(new.vectors, self.basis)
+        if self.basis is not None and self.state["coarse"]:
+            values |= coded(new.vectors, self.basis)
+        else:
+            values["full"] = new.vectors
+            if self.basis is not None:
+                values |= leading(new.vectors, self.basis)
         for name, part in values.items():
             self._writing(partial(self.arrays[name].append, part))
         self._commit(mark, rows=self.state["rows"] + len(new.ids), last=int(new.ids[-1]))
@@ -157,24 +185,22 @@ class Scan:
         """
         alive = np.flatnonzero(self.columns["kinds"] != DEAD)
         rng = np.random.default_rng(self.state["generation"])
-        sample = np.sort(rng.choice(alive, min(len(alive), _SAMPLE), replace=False))
-        basis = directions(self._full(sample).astype(np.float32))
-        parts = [alive[i : i + _CHUNK] for i in range(0, len(alive), _CHUNK)]
-        lead = np.concatenate(
-            [(self._full(part).astype(np.float32) @ basis).astype(np.float16) for part in parts]
-        )
-        order, cells = make_cells(lead, self.columns["kinds"][alive], rng)
+        basis, lead = self._leads(alive, rng)
+        fine = _COARSE if self.state["coarse"] else FINE
+        order, cells = make_cells(lead, self.columns["kinds"][alive], rng, fine)
         state = {**self.state, "generation": self.state["generation"] + 1, "lead": basis.shape[1]}
         arrays = self._arrays(state)
         try:
             for start in range(0, len(order), _CHUNK):
                 taken = alive[order[start : start + _CHUNK]]
-                full = self.arrays["full"].take(taken)
-                values = {name: self.columns[name][taken] for name in COLUMNS}
-                values |= {"full": full} | leading(full.astype(np.float32), basis)
+                names = COLUMNS | (CODED if self.state["coarse"] else {})
+                values = {name: self.arrays[name].values[taken] for name in names}
+                if not self.state["coarse"]:
+                    full = self.arrays["full"].take(taken)
+                    values |= {"full": full} | leading(full.astype(np.float32), basis)
                 for name, part in values.items():
                     arrays[name].append(part, self.kept)
-                if self.kept:
+                if self.kept and "full" in arrays:
                     arrays["full"].forget()
             state["sums"] = {**state["sums"], **self._sort_files(state, basis, cells)}
         except OSError:
@@ -184,12 +210,36 @@ class Scan:
         self._commit(self.mark, rows=len(order), sorted=len(order), dead=0)
         self._sweep()
 
+    def _leads(
+        self, alive_N: IntArray, rng: np.random.Generator
+    ) -> tuple[FloatArray, Callable[[IntArray], npt.NDArray[np.floating]]]:
+        """Directions for living rows, and what gives the leads of some of them."""
+        if self.basis is not None and self.state["coarse"]:
+            for name in CODED:
+                self.arrays[name].load()
+            code, scale = self.arrays["code"].values, self.arrays["scale"].values
+            return self.basis, lambda rows: code[alive_N[rows]] * scale[alive_N[rows], None]
+        sample = np.sort(rng.choice(alive_N, min(len(alive_N), SAMPLE), replace=False))
+        basis = directions(self._full(sample).astype(np.float32))
+        parts = [alive_N[i : i + _CHUNK] for i in range(0, len(alive_N), _CHUNK)]
+        lead = np.concatenate(
+            [(self._full(part).astype(np.float32) @ basis).astype(np.float16) for part in parts]
+        )
+        return basis, lambda rows: lead[rows]
+
     def best(self, query_D: FloatArray, k: int, rows_M: IntArray) -> tuple[IntArray, FloatArray]:
         """Ids of the rows that can be among the k best, k or more, with their products.
 
         Raises:
             DamagedError: a file is not what was written to it.
         """
+        if self.basis is not None and self.state["coarse"]:
+            assert self._source is not None  # it is given where codes are made
+            for name in CODED:
+                self.arrays[name].load(rows_M)
+            arrays = {name: self.arrays[name].values for name in ("ids", *CODED)}
+            rows_M, scores = nearest_rows(arrays, rows_M, query_D, self.basis, k, self._source)
+            return self.columns["ids"][rows_M], scores
         if self.basis is not None and len(rows_M) > 2 * k:
             low = query_D @ self.basis
             share = float(np.linalg.norm(query_D - self.basis @ low))
@@ -220,7 +270,7 @@ class Scan:
         return part
 
     def _forget(self) -> None:
-        if self.kept:
+        if self.kept and "full" in self.arrays:
             self.arrays["full"].forget()
 
     def _writing(self, write: Callable[[bool], None]) -> None:
@@ -233,20 +283,19 @@ class Scan:
 
     def _erasable(self) -> tuple[str, ...]:
         """The arrays in which a removed row is overwritten."""
-        names = ("times", "cameras", "kinds", "full")
-        return (*names, "lead", "left") if self.state["lead"] else names
+        return tuple(name for name in self.arrays if name != "ids")
 
     def _file(self, state: Mapping[str, Any], name: str) -> Path:
         return self.folder / f"{state['generation']}.{name}"
 
     def _arrays(self, state: Mapping[str, Any]) -> dict[str, Blocks]:
         """The arrays of a state, still empty."""
-        tails = {"full": (self.width,), "lead": (state["lead"],)}
-        names = [name for name in COLUMNS | BESIDE if state["lead"] or name not in LEADING]
-        kinds = COLUMNS | BESIDE
+        tails = dict.fromkeys(("lead", "code"), (state["lead"],)) | {"full": (self.width,)}
+        beside = {name: kind for name, kind in BESIDE.items() if state["lead"] or name == "full"}
+        kinds = COLUMNS | (CODED if state["coarse"] else beside)
         return {
             name: Blocks(self._file(state, name), kinds[name], tails.get(name, ()))
-            for name in names
+            for name in kinds
         }
 
     def _remake(self) -> None:
@@ -267,9 +316,9 @@ class Scan:
 
     def _open(self, state: dict[str, Any]) -> None:
         """Take a state that was read, and read the columns that every search looks at."""
-        if not self.arrays or (state["generation"], state["lead"]) != (
-            self.state["generation"], self.state["lead"],
-        ):  # fmt: skip
+        if not self.arrays or any(
+            state[of] != self.state[of] for of in ("generation", "lead", "coarse")
+        ):
             self.arrays, self.basis, self.cells = self._arrays(state), None, None
         self.state = state
         for name, array in self.arrays.items():

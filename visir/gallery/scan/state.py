@@ -29,7 +29,7 @@ class Mark(NamedTuple):
 def fresh(width: int, generation: int = 0) -> dict[str, Any]:
     """The state of empty arrays, for vectors of `width` numbers."""
     return {"format": FORMAT, "width": width, "generation": generation, "rows": 0, "sorted": 0,
-            "dead": 0, "lead": 0, "last": 0, "removed": 0, "version": 0, "stamp": "",
+            "dead": 0, "lead": 0, "coarse": 0, "last": 0, "removed": 0, "version": 0, "stamp": "",
             "erasing": {}, "sums": {}}  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def read(folder: Path, width: int) -> dict[str, Any]:
         raise DamagedError(f"{STATE} does not have its checksum")
     if state["width"] != width:
         raise DamagedError(f"{STATE} is of another model")
-    return state
+    return {"coarse": 0, **state}  # states of former versions do not say it
 
 
 def write(folder: Path, state: Mapping[str, Any]) -> None:
