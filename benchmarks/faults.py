@@ -4,7 +4,8 @@ Processes are killed with SIGKILL at random times, and before or after a call th
 statement of the database, a file that takes its name, a line of the log. Then the gallery, the
 cases and the log must hold what was acknowledged, and nothing of what was removed; the same command
 again must end well. Bad inputs are seeded changes of valid files, given to the function that reads
-them or sent to a real server. Each fault has a number, and the same seed makes it again.
+them or sent to a real server. Each fault has a number, and the same seed makes it again, up to the
+times and temporary names in it.
 
     python benchmarks/faults.py                    # about 20 minutes on two cores
     python benchmarks/faults.py --kinds images     # one kind; --kinds help lists them
