@@ -28,7 +28,8 @@ def run(
     stopped continues after its last epoch. Results are in results.json.
 
     Args:
-        grid: a grid's YAML file, or the name of a profile: smoke, cpu, gpu.
+        grid: a grid's YAML file, or the name of one that comes with visir: adapt, backbones, cpu,
+            gpu, growth, labels, ready, smoke, starts.
         out: folder for the results; runs/bench-NAME if omitted.
         devices: where trainings run, separated by commas, one training at a time for each entry:
             cpu,cpu runs two; auto uses every visible GPU, or else the CPU.
