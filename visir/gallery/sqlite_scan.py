@@ -27,7 +27,7 @@ EXACT_UP_TO = 2_000_000
 LIKELY = 32  # rows that "approx" reads, as a multiple of the square root of their number
 LARGE = 2_000_000
 """Images beyond which the scan keeps codes, and vectors are read from the database."""
-LIKELY_CODES = 128  # as `LIKELY`, where codes are kept
+LIKELY_CODES = 256  # as `LIKELY`, where codes are kept
 _GROWN = 4  # times as many rows as the directions of codes were made for: they are made anew
 _CHUNK = 16_384
 T = TypeVar("T")
