@@ -188,12 +188,12 @@ def test_embedding_waits_for_nothing_but_its_result(modality):
     torch.manual_seed(0)
     net = Vit("micro", (32, 16)).eval()
     data = crops((32, 16), False)
-    expected = embed_pixels(net, data.pixels, modality, CPU)
+    expected = embed_pixels(net, data.pixels, modality, CPU, precision="fp32")
     about = {"net": {"image_size": [32, 16]}, "method": "adca", "precision": "fp32"}
     with pretended() as waits:
         there = Embedder(net, about, str(DEVICE))
         waits.clear()
-        found = embed_pixels(there.net, data.pixels, modality, DEVICE)
+        found = embed_pixels(there.net, data.pixels, modality, DEVICE, precision="fp32")
         assert waits == [] and torch.allclose(values(found), expected, atol=1e-6)
         assert np.allclose(there.embed_pixels(data.pixels, modality), expected.numpy(), atol=1e-6)
         assert [wait.what for wait in waits] == ["copy to the host"]
