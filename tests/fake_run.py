@@ -134,3 +134,19 @@ def _warnings(plan: dict[str, Any]) -> list[str]:
     if plan["epoch"] == 4:
         said.append("60 clusters of visible images against 9 of infrared ones: <look> at k1")
     return said
+
+
+def save_micro_run(folder: Path) -> Path:
+    """The weights of a micro transformer that has learnt nothing, as a run folder."""
+    import torch
+
+    from visir.nets.vit import Vit
+    from visir.nets.weights import save_weights
+
+    torch.manual_seed(0)
+    about = {
+        "net": {"size": "micro", "image_size": [32, 16], "class_tokens": 2},
+        "method": "adca", "precision": "fp32",
+    }  # fmt: skip
+    save_weights(folder / "model.safetensors", Vit("micro", (32, 16), 2), about)
+    return folder

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from fake_run import save_micro_run
 
 from visir.commands.embed import embed as command
 from visir.core.types import InputError, Modality
 from visir.data.ranges import NONE
 from visir.embedding import bulk
 from visir.embedding.pytorch import load
-from visir.nets.vit import Vit
-from visir.nets.weights import save_weights
 from visir.sources import detector
 from visir.sources.crop import ReadOptions
 from visir.sources.tracks import Box
@@ -63,13 +61,7 @@ def test_videos_are_embedded(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    torch.manual_seed(0)
-    about = {
-        "net": {"size": "micro", "image_size": [32, 16], "class_tokens": 2},
-        "method": "adca", "precision": "fp32",
-    }  # fmt: skip
-    save_weights(tmp_path / "run" / "model.safetensors", Vit("micro", (32, 16), 2), about)
-    return tmp_path / "run"
+    return save_micro_run(tmp_path / "run")
 
 
 def test_the_verb_embeds_by_several_processes(run, folder, tmp_path, monkeypatch):

@@ -6,26 +6,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-import torch
+from fake_run import save_micro_run
 
 from visir.core.types import InputError
 from visir.embedding import bulk
 from visir.embedding.engines import COLUMNS, RowEmbedder, RowOptions, list_rows, on_ray, on_spark
 from visir.embedding.engines.parquet import is_parquet, read_parquet
 from visir.embedding.pytorch import load
-from visir.nets.vit import Vit
-from visir.nets.weights import save_weights
 
 
 @pytest.fixture
 def run(tmp_path):
-    torch.manual_seed(0)
-    about = {
-        "net": {"size": "micro", "image_size": [32, 16], "class_tokens": 2},
-        "method": "adca", "precision": "fp32",
-    }  # fmt: skip
-    save_weights(tmp_path / "run" / "model.safetensors", Vit("micro", (32, 16), 2), about)
-    return tmp_path / "run"
+    return save_micro_run(tmp_path / "run")
 
 
 def columns(rows):
@@ -64,6 +56,18 @@ def test_bytes_need_no_file(run, folder, name):
     assert [out[key] for key in ("source", "camera", "time", "tags", "mark")] == [
         ["s3://bucket/1.png"], ["gate"], [moment.timestamp()], [["site", "night"]], [None],
     ]  # fmt: skip
+
+
+def test_pictures_of_one_name_are_told_apart(run, folder):
+    data = next(folder.glob("ir/yard/*.png")).read_bytes()
+    batch = {
+        "path": ["1.png"] * 3,
+        "bytes": [data, b"no image", data],
+        "modality": ["infrared"] * 3,
+    }
+    out = RowEmbedder(run, RowOptions(skip_broken=True))(batch)
+    assert [reason is None for reason in out["skipped"]] == [True, False, True]
+    np.testing.assert_array_equal(out["vector"][0], out["vector"][2])
 
 
 def test_paths_as_spark_writes_them_and_folders_that_say_the_modality(run, folder):

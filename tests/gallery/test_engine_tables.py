@@ -4,8 +4,7 @@ import numpy as np
 import pandas
 import pyarrow.parquet
 import pytest
-import torch
-from fake_run import draw_person
+from fake_run import draw_person, save_micro_run
 
 from visir.core.types import InputError, Span
 from visir.embedding.engines import RowEmbedder, RowOptions, list_rows
@@ -15,19 +14,11 @@ from visir.embedding.engines.parquet import read_parquet, schema
 from visir.embedding.pytorch import load
 from visir.gallery.add import add
 from visir.gallery.open import open_gallery
-from visir.nets.vit import Vit
-from visir.nets.weights import save_weights
 
 
 @pytest.fixture
 def run(tmp_path):
-    torch.manual_seed(0)
-    about = {
-        "net": {"size": "micro", "image_size": [32, 16], "class_tokens": 2},
-        "method": "adca", "precision": "fp32",
-    }  # fmt: skip
-    save_weights(tmp_path / "run" / "model.safetensors", Vit("micro", (32, 16), 2), about)
-    return tmp_path / "run"
+    return save_micro_run(tmp_path / "run")
 
 
 @pytest.fixture

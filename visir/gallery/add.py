@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from visir.core.names import printable
 from visir.core.progress import bar
-from visir.core.types import FloatArray, InputError
+from visir.core.types import FloatArray, InputError, Span
 from visir.data.ranges import RangeBook
 from visir.embedding.base import ImageEmbedder
 from visir.embedding.bulk import embedded, is_output, ranges_of, read_manifest, read_shards
@@ -183,10 +183,15 @@ def _read(
                 f"{path}: was embedded by another model ({other[:12]}, this one is "
                 f"{fingerprint[:12]}); embed the images with this one"
             )
-        book.said, book.source = ranges_of(manifest), path
-        for name in book.said:
-            book.settle(name, ())
+        _settle(book, ranges_of(manifest), path)
         yield from read_shards(Path(path))
+
+
+def _settle(book: RangeBook, said: dict[str, Span], path: Path) -> None:
+    """Take the ranges of cameras that embeddings were made with."""
+    book.said, book.source = said, path
+    for name in said:
+        book.settle(name, ())
 
 
 def _written(
@@ -201,8 +206,6 @@ def _written(
     for path in tables:
         for found in read_parquet(Path(path), fingerprint):
             skipped += found.skipped
-            book.said, book.source = found.ranges, path
-            for name in book.said:
-                book.settle(name, ())
+            _settle(book, found.ranges, path)
             if found.entries:
                 yield found.entries, found.vectors

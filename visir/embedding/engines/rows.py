@@ -105,12 +105,15 @@ class RowEmbedder:
             entries, vectors_ND, skipped = embed_crops(
                 iter(found), self.embedder, pool, self.options.skip_broken
             )
-        reasons = {id(each): each.reason for each in found if isinstance(each, Broken)}
-        later = {each.source: each.reason for each in skipped}
+        given = [each for each in found if isinstance(each, Broken)]
+        unread = {each.source: each.reason for each in skipped if each not in given}
         done = iter(zip(entries, vectors_ND, strict=True))
         out: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         for crop in found:
-            reason = reasons.get(id(crop)) or later.get(crop.source)
+            if isinstance(crop, Broken):
+                reason: str | None = crop.reason
+            else:  # two rows may have one name, but a picture that was given is read
+                reason = unread.get(crop.source) if isinstance(crop.image, Path) else None
             row: dict[str, Any] = dict.fromkeys(COLUMNS) | {
                 "source": crop.source, "model": self.embedder.fingerprint, "skipped": reason,
             }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -42,12 +42,7 @@ def bounds(
         _bounds(bits, rows_M[start : start + _PART], query_D, left_N, np.float32(share),
                 out[start : start + _PART])  # fmt: skip
 
-    starts = range(0, len(rows_M), _PART)
-    if len(starts) < 2:
-        for start in starts:
-            part(start)
-    else:
-        list(_pool().map(part, starts))
+    _each_part(part, len(rows_M))
     return out
 
 
@@ -75,13 +70,18 @@ def coded_bounds(
                np.float32(step), np.float32(length), np.float32(share),
                out[start : start + _PART])  # fmt: skip
 
-    starts = range(0, len(rows_M), _PART)
+    _each_part(part, len(rows_M))
+    return out + np.float32(1.1 * rounded)  # a row that is decoded from 256 numbers is shorter
+
+
+def _each_part(part: Callable[[int], None], rows: int) -> None:
+    """Call `part` with where each part of some rows starts, on several threads if it pays."""
+    starts = range(0, rows, _PART)
     if len(starts) < 2:
         for start in starts:
             part(start)
     else:
         list(_pool().map(part, starts))
-    return out + np.float32(1.01 * rounded)  # a decoded row is hardly longer than 1
 
 
 def digests(values: npt.NDArray[Any], block: int) -> npt.NDArray[np.uint64]:
