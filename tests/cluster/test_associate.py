@@ -250,14 +250,14 @@ def test_majority_of_image_labels_counts_the_unlabelled_against():
 def test_each_name_is_its_function_with_its_options():
     vis, ir = draw(4)
     options = Options(0.1, sharers=3, ranked=4, smoothing=2, scaled=3, one_sided=0.4,
-                      joint_eps=0.7, min_samples=3, k1=8, k2=2,
+                      chance=0.6, joint_eps=0.7, min_samples=3, k1=8, k2=2,
                       transport_temperature=0.2, transport_slack=0.3)  # fmt: skip
     expected = {
         "count": count_priority(vis, ir, 0.1),
         "greedy": greedy(vis, ir, 3),
         "ranking": ranking(vis, ir, 4, 2),
         "mutual": mutual(vis, ir),
-        "mutual-scaled": mutual(vis, ir, 3, 0.4),
+        "mutual-scaled": mutual(vis, ir, 3, 0.4, 0.6),
         "joint": joint(vis, ir, 0.7, 3, 8, 2),
         "balanced": transport(vis, ir, 0.2),
         "unbalanced": transport(vis, ir, 0.2, 0.3),

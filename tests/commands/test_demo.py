@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 def small(monkeypatch):
     for name, value in {"TRAIN_IDS": 6, "TEST_IDS": 5, "IMAGES": 2, "SIZE": "32x16"}.items():
         monkeypatch.setattr(module, name, value)
-    presets = METHODS["cmag"].presets
-    monkeypatch.setitem(presets, "tiny", replace(presets["smoke"], stage_epochs=(1, 1)))
-    monkeypatch.setattr(module, "SETTINGS", {"network": "hybrid-micro"})
+    presets = METHODS["pairs"].presets
+    own = {"network": "resnet-mini", "size": (96, 48), "epochs": 2}
+    monkeypatch.setitem(presets, "tiny", replace(presets["smoke"], **own))
 
 
 def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, capsys):
@@ -43,16 +43,16 @@ def test_a_stopped_demo_continues_and_shows_everything(tmp_path, monkeypatch, ca
     assert report == out / "report.html" and "<html" in report.read_text("utf-8")
     assert (out / "search" / "search.png").stat().st_size > 0
     labels = [line["label"] for line in Run(out).read_metrics() if line["kind"] == "scores"]
-    assert labels == ["random start", "ready model", "backbone", "stage 1", "stage 2"]
+    assert labels == ["random start", "backbone", "ready model", "pairs", "pairs"]
     text = capsys.readouterr().out + str(done)
-    for row in ("random start", "ready model", "before training", "after training", "chance"):
+    for row in ("random start", "backbone", "before training", "after training", "chance"):
         assert sum(line.strip().startswith(row) for line in text.splitlines()) == 1
     assert str(report) in text
     scores = json.loads(Run(out).scores.read_text())["protocols"][module.PROTOCOL]
     assert f"{scores['mean']['mAP']:.1%}" in text
     commands = [line.strip() for line in text.split("Next, try:")[1].splitlines() if line.strip()]
     assert [line.split()[1] for line in commands] == ["search", "train", "demo"]
-    assert commands[1] == "visir train cmag --preset own --data YOUR_CROPS --seed 0"
+    assert commands[1] == "visir train pairs --preset own --data YOUR_CROPS --seed 0"
     assert f"visir search '{out}' --gallery '{out / 'people'}'" in commands[0]
 
 

@@ -26,7 +26,7 @@ SHARES = {
     "eps", "camera_eps", "jitter", "momentum", "first_momentum", "instance_momentum",
     "carc_eps", "carc_p0", "mixed_momentum", "aggregation", "ratio", "neighbour_ratio", "drop_path",
     "smoothing", "bleach", "erasing", "gray", "threshold", "trunk_lr", "fill", "one_sided",
-    "average", "least_matched",
+    "average", "least_matched", "chance",
 }  # fmt: skip
 INTS = (-5, -1, 0, 1, 2, 1000)
 FLOATS = (-1.0, -1e-9, -0.0, 0.0, 1e-9, 0.5, 1.0, 1.0 + 1e-9, 7.0, float("inf"))

@@ -228,6 +228,7 @@ def test_images_that_cannot_be_clustered_say_why(crowd, monkeypatch):
     assert health.ungrouped == "the visible images: clustering gave 0 cluster(s)"
     inputs = replace(made(**SMALL), health=health)
     assert montages.pairs(inputs, Pictures(0.5)) is montages.clusters(inputs, Pictures(0.5)) is None
+    assert health.unpaired() == ""
     found = verdict(inputs)
     assert found.level == "poor" and "clustering gave 0 cluster(s)." in found.reasons[0]
 
@@ -251,6 +252,8 @@ def test_without_labels_the_verdict_rests_on_clusters():
         "2 pairs of clusters match across the modalities, of at most 2"
     )
     assert "by 0.50 (median)" in good.reasons[0]
+    unpaired = "0 to 100&nbsp;% of the visible ones and 0 to 100&nbsp;% of the infrared ones"
+    assert unpaired in good.reasons[2]  # two clusters are too few to tell
     assert judged(inputs, lead=0.1).level == "fair"
     assert judged(inputs, matched=False).level == "poor"
     assert judged(inputs, outliers=0.5).level == "poor"

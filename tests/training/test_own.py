@@ -104,7 +104,7 @@ def test_pairs_goes_on_from_the_ready_model():
     assert (found.network, found.size, own_start(found)) == ("resnet-mini", (96, 48), "builtin")
     other = own_settings("pairs", facts(), {"network": "resnet-micro"})
     assert (other.size, own_start(other)) == ((96, 48), "person")
-    assert (found.least_matched, other.least_matched) == (0.7, 0.0)
+    assert (found.least_matched, other.least_matched) == (0.25, 0.0)
 
 
 def test_methods_that_need_labels_have_no_such_preset(tmp_path):

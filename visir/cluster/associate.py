@@ -37,6 +37,7 @@ class Options(NamedTuple):
         smoothing: visible images that agree on a label ("ranking").
         scaled: nearest clusters that similarities are scaled by ("mutual-scaled").
         one_sided: how strong a match must be that is not mutual ("mutual-scaled").
+        chance: largest estimated share of matches by chance ("mutual-scaled").
         joint_eps, min_samples, k1, k2: of the one clustering of both modalities ("joint").
         transport_temperature: of similarities ("balanced", "unbalanced").
         transport_slack: marginal penalty, in units of cosine ("unbalanced").
@@ -48,6 +49,7 @@ class Options(NamedTuple):
     smoothing: int = 5
     scaled: int = 5
     one_sided: float = 1.0
+    chance: float = 1.0
     joint_eps: float = 0.5
     min_samples: int = 4
     k1: int = 16
@@ -266,7 +268,9 @@ ASSOCIATIONS: dict[str, Callable[[Side, Side, Options], Association]] = {
     "greedy": lambda vis, ir, options: greedy(vis, ir, options.sharers),
     "ranking": lambda vis, ir, options: ranking(vis, ir, options.ranked, options.smoothing),
     "mutual": lambda vis, ir, options: mutual(vis, ir),
-    "mutual-scaled": lambda vis, ir, options: mutual(vis, ir, options.scaled, options.one_sided),
+    "mutual-scaled": lambda vis, ir, options: mutual(
+        vis, ir, options.scaled, options.one_sided, options.chance
+    ),
     "joint": lambda vis, ir, options: joint(
         vis, ir, options.joint_eps, options.min_samples, options.k1, options.k2
     ),

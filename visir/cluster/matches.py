@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from visir.cluster import leads
 from visir.cluster.memory import prototypes
 from visir.core.types import FloatArray, IntArray
 
@@ -59,7 +60,9 @@ def similarity(vis: Side, ir: Side) -> FloatArray:
     return np.asarray(sim.cpu(), np.float32)
 
 
-def mutual(vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0) -> Association:
+def mutual(
+    vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0, chance: float = 1.0
+) -> Association:
     """Match clusters whose prototypes are mutually most similar; the others have no match.
 
     Args:
@@ -70,26 +73,35 @@ def mutual(vis: Side, ir: Side, scaled: int = 0, one_sided: float = 1.0) -> Asso
             al., ICLR 2018, for words of two languages); 0 for none.
         one_sided: a cluster without a mutual match takes the cluster that is most similar to it, if
             that is more similar than this share of the mutual matches; 1 for never.
+        chance: largest estimated share of matches by chance (`leads.rates`); a mutual match must
+            pass for one of its clusters, one of one side for the cluster that takes it; 1 for all.
     """
     sim = similarity(vis, ir)
-    if scaled and sim.size:
-        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
     chosen = np.zeros(sim.shape, bool)
     if not sim.size:
         return one_to_one(chosen)
+    sure = [np.ones(clusters, bool) for clusters in sim.shape]
+    if chance < 1:
+        likely = leads.probabilities(sim, similarity(vis, vis), similarity(ir, ir))
+        sure = [leads.rates(of) <= chance for of in likely.values()]
+    if scaled:
+        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
     best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)
     rows = np.flatnonzero(best_vis[best_ir] == np.arange(len(sim)))
+    rows = rows[sure[0][rows] | sure[1][best_ir[rows]]]
     chosen[rows, best_ir[rows]] = True
-    if one_sided == 1:
+    if one_sided == 1 or not len(rows):
         return one_to_one(chosen)
     least = float(np.quantile(sim[chosen], one_sided))
-    return Association(_with_best(sim, chosen, least), _with_best(sim.T, chosen.T, least))
+    return Association(
+        _with_best(sim, chosen, least, sure[0]), _with_best(sim.T, chosen.T, least, sure[1])
+    )
 
 
-def _with_best(sim: FloatArray, chosen: np.ndarray, least: float) -> FloatArray:
-    """The chosen matches, and for rows without one the largest similarity above `least`."""
+def _with_best(sim: FloatArray, chosen: np.ndarray, least: float, sure: np.ndarray) -> FloatArray:
+    """The chosen matches, and for sure rows without one the largest similarity above `least`."""
     best, rows = sim.argmax(axis=1), np.arange(len(sim))
-    added = ~chosen.any(axis=1) & (sim[rows, best] > least)
+    added = ~chosen.any(axis=1) & (sim[rows, best] > least) & sure
     shares = chosen.astype(np.float32)
     shares[rows[added], best[added]] = 1.0
     return shares

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
+from visir.cluster.leads import Between
 from visir.cluster.matches import Side, mutual, similarity
 from visir.cluster.memory import prototypes
+from visir.cluster.unpaired import unpaired
 from visir.core.types import FloatArray, IntArray, Modality, Record
 from visir.methods.clustering import cluster_training
 
@@ -44,6 +46,11 @@ class Grouping(NamedTuple):
         others[vis, ir] = -1
         second = np.maximum(others[vis].max(axis=1), others[:, ir].max(axis=0))
         return vis, self.sims[vis, ir] - second
+
+    def unpaired(self) -> dict[Modality, Between]:
+        """Estimated share of clustered images whose people are in one modality only."""
+        vis, ir = (Side(self.units[m], self.labels[m]) for m in Modality)
+        return unpaired(vis, ir)
 
 
 def grouped(

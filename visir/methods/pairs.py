@@ -79,7 +79,8 @@ class Config:
     association: AssociationName = "mutual-scaled"  # of visible and infrared clusters
     scaled: int = 5  # nearest clusters that similarities are scaled by
     one_sided: Share = 0.1  # share of the mutual matches that a match of one side must exceed
-    least_matched: Share = 0.7  # of the clusters, in mutual matches; with fewer the start is kept
+    chance: Share = 0.3  # largest estimated share of matches that chance explains
+    least_matched: Share = 0.25  # of the clusters; with fewer mutual matches the start is kept
     together: bool = True  # a batch holds the matches of its visible clusters
     temperature: Positive = 0.05  # of the prototypes
     momentum: Share = 0.2  # weight of the old prototype
@@ -108,6 +109,7 @@ PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
     min_samples=2,
     k1=4,
     k2=2,
+    chance=1.0,
     least_matched=0.0,
     precision="fp32",
 )

@@ -50,6 +50,19 @@ class Health(NamedTuple):
             hubs += rows[self.found[rows] > max(HUB * average, 1)].tolist()
         return np.array(sorted(hubs, key=lambda row: (-self.found[row], row)), np.int64)
 
+    def unpaired(self) -> str:
+        """A sentence on people who seem to be in one modality only; empty without clusters."""
+        if self.grouping is None:
+            return ""
+        ranges = " and ".join(
+            f"{100 * least:.0f} to {100 * most:.0f}&nbsp;% of the {modality.value} ones"
+            for modality, (least, most) in self.grouping.unpaired().items()
+        )
+        return (
+            "Images of people who have none in the other modality, as estimated without labels: "
+            f"{ranges}; the less sure the pairs are, the wider the range."
+        )
+
     def never(self) -> float:
         """The share of images that are among the first hits of no search."""
         return float((self.found == 0).mean()) if len(self.found) else 0.0

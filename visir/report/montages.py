@@ -80,6 +80,7 @@ def pairs(inputs: ReportInputs, pictures: Pictures) -> Section | None:
         "<p>A visible and an infrared cluster that are each other's most similar are taken for one "
         "person. Look at the doubtful ones first: if they show the same people, the network can be "
         "relied on; if even the confident ones do not, it cannot.</p>"
+        f"<p>{inputs.health.unpaired()}</p>"
     )
     parts = []
     for title, chosen in (

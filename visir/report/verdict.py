@@ -79,6 +79,7 @@ def _by_clusters(inputs: ReportInputs) -> Verdict:
         f"{min(health.grouping.sims.shape)}; a pair is more similar than either side to any "
         f"other cluster by {lead:.2f} (median).",
         f"Images in no cluster: {_percents(inputs)}.",
+        health.unpaired(),
         *_hub_reason(inputs),
         unknown,
     )
