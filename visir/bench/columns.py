@@ -87,6 +87,8 @@ COLUMNS: dict[str, Column] = {
     "chance_mAP": Column("mAP by chance, %", {"chance_mAP": _score("chance_mAP")}),
     "difference": Column("mAP less the control's", {"difference": _score("mAP")}),
     "pairs_correct": _measured("right pairs, %", "pairs_correct"),
+    "none_precision": _measured("no match: precision, %", "none_precision"),
+    "none_recall": _measured("no match: recall, %", "none_recall"),
     "ari": _measured("ARI, %", "ari"),
     "ari_clustered": _measured("ARI without outliers, %", "ari_clustered"),
     "image_pairs_precision": _measured("image pairs, precision, %", "image_pairs_precision"),

@@ -64,7 +64,7 @@ class Config:
 
     size: tuple[int, int] = (96, 48)  # input height, width in pixels
     network: NetworkName = "resnet-mini"  # that of the ready model
-    epochs: int = 6
+    epochs: int = 10
     iterations: int = 40  # batches per epoch
     visible_clusters: int = 8  # per batch, with two views of each image
     infrared_clusters: int = 16  # per batch
@@ -87,7 +87,7 @@ class Config:
     cross_weight: float = 1.0  # of the matched cluster's prototype
     contrast_weight: float = 1.0  # of the contrast between the images of a batch
     contrast_temperature: Positive = 0.1
-    average: Share = 0.98  # weight of the old average of the weights in a step
+    average: Share = 0.995  # weight of the old average of the weights in a step
     lr: Positive = 2e-4  # Adam; falls along a cosine
     least_lr: float = 1e-5  # the last one
     weight_decay: float = 5e-4

@@ -91,7 +91,7 @@ def own_settings(method: str, facts: Facts, asked: Mapping[str, str] | None = No
     if "network" in asked and "size" not in asked:
         config = _with(config, _usual_size(found, config.network))
     if vars(config).get("network") != _READY:  # another start matches few, and has to learn
-        config = _with(config, {"least_matched": 0.0})
+        config = _with(config, {"chance": 1.0, "least_matched": 0.0})
     config = _with(config, _neighbourhoods(facts))
     config = _with(config, _of_cameras(config, facts))
     config = _with(config, _batches(method, config, facts))
