@@ -12,6 +12,7 @@ from visir.cluster.memory import Memory
 from visir.core.types import Facts, InputError, Modality
 from visir.data.dataset import TrainingSet, joined
 from visir.methods.clustering import batches_by_cluster
+from visir.methods.losses import diversity
 from visir.methods.pairs import PRESETS, Pairs
 from visir.nets.features import Features
 
@@ -112,6 +113,27 @@ def test_parts_that_are_turned_off_give_no_term(method, monkeypatch):
     twice = method.loss(batch, outputs)["visible matches"]
     method.config = CONFIG
     assert twice.item() == pytest.approx(2 * method.loss(batch, outputs)["visible matches"].item())
+
+
+def test_the_tokens_of_a_transformer_are_kept_different(method, monkeypatch):
+    batch, outputs = step(method, monkeypatch)
+    before = method.loss(batch, outputs)
+    tokens = torch.randn(8, 3, 5, generator=torch.Generator().manual_seed(1))
+    method.config = replace(CONFIG, class_tokens=3, diversity_weight=2.0)
+    terms = method.loss(batch, outputs._replace(tokens=tokens))
+    for m in (VIS, IR):
+        alike = diversity(tokens[batch.infrared == (m is IR)])
+        assert terms.pop(f"{m.value} diversity").item() == pytest.approx(2 * alike.item())
+    assert {name: of.item() for name, of in terms.items()} == {
+        name: of.item() for name, of in before.items()
+    }
+
+
+def test_a_transformer_has_as_many_tokens_as_asked_for(patterns):
+    config = replace(CONFIG, network="micro", size=(32, 16), class_tokens=2)
+    assert Pairs(config, patterns, torch.device("cpu"), seed=0).model.class_tokens == 2
+    with pytest.raises(InputError, match="class_tokens=2: the network resnet-micro has one; set "):
+        Pairs(replace(CONFIG, class_tokens=2), patterns, torch.device("cpu"), seed=0)
 
 
 @pytest.mark.parametrize("average", [0.75, 0.0])

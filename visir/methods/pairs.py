@@ -16,6 +16,7 @@ few clusters match before the first epoch, nothing is trained and the start is k
 | prototypes of matched clusters | `cross_weight=0` |
 | batches that hold matched clusters | `together=false` |
 | contrast between images (Khosla et al., NeurIPS 2020) | `contrast_weight=0` |
+| several tokens, kept different (TokenMatcher; of a transformer only) | `class_tokens=1` |
 | the start is kept if few clusters match | `least_matched=0` |
 | moving average of the weights (Tarvainen and Valpola, NIPS 2017) | `average=0` |
 | camera means | `center_cameras=false` |
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from visir.cluster.associate import AssociationName
 from visir.cluster.labels import filled, pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
-from visir.core.types import Batch, IntArray, Modality
+from visir.core.types import Batch, InputError, IntArray, Modality
 from visir.data.dataset import TrainingSet
 from visir.methods.clustering import (
     associated,
@@ -50,9 +51,9 @@ from visir.methods.clustering import (
     join,
 )
 from visir.methods.contract import Method, Plan
-from visir.methods.losses import supervised_contrastive
+from visir.methods.losses import diversity, supervised_contrastive
 from visir.methods.schedule import adam, cosine
-from visir.nets.build import Features, NetworkName, build
+from visir.nets.build import Features, NetworkName, VitName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 _KEPT = "start kept"
@@ -64,6 +65,8 @@ class Config:
 
     size: tuple[int, int] = (96, 48)  # input height, width in pixels
     network: NetworkName = "resnet-mini"  # that of the ready model
+    class_tokens: int = 1  # of a transformer; its embedding joins them
+    diversity_weight: float = 1.0  # of what keeps them different from each other
     epochs: int = 10
     iterations: int = 40  # batches per epoch
     visible_clusters: int = 8  # per batch, with two views of each image
@@ -130,7 +133,13 @@ class Pairs(Method):
     def __init__(self, config: Config, data: TrainingSet, device: torch.device, seed: int) -> None:
         self.config, self.data, self.device, self.seed = config, data, device, seed
         self.epochs = config.epochs
-        self.model = build(config.network, config.size).to(device).requires_grad_(False)
+        if config.class_tokens > 1 and config.network not in get_args(VitName):
+            raise InputError(
+                f"setting class_tokens={config.class_tokens}: the network {config.network} has one; "
+                f"set class_tokens=1, or network to one of {', '.join(get_args(VitName))}"
+            )
+        net = build(config.network, config.size, config.class_tokens)
+        self.model = net.to(device).requires_grad_(False)
         self.learner = deepcopy(self.model).requires_grad_(True)
         self.memories: dict[Modality, Memory] = {}
         self.matches: dict[Modality, Tensor] = {}  # cluster of the other modality, -1 for none
@@ -240,6 +249,9 @@ class Pairs(Method):
             views = batch.of(modality)
             features, labels = outputs.embedding[views], batch.labels[views]
             people[views] = self.people[modality][labels]
+            if config.class_tokens > 1 and config.diversity_weight:
+                alike = diversity(outputs.tokens[views])
+                terms[f"{modality.value} diversity"] = config.diversity_weight * alike
             terms[modality.value] = self.memories[modality].loss(features, labels)
             if config.cross_weight:
                 matched = self.matches[modality][labels]

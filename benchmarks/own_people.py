@@ -1,0 +1,90 @@
+"""What training without labels does for the people it was trained on, beside people it never saw.
+
+A site searches its own images: the people of the training are those it looks for. The runs of the
+grid `adapt` are scored on the training people that both modalities show, whose identities no
+training has used, and on the other people.
+
+    visir bench run adapt --out runs/adapt
+    python benchmarks/own_people.py --runs runs/adapt
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from demo import spread
+
+from visir.bench.grid import read_grid
+from visir.core.types import Benchmark, Modality
+from visir.data.registry import open_benchmark
+from visir.embedding.pytorch import load
+from visir.evaluation.evaluate import evaluate
+from visir.nets.shipped import BUILTIN, ShippedWarning
+
+TABLE = Path(__file__).parent.parent / "docs" / "tables" / "own_people.md"
+PROTOCOL = "all-single-seeded"
+ARMS = {
+    "start": "the ready model",
+    "pairs": "`pairs`",
+    "untested": "`pairs`, matches by chance included",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=Path, default=Path("runs/adapt"))
+    runs = parser.parse_args().runs
+    grid = read_grid("adapt")
+    lines = [
+        "| world | network | mAP on its own people, % | on other people, % |",
+        "|---|---|---|---|",
+    ]
+    for data in grid.data:
+        found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
+        for seed in grid.seeds:
+            other = open_benchmark(runs / "data" / data / str(seed) / "images")
+            for arm, scores in found.items():
+                run = runs / "arms" / data / arm / str(seed)
+                scores.append((scored(arm, run, of_training(other)), scored(arm, run, other)))
+                print(data, seed, arm, scores[-1], flush=True)
+        for arm, scores in found.items():
+            own, unseen = (
+                spread(100 * np.array(column), 1) for column in zip(*scores, strict=True)
+            )
+            lines.append(f"| `{data}` | {ARMS[arm]} | {own} | {unseen} |")
+    text = "\n".join(
+        [
+            *lines,
+            "",
+            f"Mean ± sample standard deviation over {len(grid.seeds)} seeds, SYSU-MM01 all-search "
+            "single-shot with the seeded gallery; last epoch. Own people are those of the training "
+            "who are in both modalities. The columns have different numbers of people, so rows "
+            "compare within a column. The worlds are those of the grid `adapt`.",
+            "",
+        ]
+    )
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+
+
+def of_training(benchmark: Benchmark) -> Benchmark:
+    """The benchmark with those of its training people who are in both modalities as test people."""
+    sides = [{r.pid for r in benchmark.train if r.modality is m} for m in Modality]
+    both = set.intersection(*sides)
+    return replace(benchmark, test=tuple(r for r in benchmark.train if r.pid in both))
+
+
+def scored(arm: str, run: Path, benchmark: Benchmark) -> float:
+    """Mean average precision of the last epoch, 0 to 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ShippedWarning)
+        network = load(BUILTIN if arm == "start" else run)
+    return evaluate(network, benchmark, [PROTOCOL]).results[PROTOCOL].mean.mAP
+
+
+if __name__ == "__main__":
+    main()
