@@ -135,8 +135,8 @@ class Pairs(Method):
         self.epochs = config.epochs
         if config.class_tokens > 1 and config.network not in get_args(VitName):
             raise InputError(
-                f"setting class_tokens={config.class_tokens}: the network {config.network} has one; "
-                f"set class_tokens=1, or network to one of {', '.join(get_args(VitName))}"
+                f"setting class_tokens={config.class_tokens}: the network {config.network} has "
+                f"one; set class_tokens=1, or network to one of {', '.join(get_args(VitName))}"
             )
         net = build(config.network, config.size, config.class_tokens)
         self.model = net.to(device).requires_grad_(False)
