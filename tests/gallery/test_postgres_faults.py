@@ -11,10 +11,11 @@ import pytest
 from people import MODEL, entries, two_clouds, vectors
 
 import visir.gallery.postgres as postgres_module
+import visir.gallery.postgres_connection as connection_module
 import visir.gallery.postgres_leads as leads_module
-from visir.core.types import InputError
+from visir.core.types import InputError, UnavailableError
 from visir.gallery.open import open_gallery
-from visir.gallery.postgres_errors import explained
+from visir.gallery.postgres_errors import refused
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def gallery(schema, monkeypatch):
 
 def cut(gallery):
     """End the server's process of this connection, as a stopping server does."""
-    with psycopg.connect(gallery.address) as other:
+    with psycopg.connect(gallery.connection.address) as other:
         other.execute("SELECT pg_terminate_backend(%s, 5000)", [gallery.db.info.backend_pid])
 
 
@@ -60,27 +61,42 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_lost_connection_is_said_and_made_again(gallery, name):
+def test_a_connection_lost_meanwhile_is_made_again(gallery, name):
     cut(gallery)
-    with pytest.raises(InputError, match=r"nothing of it is kept.*and do the same again") as error:
+    CALLS[name](gallery)
+    assert gallery.count() in (COUNT - 1, COUNT, COUNT - 2)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_lost_connection_is_said(gallery, name, monkeypatch):
+    monkeypatch.setattr(connection_module, "_is_lost", lambda db: db.closed)  # noticed too late
+    cut(gallery)
+    with pytest.raises(UnavailableError, match=r"kept whole or not at all.*do the same again") as e:
         CALLS[name](gallery)
-    assert str(error.value).startswith(gallery.name) and "\n" not in str(error.value)
+    assert str(e.value).startswith(gallery.name) and "\n" not in str(e.value)
     assert gallery.count() == COUNT - 1
     CALLS[name](gallery)
 
 
-def test_a_server_that_stays_away_is_named(gallery):
+def test_a_server_that_stays_away_is_named_and_not_asked_by_everyone(gallery, monkeypatch):
     cut(gallery)
-    gallery.address = "postgresql://postgres@127.0.0.1:1/gone"
+    gallery.connection.address = "postgresql://postgres@127.0.0.1:1/gone"
+    tries, made = [], gallery.connection._made
+    monkeypatch.setattr(gallery.connection, "_made", lambda: tries.append(0) or made())
     for _ in range(3):
-        with pytest.raises(InputError, match=r"check the network and that the server runs|start"):
+        with pytest.raises(UnavailableError, match=r"does not answer .*start the server or check"):
             gallery.count()
+    assert len(tries) == 1
+    monkeypatch.setattr(connection_module, "PAUSE", 0)
+    with pytest.raises(UnavailableError):
+        gallery.count()
+    assert len(tries) == 2
 
 
 def test_an_add_that_is_cut_off_leaves_nothing(gallery, monkeypatch):
     before = gallery.version()
     monkeypatch.setattr(postgres_module, "insert", cutting(gallery, postgres_module.insert))
-    with pytest.raises(InputError, match="nothing of it is kept"):
+    with pytest.raises(InputError, match="kept whole or not at all"):
         gallery.add(MODEL, entries(1, COUNT - 1), ROWS[-1:])
     assert (gallery.count(), gallery.version()) == (COUNT - 1, before)
     monkeypatch.undo()
@@ -92,7 +108,7 @@ def test_a_settling_that_is_cut_off_is_done_by_the_next(gallery, monkeypatch, st
     expected = gallery.nearest(QUERIES[0], 9).ids.tolist()
     with monkeypatch.context() as patch:
         patch.setattr(leads_module, step, cutting(gallery, getattr(leads_module, step)))
-        with pytest.raises(InputError, match="nothing of it is kept"):
+        with pytest.raises(InputError, match="kept whole or not at all"):
             gallery.settle()
     assert gallery.setting("leads") is None and gallery.setting("settled") is None
     led = "SELECT count(*) FROM visir_items WHERE basis IS NOT NULL"
@@ -138,16 +154,19 @@ def test_advice_fits_what_postgresql_says():
     """Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html."""
     for error, advice in (
         (psycopg.errors.DiskFull("no space"), "make room on the server's disk"),
-        (psycopg.errors.TooManyConnections("many"), "free memory or connections"),
+        (psycopg.errors.TooManyConnections("many"), "start the server or check the network"),
+        (psycopg.errors.OutOfMemory("memory"), "free memory or connections"),
         (psycopg.errors.DeadlockDetected("deadlock"), "another process changed the same"),
-        (psycopg.errors.AdminShutdown("down"), "start the server"),
+        (psycopg.errors.AdminShutdown("down"), "start the server or check the network"),
+        (psycopg.errors.CannotConnectNow("starting"), "start the server or check the network"),
         (psycopg.errors.QueryCanceled("late"), "raise `statement_timeout`"),
         (psycopg.errors.DataCorrupted("bad page"), "restore the database from a backup"),
         (psycopg.OperationalError("refused"), "check the network"),
         (psycopg.errors.SyntaxError("?"), "see the server's log"),
     ):
-        said = explained("site", error)
-        assert said.startswith("site: PostgreSQL did not do it") and advice in said
+        found = refused("site", error)
+        assert str(found).startswith("site: PostgreSQL d") and advice in str(found)
+        assert isinstance(found, UnavailableError) == ("check the network" in advice)
 
 
 def add_and_remove(address, start, channel):

@@ -39,6 +39,10 @@ class InputError(Exception):
         return printable(text)
 
 
+class UnavailableError(InputError):
+    """A database does not answer now; what was asked for may work later, unchanged."""
+
+
 class Modality(Enum):
     """The type of camera: colour (visible), or infrared (near infrared or thermal)."""
 

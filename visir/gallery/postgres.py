@@ -8,11 +8,9 @@ image of the part.
 from __future__ import annotations
 
 import json
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +18,7 @@ import numpy as np
 from visir.core.types import FloatArray, InputError
 from visir.data.ranges import Ranges, as_json
 from visir.gallery import postgres_leads as leads
-from visir.gallery.postgres_errors import explained
+from visir.gallery.postgres_connection import Connection
 from visir.gallery.postgres_tables import (
     FIELDS,
     NEWEST,
@@ -85,12 +83,9 @@ class PostgresStore(Store):
                 'a gallery in PostgreSQL needs psycopg; pip install "visir[postgres]"'
             ) from error
         self.name = address.rpartition("@")[2]  # without a password
-        self.address = address
-        self.lock = threading.RLock()
-        self.depth = 0  # of `_asking` within itself
         self.basis: leads.Basis | None = None
         try:
-            self.db = self._connected()
+            self.connection = Connection(address, self.name)
             if create:
                 self._create()
             known = self._setting("format")
@@ -108,11 +103,10 @@ class PostgresStore(Store):
             ) from error
         require_format(known, self.name)
 
-    def _connected(self) -> psycopg.Connection[Any]:
-        """A new connection. Every search is planned for its own part, so nothing is prepared."""
-        import psycopg
-
-        return psycopg.connect(self.address, autocommit=True, prepare_threshold=None)
+    @property
+    def db(self) -> psycopg.Connection[Any]:
+        """The connection as it is, lost or not."""
+        return self.connection.db
 
     def _create(self) -> None:
         with self.db.transaction():
@@ -122,26 +116,6 @@ class PostgresStore(Store):
                 self.db.execute(SCHEMA)
             if self._setting("format") is None:
                 self._set("format", FORMAT)
-
-    @contextmanager
-    def _asking(self) -> Iterator[psycopg.Connection[Any]]:
-        """The connection, for one thread; a lost one is made again.
-
-        Raises:
-            InputError: PostgreSQL refuses or is gone.
-        """
-        import psycopg
-
-        with self.lock:
-            self.depth += 1
-            try:
-                if self.depth == 1 and self.db.closed:
-                    self.db = self._connected()
-                yield self.db
-            except (psycopg.Error, UnicodeError) as error:
-                raise InputError(explained(self.name, error)) from error
-            finally:
-                self.depth -= 1
 
     def add(
         self,
@@ -154,7 +128,7 @@ class PostgresStore(Store):
         require_storable(entries)
         vectors_ND = require_unit_rows(vectors_ND, len(entries), model.width, self.name)
         now = time.time()
-        with self._asking() as db, db.transaction():
+        with self.connection.asking() as db, db.transaction():
             if self.model() is None:
                 db.execute(
                     "INSERT INTO visir_meta VALUES ('model', %s) ON CONFLICT DO NOTHING",
@@ -173,7 +147,7 @@ class PostgresStore(Store):
 
     def remove(self, ids: Sequence[int]) -> int:
         """As `Store.remove`."""
-        with self._asking() as db, db.transaction():
+        with self.connection.asking() as db, db.transaction():
             gone = db.execute("DELETE FROM visir_items WHERE id = ANY(%s)", [list(ids)])
             if gone.rowcount:
                 db.execute("SELECT nextval('visir_changes')")
@@ -182,7 +156,7 @@ class PostgresStore(Store):
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
         part, values = condition(where)
-        with self._asking() as db:
+        with self.connection.asking() as db:
             rows = db.execute(
                 f"SELECT {FIELDS} FROM visir_items WHERE id > %s AND {part} ORDER BY id LIMIT %s",
                 [after, *values, limit],
@@ -191,7 +165,7 @@ class PostgresStore(Store):
 
     def get(self, ids: Sequence[int]) -> dict[int, Stored]:
         """As `Store.get`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             rows = db.execute(
                 f"SELECT {FIELDS} FROM visir_items WHERE id = ANY(%s)", [list(ids)]
             ).fetchall()
@@ -199,7 +173,7 @@ class PostgresStore(Store):
 
     def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             rows = db.execute(
                 "SELECT source, id FROM visir_items WHERE source = ANY(%s)", [list(sources)]
             ).fetchall()
@@ -207,7 +181,7 @@ class PostgresStore(Store):
 
     def below(self, folder: str) -> dict[str, int]:
         """As `Store.below`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             rows = db.execute(
                 "SELECT source, id FROM visir_items WHERE starts_with(source, %s) "
                 "OR starts_with(source, %s)",
@@ -217,7 +191,7 @@ class PostgresStore(Store):
 
     def marks(self, ids: Sequence[int]) -> dict[int, str]:
         """As `Store.marks`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             rows = db.execute(
                 "SELECT id, mark FROM visir_items WHERE id = ANY(%s) AND mark IS NOT NULL",
                 [list(ids)],
@@ -228,7 +202,7 @@ class PostgresStore(Store):
         """As `Store.vectors`."""
         model = self.model()
         width = model.width if model else 0
-        with self._asking() as db, db.cursor(binary=True) as cursor:
+        with self.connection.asking() as db, db.cursor(binary=True) as cursor:
             rows = cursor.execute(
                 "SELECT id, vector FROM visir_items WHERE id = ANY(%s)", [list(ids)]
             ).fetchall()
@@ -242,7 +216,7 @@ class PostgresStore(Store):
 
     def thumbnail(self, item: int) -> bytes | None:
         """As `Store.thumbnail`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             row = db.execute("SELECT thumbnail FROM visir_items WHERE id = %s", [item]).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
@@ -252,7 +226,7 @@ class PostgresStore(Store):
         """As `Store.nearest`; exact in every mode, "exact" without the help of leads."""
         require_look(k, mode)
         query_D = np.asarray(query_D, np.float32)
-        with self._asking() as db, db.transaction():
+        with self.connection.asking() as db, db.transaction():
             # Every statement of this search sees the same images and the same basis. Compiling a
             # query takes longer than it saves.
             db.execute(
@@ -271,24 +245,24 @@ class PostgresStore(Store):
     def count(self, where: Filter = EVERYTHING) -> int:
         """As `Store.count`."""
         part, values = condition(where)
-        with self._asking() as db:
+        with self.connection.asking() as db:
             row = db.execute(f"SELECT count(*) FROM visir_items WHERE {part}", values).fetchone()
         return int(row[0]) if row else 0
 
     def keep_ranges(self, ranges: Ranges) -> None:
         """As `Store.keep_ranges`."""
-        with self._asking():
+        with self.connection.asking():
             self._set("ranges", json.dumps(as_json(ranges)))
 
     def keep_for(self, days: float | None) -> None:
         """As `Store.keep_for`."""
-        with self._asking():
+        with self.connection.asking():
             self._set("retention", json.dumps(days))
 
     def settle(self) -> None:
         """As `Store.settle`: leads and the index, once there are enough images for them."""
         model = self.model()
-        with self._asking() as db:
+        with self.connection.asking() as db:
             if model is None or self.setting("settled") == str(self.version()):
                 return
             # Of two processes the second finds the work done. A lost connection frees the lock.
@@ -305,7 +279,7 @@ class PostgresStore(Store):
 
     def version(self) -> int:
         """As `Store.version`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             row = db.execute(
                 "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM visir_changes"
             ).fetchone()
@@ -313,7 +287,7 @@ class PostgresStore(Store):
 
     def stats(self) -> Stats:
         """As `Store.stats`."""
-        with self._asking() as db:
+        with self.connection.asking() as db:
             cameras = db.execute(
                 "SELECT camera, count(*) FROM visir_items GROUP BY camera ORDER BY camera"
             ).fetchall()
@@ -338,12 +312,11 @@ class PostgresStore(Store):
 
     def close(self) -> None:
         """As `Store.close`."""
-        with self.lock:
-            self.db.close()
+        self.connection.close()
 
     def setting(self, key: str) -> str | None:
         """As `Store.setting`."""
-        with self._asking():
+        with self.connection.asking():
             return self._setting(key)
 
     def _setting(self, key: str) -> str | None:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from visir import __version__
-from visir.core.types import InputError
+from visir.core.types import InputError, UnavailableError
 from visir.web import pages, routes_api, routes_cases
 from visir.web.batching import BusyError
 from visir.web.bodies import UPLOADS, Refusal, busy
@@ -29,6 +29,7 @@ from visir.web.rendering import FOLDER
 from visir.web.state import AppState
 
 FOR_PROGRAMS = ("/api/", "/openapi.json")  # where errors are JSON
+RETRY = 2  # seconds after which a database that was gone may be back
 _LOG = logging.getLogger("visir.web")
 
 
@@ -51,6 +52,7 @@ def create_app(state: AppState) -> ASGIApp:
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     app.include_router(pages.router)
     app.add_exception_handler(InputError, _input_error)
+    app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(RoutingError, _http_error)
     app.add_exception_handler(BusyError, _busy)
@@ -86,6 +88,13 @@ def _refused(state: AppState, request: Request, why: Refusal) -> Response:
 
 def _input_error(request: Request, error: Exception) -> Response:
     return _answer(request.app.state.visir, request, Refusal(422, str(error)))
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    _LOG.error("%s", error)
+    sentence = "the gallery's database does not answer; try again soon, and if that lasts, start it"
+    why = Refusal(503, sentence, {"Retry-After": str(RETRY)})
+    return _answer(request.app.state.visir, request, why)
 
 
 def _invalid(request: Request, error: Exception) -> Response:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from visir.core.types import InputError
 from visir.gallery.store import DoubtfulClockError
 from visir.web.state import AppState, Requester
 
@@ -48,6 +49,8 @@ async def forget_hourly(state: AppState) -> None:
     while True:
         try:
             await asyncio.to_thread(forget, state, *watch.now())
+        except InputError as error:
+            _LOG.error("images older than the retention period were not deleted: %s", error)
         except Exception:
             _LOG.exception("images older than the retention period could not be deleted")
         await asyncio.sleep(HOUR)

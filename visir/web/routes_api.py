@@ -53,6 +53,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "too many bytes at once",
         422: "the request cannot be fulfilled; the sentence says why",
         429: "too many requests at once; try again soon",
+        503: "the gallery's database does not answer; try again soon",
     }.items()
 }
 MISSING: dict[int | str, dict[str, Any]] = {
