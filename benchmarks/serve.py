@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from builds import checked_out
 
 from visir.core.run import Run
 from visir.core.types import FloatArray, Modality, Record
@@ -102,16 +103,6 @@ def enlarge(embedder: Embedder, to: Path, images: int) -> None:
         gallery.add(model_of(embedder), entries, more.astype(np.float32))
     gallery.settle()
     gallery.close()
-
-
-def checked_out(commit: str, to: Path) -> Path:
-    """The package as it was at a commit."""
-    to.mkdir()
-    packed = subprocess.run(
-        ["git", "archive", commit, "visir"], cwd=DOCS.parent, capture_output=True, check=True
-    )
-    subprocess.run(["tar", "-x", "-C", str(to)], input=packed.stdout, check=True)
-    return to
 
 
 @contextlib.contextmanager
