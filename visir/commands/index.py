@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from visir.sources.crop import ReadOptions
 
 ModalityName = Literal["visible", "infrared"]
+SHOWN = 100_000  # ids of a removal that shows progress
 
 # Former options, accepted with a warning until 1.0.
 OLD_OPTIONS = {"--tags": "--tag"}
@@ -145,6 +147,7 @@ def remove(
     /,
     *,
     ids: tuple[int, ...] = (),
+    id_list: Path | None = None,
     camera: tuple[str, ...] = (),
     modality: ModalityName | None = None,
     since: str | None = None,
@@ -157,6 +160,7 @@ def remove(
     Args:
         gallery: a folder, or the address of a database.
         ids: ids of images, as `visir index list` shows them.
+        id_list: file with such an id in each line.
         camera: images of these cameras.
         modality: images of this modality.
         since: images from then on, as 2026-01-31T18:00; UTC without a zone.
@@ -164,16 +168,25 @@ def remove(
         tag: images with all these tags.
         older_than: images older than so many days.
     """
+    from visir.core.progress import bar
     from visir.core.types import InputError
+    from visir.gallery.id_list import count_listed, listed, selected
     from visir.gallery.open import open_gallery
     from visir.gallery.store import EVERYTHING
 
     where = filter_of(camera, modality, since=since, until=until, tags=tag, older_than=older_than)
-    if not ids and where == EVERYTHING:
-        raise InputError("index remove: no image was selected; give --ids or a filter")
+    if not ids and id_list is None and where == EVERYTHING:
+        raise InputError("index remove: no image was selected; give --ids, --id-list or a filter")
+    many = 0 if id_list is None else count_listed(id_list)  # a bad line is found before any removal
     with closing(open_gallery(gallery)) as store:
-        found = [] if where == EVERYTHING else [item.id for item in store.select(where)]
-        return Removed(store.remove([*ids, *found]))
+        parts = [ids, () if id_list is None else listed(id_list)]
+        if where != EVERYTHING:
+            many, parts = many + store.count(where), [*parts, selected(store, where)]
+        every = bar(
+            chain.from_iterable(parts), f"removing from {store.name}", many + len(ids),
+            unit="ids", show=many > SHOWN,
+        )  # fmt: skip
+        return Removed(store.remove(every))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import json
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, NoReturn
@@ -107,7 +107,7 @@ class FolderStore(Store):
         """
         self._refuse()
 
-    def remove(self, ids: Sequence[int]) -> NoReturn:
+    def remove(self, ids: Iterable[int]) -> NoReturn:
         """Refused.
 
         Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from visir.core.types import FloatArray, InputError
 from visir.data.ranges import Ranges, as_json
 from visir.gallery import postgres_leads as leads
+from visir.gallery.id_list import in_steps
 from visir.gallery.postgres_connection import Connection
 from visir.gallery.postgres_tables import (
     FIELDS,
@@ -145,13 +146,16 @@ class PostgresStore(Store):
                 db.execute("SELECT nextval('visir_changes')")
         return ids
 
-    def remove(self, ids: Sequence[int]) -> int:
+    def remove(self, ids: Iterable[int]) -> int:
         """As `Store.remove`."""
-        with self.connection.asking() as db, db.transaction():
-            gone = db.execute("DELETE FROM visir_items WHERE id = ANY(%s)", [list(ids)])
-            if gone.rowcount:
-                db.execute("SELECT nextval('visir_changes')")
-        return gone.rowcount
+        gone = 0
+        for some in in_steps(ids):
+            with self.connection.asking() as db, db.transaction():
+                found = db.execute("DELETE FROM visir_items WHERE id = ANY(%s)", [some]).rowcount
+                if found:
+                    db.execute("SELECT nextval('visir_changes')")
+            gone += found
+        return gone
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ import numpy as np
 
 from visir.core.types import FloatArray, InputError, IntArray
 from visir.data.ranges import Ranges, as_json
+from visir.gallery.id_list import in_steps
 from visir.gallery.scan.matrix import Scan
 from visir.gallery.sqlite_file import Database
 from visir.gallery.sqlite_scan import LARGE, SqliteScan, vectors
@@ -156,19 +157,20 @@ class SqliteStore(Store):
         self.db.flush()
         return ids
 
-    def remove(self, ids: Sequence[int]) -> int:
-        """As `Store.remove`."""
-        with self.lock:
+    def remove(self, ids: Iterable[int]) -> int:
+        """As `Store.remove`; what was removed is overwritten after the last step."""
+        gone = 0
+        for some in in_steps(ids):
             with self.db.changing():
-                gone = self._delete(ids)
+                gone += self._delete(some)
+        with self.lock:
             if gone or self.setting(UNWIPED) is not None:
                 self._wipe()
         return gone
 
     def _delete(self, ids: Sequence[int]) -> int:
         """Delete rows, inside a transaction: how many images there were."""
-        there = [item for item in dict.fromkeys(ids) if item in self.get([item])]
-        gone = [(item,) for item in there]
+        gone = [(item,) for some in in_steps(ids, 500) for item in self._there(some)]
         for table in OF_ITEMS:
             self.db.run_many(f"DELETE FROM {table} WHERE id = ?", gone)
         self.db.run_many("INSERT INTO removed (id) VALUES (?)", gone)
@@ -176,6 +178,12 @@ class SqliteStore(Store):
             note_change(self.db)
             put(self.db, UNWIPED, "1")
         return len(gone)
+
+    def _there(self, ids: Sequence[int]) -> list[int]:
+        """Those of at most 500 ids that images have."""
+        marks = ", ".join("?" * len(ids))
+        found = self.db.run(f"SELECT id FROM items WHERE id IN ({marks})", [*map(int, ids)])
+        return [item for (item,) in found]
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""

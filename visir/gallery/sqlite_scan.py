@@ -30,6 +30,7 @@ LARGE = 2_000_000
 LIKELY_CODES = 256  # as `LIKELY`, where codes are kept
 _GROWN = 4  # times as many rows as the directions of codes were made for: they are made anew
 _CHUNK = 16_384
+_GONE = 1_000_000  # removed images that are erased at once
 T = TypeVar("T")
 
 
@@ -104,8 +105,8 @@ class SqliteScan:
 
     def _catch_up(self, scan: Scan) -> None:
         """Erase what was removed, add what was added."""
-        query = "SELECT seq, id FROM removed WHERE seq > ? ORDER BY seq"
-        if gone := self.db.run(query, [scan.state["removed"]]):
+        query = "SELECT seq, id FROM removed WHERE seq > ? ORDER BY seq LIMIT ?"
+        while gone := self.db.run(query, [scan.state["removed"], _GONE]):
             scan.drop(np.array([item for _, item in gone]), gone[-1][0], mark(self.db))
         pending = self._pending(scan)
         if self._outgrown(scan, pending):

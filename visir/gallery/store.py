@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,8 +166,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def remove(self, ids: Sequence[int]) -> int:
-        """Delete images with their vectors and thumbnails: how many there were."""
+    def remove(self, ids: Iterable[int]) -> int:
+        """Delete images with their vectors and thumbnails, some thousands a step: how many."""
 
     @abstractmethod
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
