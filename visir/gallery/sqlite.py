@@ -170,7 +170,8 @@ class SqliteStore(Store):
 
     def _delete(self, ids: Sequence[int]) -> int:
         """Delete rows, inside a transaction: how many images there were."""
-        gone = [(item,) for some in in_steps(ids, 500) for item in self._there(some)]
+        wanted = list(dict.fromkeys(map(int, ids)))
+        gone = self.db.run_for("SELECT id FROM items WHERE id IN", wanted)
         for table in OF_ITEMS:
             self.db.run_many(f"DELETE FROM {table} WHERE id = ?", gone)
         self.db.run_many("INSERT INTO removed (id) VALUES (?)", gone)
@@ -178,12 +179,6 @@ class SqliteStore(Store):
             note_change(self.db)
             put(self.db, UNWIPED, "1")
         return len(gone)
-
-    def _there(self, ids: Sequence[int]) -> list[int]:
-        """Those of at most 500 ids that images have."""
-        marks = ", ".join("?" * len(ids))
-        found = self.db.run(f"SELECT id FROM items WHERE id IN ({marks})", [*map(int, ids)])
-        return [item for (item,) in found]
 
     def select(self, where: Filter, limit: int | None = None, after: int = 0) -> list[Stored]:
         """As `Store.select`."""
@@ -196,20 +191,12 @@ class SqliteStore(Store):
 
     def get(self, ids: Sequence[int]) -> dict[int, Stored]:
         """As `Store.get`."""
-        with self.lock:
-            rows = [self.db.run(f"{SELECT} WHERE items.id = ?", [int(item)]) for item in ids]
-        return {row[0]: stored(row) for found in rows for row in found}
+        rows = self.db.run_for(f"{SELECT} WHERE items.id IN", [int(item) for item in ids])
+        return {row[0]: stored(row) for row in rows}
 
     def known(self, sources: Sequence[str]) -> dict[str, int]:
         """As `Store.known`."""
-        found: dict[str, int] = {}
-        for start in range(0, len(sources), 500):
-            part = sources[start : start + 500]
-            marks = ", ".join("?" * len(part))
-            found.update(
-                self.db.run(f"SELECT source, id FROM items WHERE source IN ({marks})", part)
-            )
-        return found
+        return dict(self.db.run_for("SELECT source, id FROM items WHERE source IN", sources))
 
     def below(self, folder: str) -> dict[str, int]:
         """As `Store.below`."""
@@ -222,9 +209,8 @@ class SqliteStore(Store):
 
     def marks(self, ids: Sequence[int]) -> dict[int, str]:
         """As `Store.marks`."""
-        query = "SELECT id, mark FROM marks WHERE id = ?"
-        with self.lock:
-            return dict(row for item in ids for row in self.db.run(query, [int(item)]))
+        query = "SELECT id, mark FROM marks WHERE id IN"
+        return dict(self.db.run_for(query, [int(item) for item in ids]))
 
     def vectors(self, ids: Sequence[int] | IntArray) -> FloatArray:
         """As `Store.vectors`."""

@@ -16,6 +16,7 @@ from visir.core.run import DamageWarning
 from visir.core.types import InputError
 
 _PATIENCE = 60  # seconds to wait for another process that writes
+_AT_ONCE = 500  # values of one statement
 _WIPING = 2  # seconds to wait for other processes that still read what was removed
 # What is wrong, and what to do, by SQLite's primary result codes.
 _ADVICE = {
@@ -92,6 +93,15 @@ class Database:
         """The rows of one statement."""
         with self.lock, self._told():
             return self._connection().execute(statement, values).fetchall()
+
+    def run_for(self, statement: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """The rows of a statement that ends in IN, for any number of values: some at a time."""
+        found = list[tuple[Any, ...]]()
+        with self.lock:
+            for start in range(0, len(values), _AT_ONCE):
+                part = values[start : start + _AT_ONCE]
+                found += self.run(f"{statement} ({', '.join('?' * len(part))})", part)
+        return found
 
     def run_many(self, statement: str, values: Iterable[Sequence[object]]) -> None:
         """One statement with many values."""

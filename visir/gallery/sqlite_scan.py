@@ -204,11 +204,12 @@ class SqliteScan:
 
 def vectors(db: Database, width: int, ids: Sequence[int] | IntArray) -> FloatArray:
     """(len(ids), width) embeddings of images; zeros for one that is not there."""
-    found = np.zeros((len(ids), width), np.float32)
-    with db.lock:
-        for row, item in enumerate(ids):
-            for (blob,) in db.run("SELECT vector FROM vectors WHERE id = ?", [int(item)]):
-                found[row] = vector(db, blob, width)
+    wanted = [int(item) for item in ids]
+    kept = dict(db.run_for("SELECT id, vector FROM vectors WHERE id IN", wanted))
+    found = np.zeros((len(wanted), width), np.float32)
+    for row, item in enumerate(wanted):
+        if item in kept:
+            found[row] = vector(db, kept[item], width)
     return found
 
 
