@@ -9,12 +9,13 @@ or one hour, which holds one image in a hundred.
 
     python benchmarks/gallery.py                     # 100,000 and a million; about half an hour
     python benchmarks/gallery.py --sizes 100000      # about ten minutes
-    python benchmarks/gallery.py --before 1684c8a    # also PostgreSQL of an older commit
+    python benchmarks/gallery.py --before 1684c8a    # PostgreSQL alone, beside an older commit
     python benchmarks/gallery.py --ten-million       # 100,000 to ten million; hours, 45 GB of disk
     python benchmarks/gallery.py --gap               # modalities that lie apart
     python benchmarks/gallery.py --gap --before 1684c8a      # also PostgreSQL of an older commit
 
-`--gap` measures other vectors, see `gallery_gap.py`; `--ten-million` see `gallery_growth.py`.
+`--before`: see `gallery_before.py`; `--gap` measures other vectors, see `gallery_gap.py`;
+`--ten-million`: see `gallery_growth.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gallery_before
 import gallery_gap
 import gallery_growth
 import matplotlib as mpl
@@ -171,8 +173,7 @@ SYSTEMS: dict[str, tuple[Callable[..., Opened], tuple[str, ...]]] = {
     "faiss, HNSW (32, ef 128)": (faiss_index, ("HNSW",)),
     "visir on PostgreSQL": (pgvector, ()),
 }
-BEFORE = "the same, before"
-MOST = {"faiss, HNSW (32, ef 128)": 200_000, "visir on PostgreSQL": 300_000, BEFORE: 100_000}
+MOST = {"faiss, HNSW (32, ef 128)": 200_000, "visir on PostgreSQL": 300_000}
 """Images of the largest gallery a system is measured with, where that is not the largest."""
 
 
@@ -182,9 +183,9 @@ def held(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def measured(name: str, truth: Path, count: int, before: Path | None) -> dict[str, Any]:
+def measured(name: str, truth: Path, count: int) -> dict[str, Any]:
     """What one system does with one size."""
-    make, arguments = (pgvector, (before,)) if name == BEFORE else SYSTEMS[name]
+    make, arguments = SYSTEMS[name]
     folder = Path(tempfile.mkdtemp(dir=truth.parent))
     opened = make(folder, count, *arguments)
     queries = np.load(truth.with_suffix(".queries.npy"))
@@ -243,31 +244,36 @@ def main() -> None:
     if arguments.ten_million:
         grow(arguments)
         return
+    if not arguments.before and arguments.gap is None:
+        compare(arguments)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        before = None
+        before, table_file = None, gallery_gap.TABLE
         if arguments.before:
             before = checked_out(arguments.before, Path(folder) / "before")
-        if arguments.gap is None:
-            compare(arguments, before)
-            return
-        gaps = arguments.gap or GAPS
-        worlds = [*((gap, False) for gap in gaps), (gaps[-1], True)]
-        text = gallery_gap.measure(arguments.images, worlds, before)
+        if arguments.gap is not None:
+            gaps = arguments.gap or GAPS
+            worlds = [*((gap, False) for gap in gaps), (gaps[-1], True)]
+            text = gallery_gap.measure(arguments.images, worlds, before)
+        else:
+            count, table_file = (arguments.sizes or [100_000])[0], gallery_before.TABLE
+            truth = write_truth(Path(folder), count)
+            text = gallery_before.measure(truth, count, before, arguments.before)
     print(text)
-    gallery_gap.TABLE.write_text(text, encoding="utf-8")
+    table_file.write_text(text, encoding="utf-8")
 
 
-def compare(arguments: argparse.Namespace, before: Path | None) -> None:
-    """All systems, one after the other; before: where an older build lies."""
+def compare(arguments: argparse.Namespace) -> None:
+    """All systems, one after the other."""
     found: dict[int, dict[str, dict[str, Any]]] = {}
     for count in arguments.sizes or (100_000, 300_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             truth = write_truth(Path(folder), count)
-            for name in [*(arguments.systems or SYSTEMS), *([BEFORE] if before else [])]:
+            for name in arguments.systems or SYSTEMS:
                 if count > MOST.get(name, count):
                     continue
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
-                    result = pool.apply(measured, (name, truth, count, before))
+                    result = pool.apply(measured, (name, truth, count))
                 found.setdefault(count, {})[name] = result
                 print(count, name, result, flush=True)
     text = table(found)

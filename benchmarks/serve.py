@@ -129,6 +129,12 @@ def held(process: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
+def worked(process: int) -> float:
+    """Seconds of a core that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 # ---- load
 
 
@@ -156,13 +162,17 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 class Told:
-    """What clients saw: seconds of every answer, by what was asked; refusals; faults; memory."""
+    """What clients saw: seconds of every answer, by what was asked; refusals; faults.
+
+    memory, worked: of the server, in MiB, and in seconds of a core.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.waits: dict[str, int] = defaultdict(int)
         self.faults: dict[str, int] = defaultdict(int)
         self.memory: list[float] = []
+        self.worked = 0.0
         self.counting = False
 
 
@@ -181,8 +191,10 @@ async def load_up(
     await asyncio.sleep(min(WARM, arguments.seconds))
     told.counting = True
     told.memory.append(held(process))
+    told.worked -= worked(process)
     await asyncio.sleep(arguments.seconds)
     told.counting = False
+    told.worked += worked(process)
     told.memory.append(held(process))
     for task in tasks:
         task.cancel()
@@ -283,13 +295,18 @@ def table(told: dict[str, Told], arguments: argparse.Namespace, name: str) -> st
         f"{build}: {seen.memory[-2]:.0f} MiB after warm-up, {seen.memory[-1]:.0f} at the end"
         for build, seen in told.items()
     )
+    used_by = ", ".join(
+        f"{1000 * seen.worked / len(seen.seconds['search with an image']):.0f} ms ({build})"
+        for build, seen in told.items()
+    )
     lines += [
         "",
         f"{arguments.clients} clients at once, one server process and the clients on "
         f"{os.cpu_count()} cores ({platform.machine()}), for {seconds:.0f} seconds: each searches "
         "with an image, loads five thumbnails, refines, and starts again. "
         f"{arguments.images:,} images in the gallery ({name}, and similar made-up vectors); every "
-        f"search and refinement writes a line of the audit log to disk. Memory: {held_by}.",
+        "search and refinement writes a line of the audit log to disk. A search with all that "
+        f"follows takes the server {used_by} of a core. Memory: {held_by}.",
         "",
     ]
     return "\n".join(lines)
