@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 from bright import CALIBRATION, EACH, PEOPLE, BrightEmbedder, listening
 from PIL import Image
 
@@ -57,6 +58,23 @@ def test_on_this_machine_the_address_is_all_that_is_said(run, filled, started, t
     state = guard.app.state.visir
     assert state.service.threshold == CALIBRATION.threshold
     assert not state.blur
+
+
+def test_products_of_numpy_have_one_thread_while_it_serves(
+    run, filled, tmp_path, monkeypatch
+) -> None:
+    found: list[int] = []
+
+    def threads() -> list[int]:
+        info = threadpoolctl.threadpool_info()
+        return [one["num_threads"] for one in info if one["user_api"] == "blas"]
+
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: found.extend(threads()))
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        assert 2 in threads()
+        serving.serve(run, str(filled), port=0, desk=tmp_path / "desk")
+        assert found and set(found) == {1}
+        assert 2 in threads()
 
 
 def test_elsewhere_a_token_is_made_and_printed_once(run, filled, started, tmp_path) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SWITCH = 0.0005  # seconds after which a thread of Python makes room for another
 MIN_TOKEN = 16  # characters of a token
-NEEDED = ("fastapi", "uvicorn", "jinja2", "multipart")
+NEEDED = ("fastapi", "uvicorn", "jinja2", "multipart", "threadpoolctl")
 
 
 def serve(
@@ -96,10 +96,13 @@ def settings(app: ASGIApp) -> uvicorn.Config:
 
 def _run(app: ASGIApp, listener: socket.socket) -> None:
     import uvicorn
+    from threadpoolctl import threadpool_limits
 
     # Every step of the network takes Python's lock anew, and would wait 5 ms each time.
     sys.setswitchinterval(SWITCH)
-    uvicorn.Server(settings(app)).run(sockets=[listener])
+    # A second thread of NumPy's products spins while it waits, and takes a core from the others.
+    with threadpool_limits(1, user_api="blas"):
+        uvicorn.Server(settings(app)).run(sockets=[listener])
 
 
 def _desk_of(store: Store) -> Path:
