@@ -110,6 +110,8 @@ def _metrics(epoch: int, epochs: int, scored: bool) -> list[dict[str, Any]]:
         if stage == "stage 2":
             plan |= {"pairs_matched": round(30 * done), "pairs_correct": 0.3 + 0.5 * done}
             plan |= {"none_precision": 0.4 * done, "none_recall": 0.9 - 0.3 * done}
+            plan |= {"image_pairs_precision": 0.6 * done, "image_pairs_recall": 0.4 * done}
+        plan |= {"ari": 0.5 * done, "ari_clustered": 0.7 * done}
         plan["warnings"] = _warnings(plan)
         lines.append(plan)
     if epoch >= 0:

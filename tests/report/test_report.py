@@ -11,7 +11,8 @@ from PIL import Image
 import visir.embedding.pytorch
 from visir.core.run import Run
 from visir.core.types import InputError
-from visir.report import ranked_lists, write_report
+from visir.report import figures, ranked_lists, write_report
+from visir.report.clusters import clusters
 from visir.report.inputs import evenly, gather
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,8 @@ SECTIONS = (
 )
 
 
-UNKNOWN_ONCE = ("warnings", "none_precision", "agreement_visible", "agreement_infrared")
+UNKNOWN_ONCE = ("warnings", "none_precision", "agreement_visible", "agreement_infrared",
+                "image_pairs_precision", "image_pairs_recall", "ari", "ari_clustered")  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -132,6 +134,17 @@ def test_a_run_without_checks_is_not_called_faultless(tmp_path, run):
         assert ("No warnings." in part) == ("<h3>Warnings</h3>" in part) == said
         assert ("no match, precision" in part) == ("Stability" in part) == said
         assert "no match, recall" in part
+        titles = ("Image pairs across modalities", "Labels against people")
+        assert [title in part for title in titles] == [said, said]
+
+
+def test_image_pairs_and_joint_labels_are_plotted(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "lines", lambda series, *_, **__: drawn.append(series) or "-")
+    assert "Image pairs across modalities" in clusters(gather(Run(run), "cpu")).html
+    last = {name: of[-1][1] for series in drawn for name, _, of in series}
+    assert (last["precision"], last["recall"]) == (0.6, 0.4)
+    assert (last["all images"], last["without outliers"]) == (0.5, 0.7)
 
 
 def test_numbers_stand_with_their_protocol_and_come_from_the_features(page, run):

@@ -133,6 +133,21 @@ def test_known_people_are_said_and_never_needed():
     assert not re.search("✓|✗", unknown)
 
 
+def test_known_people_tell_how_many_pairs_are_right(monkeypatch):
+    """Two pairs, one right; 10 image pairs, 4 right, which are all pairs of one person."""
+    monkeypatch.setattr(module, "_poor", lambda records: {})
+    pids = [7, 7, 8, 9, 9, 1, 7, 7, 4, 4]
+    for known, said in ((pids, True), ([None, *pids[1:]], False)):
+        inputs = made(**SMALL, pids=known)
+        monkeypatch.setattr(module, "_grouped", lambda *_: (inputs.health.grouping, ""))  # noqa: B023
+        health = examine(inputs.records, inputs.features)
+        page = montages.pairs(replace(inputs, health=health), Pictures(0.5)).html
+        for words in ("50.0 % of the pairs show one person", "40.0 % show one person (precision)",
+                      "one person 100.0 % are in matched clusters (recall)"):  # fmt: skip
+            assert (words in page) == said
+        assert ("ari" in health.measures) == said
+
+
 def test_pairs_are_sorted_by_their_lead():
     html = montages.pairs(made(**SMALL), Pictures(0.5)).html
     confident, doubtful = html.split("Most doubtful pairs")

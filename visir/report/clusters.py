@@ -82,6 +82,30 @@ _PLOTS = (
         ),
     ),
     _Plot(
+        "Image pairs across modalities",
+        "share (%)",
+        True,
+        "Pairs of a visible and an infrared image that have one label, matched clusters being one. "
+        "Precision: the share of them that show one person. Recall: the share of all pairs of one "
+        f"person that are found; images in no cluster are in none. {_UNSEEN}",
+        (
+            ("precision", figures.THIRD, "image_pairs_precision"),
+            ("recall", figures.SERIES[3], "image_pairs_recall"),
+        ),
+    ),
+    _Plot(
+        "Labels against people",
+        "agreement (%)",
+        True,
+        "Adjusted Rand index of the labels of both modalities, matched clusters being one, and "
+        "people: 100 if equal, about 0 for chance. With all images, each one in no cluster is a "
+        f"cluster of its own. {_UNSEEN}",
+        (
+            ("all images", figures.THIRD, "ari"),
+            ("without outliers", figures.SERIES[3], "ari_clustered"),
+        ),
+    ),
+    _Plot(
         "Neighbours",
         "images",
         False,

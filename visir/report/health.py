@@ -25,8 +25,9 @@ class Health(NamedTuple):
     """Of N images, by their row numbers.
 
     rows: of each modality. grouping: clusters of these rows; None if there are none, for the reason
-    `ungrouped`. measures: of the clusters, as `visir.cluster.metrics.describe` names them. people:
-    (N,) a number for each image's cluster, the same for matched clusters; -1 for outliers. found:
+    `ungrouped`. measures: of the clusters, as `visir.cluster.metrics.describe` names them; those
+    that need identities only if every image has one. people: (N,) a number for each image's
+    cluster, the same for matched clusters; -1 for outliers. found:
     (N,) how many searches from the other modality have the image among the first hits; first: how
     many hits these are; searches: number of searches for each modality's images. poor: what is
     wrong with an image.
@@ -93,7 +94,7 @@ def examine(records: Sequence[Record], features: FloatArray) -> Health:
         for modality, of in as_people(grouping).items():
             people[rows[modality]] = of
         labels = {modality.value: of for modality, of in grouping.labels.items()}
-        measures = describe(labels, grouping.partners, truth=None)
+        measures = describe(labels, grouping.partners, _truth(records, rows))
     found = np.zeros(len(records), np.int64)
     first = {m: min(FIRST, max(1, len(rows[m]) // 20)) for m in Modality}
     for modality, side in rows.items():
@@ -112,6 +113,17 @@ def _grouped(
         return grouped({m: features[side] for m, side in rows.items()}, sides), ""
     except InputError as error:
         return None, str(error).split(";")[0]
+
+
+def _truth(
+    records: Sequence[Record], rows: Mapping[Modality, IntArray]
+) -> dict[str, IntArray] | None:
+    """True identities of each modality, numbered from 0; None unless every image has one."""
+    pids = [record.pid for record in records]
+    if None in pids:
+        return None
+    numbers = np.unique(np.array(pids, np.int64), return_inverse=True)[1]
+    return {modality.value: numbers[of] for modality, of in rows.items()}
 
 
 def _occurrences(queries_QD: FloatArray, gallery_GD: FloatArray, first: int) -> IntArray:

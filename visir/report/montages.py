@@ -93,7 +93,27 @@ def pairs(inputs: ReportInputs, pictures: Pictures) -> Section | None:
         "Similarity: cosine of the centres, at most 1. Lead: how much more similar the two are "
         "than either is to any other cluster; the pairs are sorted by it."
     )
-    return section("pairs", "Pairs across modalities", lead, under, *parts)
+    return section("pairs", "Pairs across modalities", lead, under, _right(inputs), *parts)
+
+
+def _right(inputs: ReportInputs) -> str:
+    """How many pairs are right, if the people are known."""
+    of = inputs.health.measures
+    if "pairs_correct" not in of:
+        return ""
+    said = [f"{percent(of['pairs_correct'])} % of the pairs show one person."]
+    if "image_pairs_precision" in of and "image_pairs_recall" in of:
+        said.append(
+            f"Of all pairs of a visible and an infrared image in matched clusters "
+            f"{percent(of['image_pairs_precision'])} % show one person (precision), and of all "
+            f"that show one person {percent(of['image_pairs_recall'])} % are in matched clusters "
+            "(recall)."
+        )
+    said.append(
+        "Adjusted Rand index of clusters and people, matched clusters being one and each image in "
+        f"no cluster one of its own: {percent(of['ari'])} %."
+    )
+    return note(f"By the identities, which no cluster depends on: {' '.join(said)}")
 
 
 def _rows(side: _Clusters, pictures: Pictures, title: str, chosen: list[int]) -> str:
