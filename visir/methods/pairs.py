@@ -38,6 +38,7 @@ from torch.nn import functional as F
 from visir.cluster.adapt import Adapt
 from visir.cluster.associate import AssociationName
 from visir.cluster.labels import filled, pseudo_labels
+from visir.cluster.matches import Association
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, InputError, IntArray, Modality
@@ -199,9 +200,15 @@ class Pairs(Method):
         radius = min(1.0, eps * config.eps[infrared])
         return pseudo_labels(features, radius, config.min_samples, k1, config.k2)
 
+    def _associated(
+        self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]
+    ) -> Association:
+        """The matches of the clusters, in both directions."""
+        return associated(self.config, compared, labels)
+
     def _match(self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]) -> None:
         """Set the matches, and give all clusters that hang together by them one number."""
-        found = associated(self.config, compared, labels)
+        found = self._associated(compared, labels)
         there, back = (
             np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
             for shares in (found.vis_to_ir, found.ir_to_vis)
