@@ -19,17 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from builds import named
 from scipy import sparse
 from torch.nn import functional as F
 
 from visir.cluster.memory import Memory
-from visir.cluster.neighbour_loss import Lists
-from visir.core.device import autocast, wait_for
-from visir.core.types import Batch, Facts, Modality
-from visir.data.dataset import TrainingSet, joined
-from visir.methods.cmag.method import PRESETS, Cmag
-from visir.methods.tokenmatcher.camera_stage import When
+from visir.data.dataset import Part, TrainingSet
+from visir.data.transforms import Augmentation, View
 
+Modality = named("visir.core.types:Modality")
+autocast = named("visir.core.device:autocast")
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "step.md"
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 IMAGES, CLUSTERS, EACH = {VIS: 22_258, IR: 11_909}, {VIS: 690, IR: 396}, 16
@@ -43,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     method = ready(device)
-    batch = drawn(device)
+    batch = method.data.batch(parts(), 0, 10, device)
     optimizer = method.optimizer()
     before = peak(device)
     taken: dict[str, list[float]] = {"bare": [], "whole": []}
@@ -62,17 +61,17 @@ def main() -> None:
     TABLE.write_text(text, encoding="utf-8")
 
 
-def ready(device: torch.device) -> Cmag:
+def ready(device: torch.device):
     """CMAG in its second stage, with random memories instead of clustered ones."""
-    rng = np.random.default_rng(0)
+    rng, cmag = np.random.default_rng(0), named("visir.methods.cmag.method:Cmag")
     infrared = np.arange(sum(IMAGES.values())) >= IMAGES[VIS]
-    data = TrainingSet(
-        np.empty((0, 384, 128, 3), np.uint8), infrared, rng.integers(2, size=len(infrared))
-    )
+    image = rng.integers(256, size=(384, 128, 3), dtype=np.uint8)
+    pixels = np.broadcast_to(image, (len(infrared), *image.shape))
+    data = TrainingSet(pixels, infrared, rng.integers(2, size=len(infrared)))
     torch.manual_seed(0)
-    method = Cmag(replace(PRESETS["sysu"], precision="auto"), data, device, seed=0)
-    base, width = method.base, method.model.embedding_dim
-    base.when = When("stage 2", 10)
+    method = cmag(replace(cmag.presets["sysu"], precision="auto"), data, device, seed=0)
+    base, width = method.base, method.queue.rows.shape[1]
+    base.when = named("visir.methods.tokenmatcher.camera_stage:When")("stage 2", 10)
 
     def unit(count: int) -> torch.Tensor:
         return F.normalize(torch.randn(count, width, device=device), dim=1)
@@ -90,30 +89,35 @@ def ready(device: torch.device) -> Cmag:
         columns = rng.integers(IMAGES[b], size=len(rows))
         found = sparse.csr_array((np.ones(len(rows), bool), (rows, columns)),
                                  shape=(IMAGES[a], IMAGES[b]))  # fmt: skip
-        base.neighbours[a, b] = Lists.of(found)
+        base.neighbours[a, b] = listed(found)
     size = len(method.queue.rows)
     method.queue.push(unit(size), torch.arange(size, device=device) % 2 == 0)
     method.model.train()
     return method
 
 
-def drawn(device: torch.device) -> Batch:
+def listed(found: sparse.csr_array):
+    """Neighbour lists on the CPU; the builds until commit 1684c8a ask for their device."""
+    lists = named("visir.cluster.neighbour_loss:Lists")
+    return lists.of(found, *[torch.device("cpu")] * (lists.of.__code__.co_argcount - 2))
+
+
+def parts() -> list[Part]:
     """16 visible images in two views, 16 infrared ones."""
     rng = np.random.default_rng(1)
     vis, ir = (
         rng.integers(IMAGES[VIS], size=EACH),
         IMAGES[VIS] + rng.integers(IMAGES[IR], size=EACH),
     )
-    rows = torch.from_numpy(np.concatenate([vis, vis, ir]))
-    infrared = torch.arange(3 * EACH) >= 2 * EACH
-    labels = torch.arange(3 * EACH) % EACH // 4
-    images = torch.randn(3 * EACH, 3, 384, 128, device=device)
-    return joined(images, Facts(infrared, labels, labels, rows))
+    labels = np.arange(EACH) // 4
+    return [
+        Part(vis, labels, Augmentation(View.PLAIN)),
+        Part(vis, labels, Augmentation(View.EXCHANGE)),
+        Part(ir, labels, Augmentation(View.GRAY)),
+    ]
 
 
-def step(
-    method: Cmag, batch: Batch, optimizer: torch.optim.Optimizer, device: torch.device, kind: str
-) -> None:
+def step(method, batch, optimizer: torch.optim.Optimizer, device: torch.device, kind: str) -> None:
     """Forward and backward; of the whole method also its losses, updates and queue."""
     optimizer.zero_grad(set_to_none=True)
     with autocast(device, method.config.precision):
@@ -123,7 +127,7 @@ def step(
     else:
         torch.stack(list(method.loss(batch, outputs).values())).sum().backward()
         method.after_step(batch, outputs)
-    wait_for(device)
+    named("visir.core.device:wait_for")(device)
 
 
 def peak(device: torch.device) -> float:

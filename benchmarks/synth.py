@@ -10,7 +10,6 @@ set by data set, and the table gives the ratio of neighbouring data sets.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import subprocess
@@ -20,44 +19,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from builds import ROOT, Worker
+
 TABLE = ROOT / "docs" / "tables" / "synth.md"
 SIZES = {"288x144": 8, "144x72": 16, "128x64": 16, "96x48": 24}  # and how many identities to render
 RUNS = 7
-
-
-class Build:
-    """A checkout of visir that renders in a process of its own."""
-
-    def __init__(self, checkout: Path) -> None:
-        one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | one_thread | {"PYTHONPATH": str(checkout)},
-        )
-        package = Path(self._answer())
-        if package != checkout / "visir":
-            raise SystemExit(f"{checkout}: has no package visir; {package} was imported instead")
-
-    def images_per_second(self, size: str, ids: int, seed: int) -> float:
-        """Render one data set."""
-        assert self.process.stdin
-        self.process.stdin.write(f"{size} {ids} {seed}\n")
-        self.process.stdin.flush()
-        return float(self._answer())
-
-    def _answer(self) -> str:
-        assert self.process.stdout
-        return self.process.stdout.readline().strip()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def work() -> None:
@@ -84,14 +51,14 @@ def work() -> None:
             print(len(list(out.rglob("*.jpg"))) / seconds, flush=True)
 
 
-def measure(builds: Sequence[Build], size: str, ids: int) -> list[list[float]]:
+def measure(builds: Sequence[Worker], size: str, ids: int) -> list[list[float]]:
     """(RUNS, builds) images per second; the builds change places from run to run."""
     found = []
     for seed in range(RUNS + 1):  # the first one warms up
         speed = [0.0] * len(builds)
         order = range(len(builds)) if seed % 2 else reversed(range(len(builds)))
         for k in order:
-            speed[k] = builds[k].images_per_second(size, ids, seed)
+            speed[k] = builds[k].ask(f"{size} {ids} {seed}")
         found.append(speed)
     return found[1:]
 
@@ -108,7 +75,7 @@ def table(checkouts: Sequence[Path], name: str) -> list[str]:
     if name:
         head += [f"the same of {name}", "times as fast", "lowest to highest"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    builds = [Build(checkout) for checkout in checkouts]
+    builds = [Worker([__file__, "--worker"], checkout, ONE_THREAD) for checkout in checkouts]
     for size, ids in SIZES.items():
         speed = measure(builds, size, ids)
         line = f"| {size} | {spread([run[0] for run in speed], 0)} |"

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as reference
 
+from visir.data import transforms
 from visir.data.rng import key, uniforms
 from visir.data.transforms import (
     ERASED,
@@ -171,3 +172,27 @@ def test_chances_of_the_operations_are_the_ones_asked_for():
     found = 255 * colours[gray]
     off = torch.stack([(found - luma).abs(), (found.flip(3) - luma).abs()]).amax(dim=(2, 3, 4))
     assert (off.amin(dim=0) <= 1.01).all()
+
+
+@pytest.mark.parametrize("view", View)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_views_made_one_by_one_are_those_of_the_whole_batch(view, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    images, rows, how = pixels(40), np.arange(40), Augmentation(view)
+    found = augment(images, rows, how, 5, pad=4)
+    together = transforms._together(images, rows, how, 5, 4)
+    assert found.stride() == together.stride()  # convolutions depend on it
+    assert torch.equal(found, together)
+    assert not torch.allclose(found, transforms._together(images, rows, how, 6, 4), atol=0.1)
+
+
+def test_colours_moved_one_by_one_are_those_of_the_whole_batch():
+    images, rows = pixels(60), np.arange(60)
+    images[0], images[1, :, :, 1:] = 0, 0  # black, and of one channel only
+    draws = torch.from_numpy(uniforms(7, rows, 8))
+    order = draws[:, 4:].argsort(dim=1)
+    expected = transforms._jitter_together(images, order, (2 * draws[:, :4] - 1) * 0.5)
+    found = jitter_colours(images, rows, 7, 0.5)
+    assert torch.equal(found, expected)
+    other = transforms._jitter_together(images, order.flip(1), (2 * draws[:, :4] - 1) * 0.5)
+    assert (found != other).float().mean() > 0.1

@@ -27,9 +27,12 @@ def gradients(function, inputs, keys, items, threshold):
     return out, torch.autograd.grad((out * slope).sum(), [inputs, keys, items])
 
 
+@pytest.mark.parametrize("few", [1, 10**9])  # sums over the weights that pass, or products
 @pytest.mark.parametrize("threshold", [0.0001, 0.02, 0.7])
-def test_a_read_and_its_gradients_are_the_formulas(threshold, monkeypatch):
+def test_a_read_and_its_gradients_are_the_formulas(threshold, few, monkeypatch):
     monkeypatch.setattr(regulation, "_ROWS", 7)
+    monkeypatch.setattr(regulation, "_FEW", few)
+    monkeypatch.setattr(regulation, "_ENTRIES", 11)
     inputs, keys, items = random(30, 12, scale=2), random(40, 12, seed=1), random(40, 5, seed=2)
     expected, slopes = gradients(plainly, inputs, keys, items, threshold)
     singles = [of.detach().float().requires_grad_() for of in (inputs, keys, items)]
@@ -42,6 +45,19 @@ def test_a_read_and_its_gradients_are_the_formulas(threshold, monkeypatch):
         assert torch.allclose(one.double(), other, atol=1e-3), (one - other).abs().max()
     broken, _ = gradients(plainly, inputs, keys, items, 0.0)
     assert threshold < 0.01 or not torch.allclose(found.double(), broken, atol=1e-2)
+
+
+def test_few_weights_that_pass_are_added_up_on_their_own(monkeypatch):
+    inputs, items = random(20, 8, scale=3).float(), random(500, 8, seed=1).float()
+    soft = (inputs @ items.T).softmax(dim=1)
+    for threshold, few in ((0.2, True), (0.001, False)):
+        assert (regulation._passing(soft, threshold) is not None) is few
+    added = []
+    monkeypatch.setattr(regulation, "_add", lambda *arguments: added.append(arguments))
+    read(inputs, items, items, 0.001)
+    assert not added
+    read(inputs, items, items, 0.2)
+    assert len(added) == 1
 
 
 def test_one_matrix_for_keys_and_items_gets_both_gradients():

@@ -30,6 +30,7 @@ from visir.core.types import (
     Record,
 )
 from visir.data.contents import contents
+from visir.data.cpu_views import empty
 from visir.data.images import read_resized
 from visir.data.rng import key
 from visir.data.transforms import Augmentation, augment
@@ -97,7 +98,7 @@ class TrainingSet(NamedTuple):
             pixels = to_device(torch.from_numpy(np.asarray(self.pixels[rows])), device)
             # The position is part of the draw: a row drawn twice is augmented twice.
             views.append(augment(pixels, rows * 4096 + chosen, part.how, key(stream, number), pad))
-        return torch.cat(views)
+        return _in_one(views)
 
     def facts(self, parts: Sequence[Part]) -> Facts:
         """What is known of a batch before its images are read, in the memory of the CPU."""
@@ -105,6 +106,15 @@ class TrainingSet(NamedTuple):
         labels = np.concatenate([part.labels for part in parts])
         found = self.infrared[rows], labels, self.cams[rows], rows
         return Facts(*map(torch.from_numpy, found))
+
+
+def _in_one(views: Sequence[Tensor]) -> Tensor:
+    """The views of all parts as one tensor, (B, 3, H, W)."""
+    if len(views) == 1 or views[0].device.type != "cpu" or views[0].dtype != torch.float32:
+        return torch.cat(list(views))
+    count, (height, width) = sum(map(len, views)), views[0].shape[2:]
+    whole = torch.from_numpy(empty(count, height, width)).permute(0, 3, 1, 2)
+    return torch.cat(list(views), out=whole)
 
 
 def joined(images: Tensor, host: Facts) -> Batch:

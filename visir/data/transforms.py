@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device they train on.
+"""Augmentation on the device of the training: of whole batches, on a CPU image by image.
 
 Colour jitter, pad, crop, flip and normalise as usual in the field, then the three operations of CAJ
 (Ye et al., ICCV 2021) that act on the normalised tensor: channel exchange, channel-adaptive gray,
@@ -11,7 +11,7 @@ values, all between .45 and .49, in all channels.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 import torch
@@ -20,12 +20,14 @@ from torch.nn import functional as F
 
 from visir.core.device import to_device
 from visir.core.types import BoolArray, IntArray
+from visir.data import cpu_views
 from visir.data.rng import key, uniforms
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 ERASED = (0.4914, 0.4822, 0.4465)  # CAJ's fill, written as it is into the normalised tensor
 GRAY = (0.2989, 0.5870, 0.1140)
+_NUMBERS = cpu_views.Channels(*(np.array(of, np.float32) for of in (MEAN, STD, GRAY, ERASED)))
 
 
 class View(Enum):
@@ -81,10 +83,33 @@ def augment(
         pixels = _bleach(pixels, uniforms(key(stream, 4), rows, 1)[:, 0] < how.bleach)
     if how.jitter:
         pixels = jitter_colours(pixels, rows, key(stream, 3), how.jitter)
+    way = _one_by_one if _is_compiled_for(pixels) else _together
+    return way(pixels, rows, how, stream, pad)
+
+
+def _is_compiled_for(pixels: Tensor) -> bool:
+    """Whether `cpu_views` makes the views: on a CPU, in single precision."""
+    return pixels.device.type == "cpu" and torch.get_default_dtype() == torch.float32
+
+
+def _together(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int) -> Tensor:
+    """What follows the colours in `augment`, for the whole batch on any device."""
     draws = to_device(torch.from_numpy(uniforms(stream, rows, 4)), pixels.device)
     images = normalise(_crop_and_flip(pixels, draws[:, 0], draws[:, 1], draws[:, 2] < 0.5, pad))
     images = exchange(images, draws[:, 3], how.view, how.gray)
     return erase(images, rows, stream, how.erasing)
+
+
+def _one_by_one(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int) -> Tensor:
+    """What follows the colours in `augment`, image by image."""
+    draws = torch.from_numpy(uniforms(stream, rows, 4))
+    top, left = torch.floor(draws[:, :2].T * (2 * pad + 1)).long().numpy()
+    places = cpu_views.Places(top, left, (draws[:, 2] < 0.5).numpy(), pad)
+    height, width = pixels.shape[1:3]
+    chosen = _choices(draws[:, 3], how.view, how.gray).numpy()
+    boxes = erased_boxes(rows, stream, how.erasing, height, width)
+    found = cpu_views.views(pixels.numpy(), places, chosen, boxes, _NUMBERS)
+    return torch.from_numpy(found).permute(0, 3, 1, 2)
 
 
 def _bleach(pixels: Tensor, chosen: BoolArray) -> Tensor:
@@ -107,8 +132,15 @@ def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float)
             circles; .5 at most.
     """
     draws = torch.from_numpy(uniforms(stream, rows, 8))
-    amounts = to_device((2 * draws[:, :4] - 1) * strength, pixels.device)
-    order = draws[:, 4:].argsort(dim=1)
+    amounts, order = (2 * draws[:, :4] - 1) * strength, draws[:, 4:].argsort(dim=1)
+    if _is_compiled_for(pixels):
+        arrays = (pixels.contiguous().numpy(), order.numpy(), amounts.float().numpy())
+        return torch.from_numpy(cpu_views.jittered(*arrays, _NUMBERS.luma))
+    return _jitter_together(pixels, order, to_device(amounts, pixels.device))
+
+
+def _jitter_together(pixels: Tensor, order: Tensor, amounts: Tensor) -> Tensor:
+    """`jitter_colours` for any device; `order` (B, 4) is in the memory of the CPU."""
     images = pixels.permute(0, 3, 1, 2).float() / 255
     for place in range(4):
         for number, change in enumerate((_brighten, _contrast, _saturate, turn_hue)):
@@ -123,7 +155,9 @@ def _brighten(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def _contrast(images: Tensor, amount: Tensor) -> Tensor:
-    return _away_from(_gray(images).mean(dim=(2, 3), keepdim=True), images, amount)
+    # In float64 the mean does not depend on the order of the sum.
+    mean = _gray(images).mean(dim=(2, 3), keepdim=True, dtype=torch.float64).float()
+    return _away_from(mean, images, amount)
 
 
 def _saturate(images: Tensor, amount: Tensor) -> Tensor:
@@ -136,7 +170,8 @@ def _away_from(base: Tensor, images: Tensor, amount: Tensor) -> Tensor:
 
 def _gray(images: Tensor) -> Tensor:
     """(B, 1, H, W) luma."""
-    return (images * _channels(GRAY, images.device)).sum(dim=1, keepdim=True)
+    red, green, blue = (images * _channels(GRAY, images.device)).chunk(3, dim=1)
+    return red + green + blue
 
 
 def turn_hue(images: Tensor, turn: Tensor) -> Tensor:
@@ -166,20 +201,40 @@ def exchange(images: Tensor, draw: Tensor, view: View, gray: float = 0.5) -> Ten
     """
     if view is View.PLAIN:
         return images
-    eye = torch.eye(3, device=images.device)
-    copies = eye[:, None, :].expand(3, 3, 3)  # mix c: every output channel is channel c
-    if view is View.EXCHANGE:
-        mixes, choice = copies, (draw * 3).long()
-    else:
-        luma = _channels(GRAY, images.device).view(1, 1, 3).expand(1, 3, 3)
-        mixes = torch.cat([copies, luma, eye[None]])
-        choice = torch.where(draw < 0.75 + gray / 4, (draw * 4).long(), 4)
-    return torch.einsum("boc,bchw->bohw", mixes[choice], images)
+    choice = _choices(draw, view, gray)[:, None, None, None]
+    copied = images.gather(1, choice.clamp(max=2).expand(-1, 1, *images.shape[2:]))
+    mixed = torch.where(choice == cpu_views.LUMA, _gray(images), copied)
+    return torch.where(choice == cpu_views.AS_IT_IS, images, mixed)
+
+
+def _choices(draw: Tensor, view: View, gray: float) -> Tensor:
+    """(B,) a channel to copy, 3 for the luma, or 4 for the image as it is."""
+    match view:
+        case View.PLAIN:
+            return torch.full_like(draw, cpu_views.AS_IT_IS, dtype=torch.long)
+        case View.EXCHANGE:
+            return (draw * 3).long()
+        case View.GRAY:
+            return torch.where(draw < 0.75 + gray / 4, (draw * 4).long(), cpu_views.AS_IT_IS)
+        case _:
+            assert_never(view)
 
 
 def erase(images: Tensor, rows: IntArray, stream: int, chance: float = 0.5) -> Tensor:
     """Random erasing: area U(.02, .4), aspect U(.3, 1/.3), up to 100 tries; a copy."""
     height, width = images.shape[2:]
+    box = torch.from_numpy(erased_boxes(rows, stream, chance, height, width))
+    top, left, tall, wide = to_device(box, images.device).T[:, :, None]
+    y = torch.arange(height, device=images.device)
+    x = torch.arange(width, device=images.device)
+    inside = ((y >= top) & (y < top + tall))[:, :, None] & ((x >= left) & (x < left + wide))[
+        :, None
+    ]
+    return torch.where(inside[:, None], _channels(ERASED, images.device), images)
+
+
+def erased_boxes(rows: IntArray, stream: int, chance: float, height: int, width: int) -> IntArray:
+    """(B, 4) top, left, height and width of the box that is erased; zeros where none is."""
     apply = uniforms(key(stream, 1), rows, 1)[:, 0] < chance
     box = np.zeros((len(rows), 4), np.int64)  # top, left, height, width
     open_rows = np.flatnonzero(apply)
@@ -195,13 +250,7 @@ def erase(images: Tensor, rows: IntArray, stream: int, chance: float = 0.5) -> T
         left = np.floor(draw[:, 3] * (width - wide + 1))
         box[open_rows[fits]] = np.stack([top, left, tall, wide], axis=1)[fits]
         open_rows = open_rows[~fits]
-    top, left, tall, wide = to_device(torch.from_numpy(box), images.device).T[:, :, None]
-    y = torch.arange(height, device=images.device)
-    x = torch.arange(width, device=images.device)
-    inside = ((y >= top) & (y < top + tall))[:, :, None] & ((x >= left) & (x < left + wide))[
-        :, None
-    ]
-    return torch.where(inside[:, None], _channels(ERASED, images.device), images)
+    return box
 
 
 def _crop_and_flip(pixels: Tensor, top: Tensor, left: Tensor, flip: Tensor, pad: int) -> Tensor:

@@ -43,14 +43,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, dim) to the same shape."""
-        batch, length, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, length, 3, self.heads, dim // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = _attend(q, k, v)
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+    def forward(self, x: Tensor, read: int | None = None) -> Tensor:
+        """(B, T, dim) to the same shape, or to (B, read, dim): what the first tokens attend to."""
+        dim = x.shape[2]
+        if read is None:
+            q, k, v = (self._by_head(of) for of in self.qkv(x).chunk(3, dim=2))
+        else:
+            weight, bias = self.qkv.weight, self.qkv.bias
+            q = self._by_head(F.linear(x[:, :read], weight[:dim], bias[:dim]))
+            both = F.linear(x, weight[dim:], bias[dim:])
+            k, v = (self._by_head(of) for of in both.chunk(2, dim=2))
+        out: Tensor = self.proj(_attend(q, k, v).transpose(1, 2).flatten(2))
         return out
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(B, T, dim) to (B, heads, T, dim / heads)."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -78,9 +86,9 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, dim) to the same shape."""
-        x = x + self._drop(self.attn(self.norm1(x)))
+    def forward(self, x: Tensor, read: int | None = None) -> Tensor:
+        """(B, T, dim) to the same shape, or to (B, read, dim) if only the first tokens are read."""
+        x = x[:, :read] + self._drop(self.attn(self.norm1(x), read))
         return x + self._drop(self.mlp(self.norm2(x)))
 
     def _drop(self, branch: Tensor) -> Tensor:
@@ -171,10 +179,10 @@ class Vit(nn.Module):
         for block in self.blocks[:-1]:
             x = block(x)
         read = self.class_tokens
-        tokens = self.norm(self.blocks[-1](x)[:, :read])
+        tokens = self.norm(self.blocks[-1](x, read))
         if self.shallow is not None:
             query = torch.cat([x[:, :read], embedded[:, read:]], dim=1)
-            shallow = self.shallow["norm"](self.shallow["block"](query)[:, :read])
+            shallow = self.shallow["norm"](self.shallow["block"](query, read))
             tokens = torch.cat([tokens, shallow], dim=1)
         tokens = tokens.float()
         return Features(self.embed_tokens(tokens).float(), tokens)
