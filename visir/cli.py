@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _TRAINING = ("train", "pretrain", "demo")
 _ENDING = 10  # seconds that a training has after SIGTERM, before it is ended where it stands
+_AGAIN = 0.05  # seconds after which a SIGTERM that was lost is sent again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +73,8 @@ def _ending_in_order(argv: Sequence[str]) -> Iterator[None]:
 
     An exception that interrupts code which holds a lock can leave threads that wait for this lock,
     and a pool that waits for its threads, for ever. A training survives its end at any point, so
-    after a while the process is ended all the same.
+    after a while the process is ended all the same. One that is raised while Python removes an
+    object is lost, so it is raised again a moment later.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -84,13 +86,21 @@ def _ending_in_order(argv: Sequence[str]) -> Iterator[None]:
             os.write(2, f"{_stopped(argv)}\n".encode())
         os._exit(143)
 
+    def lost(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, _TerminatedError):
+            threading.Timer(_AGAIN, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        else:
+            hook(what)
+
     if argv[0] not in _TRAINING or threading.current_thread() is not threading.main_thread():
         yield
         return
+    hook, sys.unraisablehook = sys.unraisablehook, lost
     before = signal.signal(signal.SIGTERM, stop), signal.signal(signal.SIGALRM, give_up)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.alarm(0)
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGALRM, before[1])

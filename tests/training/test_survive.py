@@ -16,6 +16,7 @@ import pytest
 import torch
 from small import run, same
 
+from visir import cli
 from visir.core.lock import locked
 from visir.core.run import DamageWarning, Run
 from visir.core.types import InputError
@@ -246,3 +247,21 @@ def test_sigterm_leaves_a_training_that_can_be_resumed(few, tmp_path):
     assert said.rstrip().endswith("--resume")
     assert "Traceback" not in said
     assert newest(stopped).first >= 1
+
+
+def test_sigterm_is_not_lost_while_python_removes_an_object(capfd):
+    """What a signal raises in `__del__` ends there; the training is stopped all the same."""
+
+    class Closing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(100):  # the handler runs in here
+                pass
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), cli._ending_in_order(["train"]):
+        Closing()
+        while time.monotonic() < began + cli._ENDING / 2:
+            time.sleep(0.01)
+    assert time.monotonic() < began + cli._ENDING / 2
+    assert "Traceback" not in capfd.readouterr().err

@@ -115,6 +115,7 @@ PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
     k2=2,
     chance=1.0,
     least_matched=0.0,
+    average=0.98,
     precision="fp32",
 )
 
