@@ -4,7 +4,7 @@ Each seed has its own people, cameras and training. The last row trains on the f
 copied to an unlabelled folder under random names. Results are those of the last epoch; the scored
 people are neither trained on nor used for any choice.
 
-    python benchmarks/demo.py            # about 20 minutes on two cores; resumes if stopped
+    python benchmarks/demo.py            # about ten minutes on two cores; resumes if stopped
 """
 
 from __future__ import annotations
@@ -89,18 +89,18 @@ def table(
         AFTER: "after: pairs, last epoch",
     }
     lines = [
-        "| network | rank-1, % | mAP, % | times chance | times before |",
+        "| network | rank-1, % | mAP, % | times chance | mAP less before, points |",
         "|---|---|---|---|---|",
     ]
     for label, name in names.items():
         rank1, mean_ap = (np.array([row[label][i] for row in rows]) for i in (0, 1))
-        over = [f"{spread(values, 1)}" for values in (mean_ap / chance, mean_ap / before)]
+        over = [spread(values, 1) for values in (mean_ap / chance, 100 * (mean_ap - before))]
         cells = [name, spread(100 * rank1, 1), spread(100 * mean_ap, 1), *over]
         lines.append(f"| {' | '.join(cells)} |")
     lines.append(
         f"| after, seed 0, files renamed at random, no labels | {100 * shuffled[0]:.1f} "
         f"| {100 * shuffled[1]:.1f} | {shuffled[1] / chance[0]:.1f} "
-        f"| {shuffled[1] / before[0]:.1f} |"
+        f"| {100 * (shuffled[1] - before[0]):z.1f} |"
     )
     last = ", ".join(f"{100 * row[AFTER][1]:.1f}" for row in rows)
     return "\n".join(
