@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 from scipy import sparse
 
-from visir.core.types import IntArray
+from visir.core.types import IntArray, Record
 
 Failure = Literal["", "too large", "too small"]
 
@@ -19,6 +19,12 @@ _OUTLIERS = 0.8  # share of outliers: too few images are left to train on
 _SPLIT = 0.2  # clusters per image: fewer than five images per cluster on average
 _RATIO = 3.0  # clusters of one modality per cluster of the other
 _AGREEMENT = 0.3  # adjusted Rand index with the last epoch
+
+
+def true_identities(records: Sequence[Record]) -> IntArray | None:
+    """(N,) identities numbered from 0, to measure labels by; None unless every image has one."""
+    pids = [record.pid for record in records]
+    return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
 
 
 def purity(labels: IntArray, truth: IntArray) -> float:

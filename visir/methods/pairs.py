@@ -238,7 +238,7 @@ class Pairs(Method):
         return (
             f"{matched} of {few} clusters have a mutual match in the other modality, fewer than "
             f"{least:.0%}: matches are too uncertain to learn from, so the start is kept; set "
-            "least_matched=0 to train all the same"
+            "chance=1 and least_matched=0 to train on all matches all the same"
         )
 
     def steps(self, epoch: int) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visir.cluster.metrics import describe
+from visir.cluster.metrics import describe, true_identities
 from visir.core.types import FloatArray, InputError, IntArray, Modality, Record
 from visir.data.pictures import look_at_all
 from visir.data.remarks import poor
@@ -94,7 +94,9 @@ def examine(records: Sequence[Record], features: FloatArray) -> Health:
         for modality, of in as_people(grouping).items():
             people[rows[modality]] = of
         labels = {modality.value: of for modality, of in grouping.labels.items()}
-        measures = describe(labels, grouping.partners, _truth(records, rows))
+        numbers = true_identities(records)
+        truth = None if numbers is None else {m.value: numbers[of] for m, of in rows.items()}
+        measures = describe(labels, grouping.partners, truth)
     found = np.zeros(len(records), np.int64)
     first = {m: min(FIRST, max(1, len(rows[m]) // 20)) for m in Modality}
     for modality, side in rows.items():
@@ -113,17 +115,6 @@ def _grouped(
         return grouped({m: features[side] for m, side in rows.items()}, sides), ""
     except InputError as error:
         return None, str(error).split(";")[0]
-
-
-def _truth(
-    records: Sequence[Record], rows: Mapping[Modality, IntArray]
-) -> dict[str, IntArray] | None:
-    """True identities of each modality, numbered from 0; None unless every image has one."""
-    pids = [record.pid for record in records]
-    if None in pids:
-        return None
-    numbers = np.unique(np.array(pids, np.int64), return_inverse=True)[1]
-    return {modality.value: numbers[of] for modality, of in rows.items()}
 
 
 def _occurrences(queries_QD: FloatArray, gallery_GD: FloatArray, first: int) -> IntArray:

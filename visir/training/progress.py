@@ -6,12 +6,11 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from visir.cluster.metrics import describe, diagnose, without_numbers
+from visir.cluster.metrics import describe, diagnose, true_identities, without_numbers
 from visir.core.progress import in_words
 from visir.core.run import Run
 from visir.core.types import Benchmark, IntArray, Modality
@@ -39,7 +38,7 @@ class Progress:
         self, run: Run, benchmark: Benchmark, data: TrainingSet, epochs: int, show: bool
     ) -> None:
         self.run, self.data, self.epochs, self.show = run, data, epochs, show
-        self.truth = _truth(benchmark)
+        self.truth = true_identities(benchmark.train)
         self.before: IntArray | None = None
         self.said: set[str] = set()
         self.board = _board(run)
@@ -99,12 +98,6 @@ class Progress:
             if self.show and kind not in self.said:
                 tqdm.write(f"warning: {line}", file=sys.stderr)
             self.said.add(kind)
-
-
-def _truth(benchmark: Benchmark) -> IntArray | None:
-    """True identities, numbered from 0, for display only; None unless every image has one."""
-    pids = [record.pid for record in benchmark.train]
-    return None if None in pids else np.unique(np.array(pids, np.int64), return_inverse=True)[1]
 
 
 def _line(
