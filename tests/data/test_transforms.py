@@ -186,6 +186,21 @@ def test_views_made_one_by_one_are_those_of_the_whole_batch(view, threads, monke
     assert not torch.allclose(found, transforms._together(images, rows, how, 6, 4), atol=0.1)
 
 
+def test_the_memory_of_a_batch_is_used_again_only_when_no_one_holds_it():
+    images, how = pixels(40), Augmentation(View.PLAIN)
+    first = augment(images, np.arange(40), how, 1)
+    kept, part = first.clone(), first[3:5]
+    place = first.data_ptr()
+    del first
+    second = augment(images, np.arange(40), how, 2)
+    assert second.data_ptr() != place
+    assert torch.equal(part, kept[3:5])
+    del part
+    third = augment(images, np.arange(40), how, 1)
+    assert third.data_ptr() == place
+    assert torch.equal(third, kept)
+
+
 def test_colours_moved_one_by_one_are_those_of_the_whole_batch():
     images, rows = pixels(60), np.arange(60)
     images[0], images[1, :, :, 1:] = 0, 0  # black, and of one channel only

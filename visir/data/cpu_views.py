@@ -7,6 +7,7 @@ device, bit by bit.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -22,6 +23,10 @@ AS_IT_IS, LUMA = 4, 3
 """Channel operations; 0 to 2 copy that channel to all three."""
 _ALIGNED = 16  # numbers between two places where an array may start
 _PARTS = 4  # of each thread, so that none waits long for another
+
+
+# Divisions by zero give infinity, so that loops with them are made of vector instructions.
+_compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Channels(NamedTuple):
@@ -42,22 +47,38 @@ class Places(NamedTuple):
     pad: int
 
 
-def empty(count: int, height: int, width: int) -> FloatArray:
-    """(B, H, W, 3) float32 for images.
+_free: list[FloatArray] = []  # of batches that are gone, all of one size
 
-    NumPy asks for large pages, which are there much sooner than PyTorch's; the start is aligned as
-    PyTorch's is, because products of unaligned numbers can be rounded otherwise.
+
+def empty(count: int, height: int, width: int) -> FloatArray:
+    """(B, H, W, 3) float32 for images, not filled.
+
+    The memory of a batch that is gone is used again, because new pages take longer than the views.
+    The start is aligned as PyTorch's is: products of unaligned numbers can be rounded otherwise.
     """
     size = count * height * width * 3
-    whole = np.empty(size + _ALIGNED, np.float32)
+    try:
+        whole = _free.pop()
+    except IndexError:
+        whole = np.empty(0, np.float32)
+    if len(whole) != size + _ALIGNED:
+        _free.clear()
+        whole = np.empty(size + _ALIGNED, np.float32)
     first = -whole.ctypes.data // whole.itemsize % _ALIGNED
-    return whole[first : first + size].reshape(count, height, width, 3)
+    images = whole[first : first + size].reshape(count, height, width, 3)
+    weakref.finalize(images, _free.append, whole)
+    return images
 
 
 def views(
-    pixels: ByteArray, places: Places, choice: IntArray, boxes: IntArray, channels: Channels
-) -> FloatArray:
-    """Crop, mirror, normalise, exchange channels and erase: (B, H, W, 3) float32.
+    pixels: ByteArray,
+    places: Places,
+    choice: IntArray,
+    boxes: IntArray,
+    channels: Channels,
+    out: FloatArray,
+) -> None:
+    """Crop, mirror, normalise, exchange channels and erase.
 
     Args:
         pixels: (B, H, W, 3).
@@ -65,29 +86,31 @@ def views(
         choice: (B,) channel operation.
         boxes: (B, 4) top, left, height and width of the erased box; of height 0 if there is none.
         channels: numbers of the channels.
+        out: (B, H, W, 3) float32, which is filled.
     """
-    height, width = pixels.shape[1:3]
-    out = empty(len(pixels), height, width)
-    levels = np.arange(256, dtype=np.float32) / np.float32(255)
-    table = (levels - channels.mean[:, None]) / channels.std[:, None]
+    count, height, width = pixels.shape[:3]
+    # Each channel operation normalises the numbers of a row with its own means and deviations.
+    taken = np.array([[0] * 3, [1] * 3, [2] * 3, [0, 1, 2], [0, 1, 2]])
+    means, stds = (np.tile(of[taken], (1, width)) for of in (channels.mean, channels.std))
+    lines, made = pixels.reshape(count, height, -1), out.reshape(count, height, -1)
 
     def part(some: slice) -> None:
         _views(
-            pixels[some],
+            lines[some],
             places.top[some],
             places.left[some],
             places.flip[some],
-            places.pad,
             choice[some],
             boxes[some],
-            table,
+            places.pad,
+            means,
+            stds,
             channels.luma,
             channels.fill,
-            out[some],
+            made[some],
         )
 
-    _in_threads(part, len(pixels))
-    return out
+    _in_threads(part, count)
 
 
 def jittered(
@@ -123,58 +146,92 @@ def _in_threads(part: Callable[[slice], None], count: int) -> None:
         list(pool.map(part, slices))
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _views(
-    pixels: ByteArray, top: IntArray, left: IntArray, flip: BoolArray, pad: int, choice: IntArray,
-    boxes: IntArray, table: FloatArray, luma: FloatArray, fill: FloatArray, out: FloatArray,
+    lines: ByteArray, top: IntArray, left: IntArray, flip: BoolArray, choice: IntArray,
+    boxes: IntArray, pad: int, means: FloatArray, stds: FloatArray, luma: FloatArray,
+    fill: FloatArray, out: FloatArray,
 ) -> None:  # fmt: skip
-    for i in range(len(pixels)):
-        for y in range(pixels.shape[1]):
-            shift = left[i] - pad
+    """`views`, with (B, H, 3 W) instead of (B, H, W, 3); loops over long rows are fast."""
+    width = lines.shape[2] // 3
+    line, planes = np.zeros(3 * width, np.uint8), np.empty((3, width), np.uint8)
+    for i in range(len(lines)):
+        shift, way = left[i] - pad, choice[i]
+        first = max(0, shift if flip[i] else -shift)  # column of the view inside of the image
+        size = max(0, width - abs(shift))
+        source = max(0, shift)
+        line[:] = 0
+        for y in range(lines.shape[1]):
             row = y + top[i] - pad
-            _line(pixels[i], row, shift, flip[i], choice[i], table, luma, out[i, y])
-        first, start, tall, wide = boxes[i]
-        for channel in range(3):
-            out[i, first : first + tall, start : start + wide, channel] = fill[channel]
+            if not 0 <= row < lines.shape[1]:
+                out[i, y] = (np.float32(0) - means[way]) / stds[way]
+                continue
+            if flip[i] or way < LUMA:
+                _split(lines[i, row], source, size, planes)
+                _put(planes, way, flip[i], size, first, line)
+            else:
+                for k in range(3 * size):
+                    line[3 * first + k] = lines[i, row, 3 * source + k]
+            for k in range(3 * width):
+                level = np.float32(line[k]) / np.float32(255)
+                out[i, y, k] = (level - means[way, k]) / stds[way, k]
+        if way == LUMA:
+            _grey(out[i], luma)
+        above, start, tall, wide = boxes[i]
+        for y in range(above, above + tall):
+            for x in range(start, start + wide):
+                for channel in range(3):
+                    out[i, y, 3 * x + channel] = fill[channel]
 
 
-@numba.njit(nogil=True, cache=True)
-def _line(
-    image: ByteArray, row: int, shift: int, flip: bool, choice: int, table: FloatArray,
-    luma: FloatArray, out: FloatArray,
-) -> None:  # fmt: skip
-    """One row of a view, (W, 3), from a row of the image that may lie outside of it."""
-    height, width, _ = image.shape
-    for x in range(width):
-        column = (width - 1 - x if flip else x) + shift
-        a, b, c = 0, 0, 0
-        if 0 <= row < height and 0 <= column < width:
-            a, b, c = image[row, column]
-        red, green, blue = table[0, a], table[1, b], table[2, c]
-        if choice == LUMA:
-            red = red * luma[0] + green * luma[1] + blue * luma[2]
-            green, blue = red, red
-        elif choice == 0:
-            green, blue = red, red
-        elif choice == 1:
-            red, blue = green, green
-        elif choice == 2:
-            red, green = blue, blue
-        out[x, 0], out[x, 1], out[x, 2] = red, green, blue
+@_compiled
+def _split(line: ByteArray, first: int, size: int, planes: ByteArray) -> None:
+    """The channels of some pixels of a row, one after the other: (3, W)."""
+    for x in range(size):
+        planes[0, x] = line[3 * (first + x)]
+        planes[1, x] = line[3 * (first + x) + 1]
+        planes[2, x] = line[3 * (first + x) + 2]
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
+def _put(planes: ByteArray, way: int, flip: bool, size: int, first: int, line: ByteArray) -> None:
+    """Channels into a row from a pixel on, mirrored or not; one of them thrice, or each once."""
+    red = planes[way if way < LUMA else 0]
+    green = planes[way if way < LUMA else 1]
+    blue = planes[way if way < LUMA else 2]
+    if flip:
+        for x in range(size):
+            line[3 * (first + x)] = red[size - 1 - x]
+            line[3 * (first + x) + 1] = green[size - 1 - x]
+            line[3 * (first + x) + 2] = blue[size - 1 - x]
+    else:
+        for x in range(size):
+            line[3 * (first + x)] = red[x]
+            line[3 * (first + x) + 1] = green[x]
+            line[3 * (first + x) + 2] = blue[x]
+
+
+@_compiled
+def _grey(view: FloatArray, luma: FloatArray) -> None:
+    """The luma in all channels of (H, 3 W)."""
+    for y in range(view.shape[0]):
+        for x in range(0, view.shape[1], 3):
+            red, green, blue = view[y, x], view[y, x + 1], view[y, x + 2]
+            grey = red * luma[0] + green * luma[1] + blue * luma[2]
+            view[y, x], view[y, x + 1], view[y, x + 2] = grey, grey, grey
+
+
+@_compiled
 def _jitter(
     pixels: ByteArray, order: IntArray, amounts: FloatArray, luma: FloatArray, out: ByteArray
 ) -> None:
-    count, height, width, _ = pixels.shape
-    size = height * width
-    image = np.empty((3, size), np.float32)
-    for i in range(count):
-        flat, done = pixels[i].reshape(size, 3), out[i].reshape(size, 3)
-        for p in range(size):
-            for channel in range(3):
-                image[channel, p] = np.float32(flat[p, channel]) / np.float32(255)
+    size = pixels.shape[1] * pixels.shape[2]
+    planes, image = np.empty((3, size), np.uint8), np.empty((3, size), np.float32)
+    for i in range(len(pixels)):
+        _split(pixels[i].reshape(3 * size), 0, size, planes)
+        for channel in range(3):
+            for p in range(size):
+                image[channel, p] = np.float32(planes[channel, p]) / np.float32(255)
         for number in order[i]:
             amount = amounts[i, number]
             if number == 0:
@@ -185,19 +242,20 @@ def _jitter(
                 _saturate(image, amount, luma)
             else:
                 _turn_hue(image[0], image[1], image[2], amount)
-        for p in range(size):
-            for channel in range(3):
+        for channel in range(3):
+            for p in range(size):
                 # Adding and subtracting 1.5 * 2^23 rounds to a whole number, halves to even ones.
                 level = image[channel, p] * np.float32(255) + np.float32(12582912)
-                done[p, channel] = np.uint8(level - np.float32(12582912))
+                planes[channel, p] = np.uint8(np.int32(level - np.float32(12582912)))
+        _put(planes, AS_IT_IS, False, size, 0, out[i].reshape(3 * size))
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _bounded(value: np.float32) -> np.float32:
     return min(max(value, np.float32(0)), np.float32(1))
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _brighten(image: FloatArray, amount: np.float32) -> None:
     factor = np.float32(1) + amount
     for channel in range(3):
@@ -205,19 +263,28 @@ def _brighten(image: FloatArray, amount: np.float32) -> None:
             image[channel, p] = _bounded(image[channel, p] * factor)
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _contrast(image: FloatArray, amount: np.float32, luma: FloatArray) -> None:
-    total = 0.0
+    greys = np.empty(image.shape[1], np.float32)
     for p in range(image.shape[1]):
-        total += image[0, p] * luma[0] + image[1, p] * luma[1] + image[2, p] * luma[2]
-    base = np.float32(total / image.shape[1])
+        greys[p] = image[0, p] * luma[0] + image[1, p] * luma[1] + image[2, p] * luma[2]
+    base = np.float32(_sum(greys) / image.shape[1])
     for channel in range(3):
         for p in range(image.shape[1]):
             value = image[channel, p]
             image[channel, p] = _bounded(value + amount * (value - base))
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _sum(values: FloatArray) -> float:
+    """In float64, where the order of the sum does not show after rounding to float32."""
+    total = 0.0
+    for value in values:
+        total += np.float64(value)
+    return total
+
+
+@_compiled
 def _saturate(image: FloatArray, amount: np.float32, luma: FloatArray) -> None:
     for p in range(image.shape[1]):
         red, green, blue = image[0, p], image[1, p], image[2, p]
@@ -227,7 +294,7 @@ def _saturate(image: FloatArray, amount: np.float32, luma: FloatArray) -> None:
         image[2, p] = _bounded(blue + amount * (blue - base))
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@_compiled
 def _turn_hue(reds: FloatArray, greens: FloatArray, blues: FloatArray, turn: np.float32) -> None:
     two, four, six = np.float32(2), np.float32(4), np.float32(6)
     moved = six * turn
@@ -247,7 +314,7 @@ def _turn_hue(reds: FloatArray, greens: FloatArray, blues: FloatArray, turn: np.
         blues[p] = _channel(value, chroma, sector + np.float32(1))
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _channel(value: np.float32, chroma: np.float32, k: np.float32) -> np.float32:
     k = k - np.float32(6) if k >= np.float32(6) else k
     return value - chroma * _bounded(min(k, np.float32(4) - k))

@@ -30,10 +30,9 @@ from visir.core.types import (
     Record,
 )
 from visir.data.contents import contents
-from visir.data.cpu_views import empty
 from visir.data.images import read_resized
 from visir.data.rng import key
-from visir.data.transforms import Augmentation, augment
+from visir.data.transforms import Augmentation, augment, room
 
 Shape: TypeAlias = tuple[int, int, int, int]
 _ROWS = 256  # checked at once
@@ -86,19 +85,24 @@ class TrainingSet(NamedTuple):
             device: of the images.
             places: positions in the whole batch, in ascending order; None for all.
         """
-        views, first = [], 0
-        for number, part in enumerate(parts):
-            chosen = np.arange(len(part.rows))
-            if places is not None:
-                chosen = places[(places >= first) & (places < first + len(chosen))] - first
-            first += len(part.rows)
-            if not len(chosen):
+        ends = np.cumsum([len(part.rows) for part in parts])
+        if places is None:
+            places = np.arange(ends[-1])
+        shares = np.split(places, np.searchsorted(places, ends[:-1]))
+        whole = room(len(places), self.pixels.shape[1:3], device)
+        views, done = [], 0
+        for number, (part, end, share) in enumerate(zip(parts, ends, shares, strict=True)):
+            if not len(share):
                 continue
+            chosen = share - (end - len(part.rows))
             rows = part.rows[chosen]
             pixels = to_device(torch.from_numpy(np.asarray(self.pixels[rows])), device)
+            out = None if whole is None else whole[done : done + len(rows)]
+            done += len(rows)
             # The position is part of the draw: a row drawn twice is augmented twice.
-            views.append(augment(pixels, rows * 4096 + chosen, part.how, key(stream, number), pad))
-        return _in_one(views)
+            draws = rows * 4096 + chosen
+            views.append(augment(pixels, draws, part.how, key(stream, number), pad, out))
+        return torch.cat(views) if whole is None else whole
 
     def facts(self, parts: Sequence[Part]) -> Facts:
         """What is known of a batch before its images are read, in the memory of the CPU."""
@@ -106,15 +110,6 @@ class TrainingSet(NamedTuple):
         labels = np.concatenate([part.labels for part in parts])
         found = self.infrared[rows], labels, self.cams[rows], rows
         return Facts(*map(torch.from_numpy, found))
-
-
-def _in_one(views: Sequence[Tensor]) -> Tensor:
-    """The views of all parts as one tensor, (B, 3, H, W)."""
-    if len(views) == 1 or views[0].device.type != "cpu" or views[0].dtype != torch.float32:
-        return torch.cat(list(views))
-    count, (height, width) = sum(map(len, views)), views[0].shape[2:]
-    whole = torch.from_numpy(empty(count, height, width)).permute(0, 3, 1, 2)
-    return torch.cat(list(views), out=whole)
 
 
 def joined(images: Tensor, host: Facts) -> Batch:

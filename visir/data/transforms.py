@@ -65,7 +65,12 @@ def _channels(values: tuple[float, float, float], device: torch.device) -> Tenso
 
 
 def augment(
-    pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int = 10
+    pixels: Tensor,
+    rows: IntArray,
+    how: Augmentation,
+    stream: int,
+    pad: int = 10,
+    out: Tensor | None = None,
 ) -> Tensor:
     """One training view of every image.
 
@@ -75,6 +80,7 @@ def augment(
         how: colours, channels and erasing.
         stream: a key naming seed, epoch, step and view.
         pad: black border before the random crop, in pixels (10 at 288 x 144).
+        out: (B, 3, H, W) from `room`, which is filled; None to make it.
 
     Returns:
         (B, 3, H, W) float32, normalised.
@@ -83,13 +89,24 @@ def augment(
         pixels = _bleach(pixels, uniforms(key(stream, 4), rows, 1)[:, 0] < how.bleach)
     if how.jitter:
         pixels = jitter_colours(pixels, rows, key(stream, 3), how.jitter)
-    way = _one_by_one if _is_compiled_for(pixels) else _together
-    return way(pixels, rows, how, stream, pad)
+    if out is None:
+        out = room(len(pixels), (pixels.shape[1], pixels.shape[2]), pixels.device)
+    if out is None:
+        return _together(pixels, rows, how, stream, pad)
+    _one_by_one(pixels, rows, how, stream, pad, out)
+    return out
 
 
-def _is_compiled_for(pixels: Tensor) -> bool:
+def room(count: int, size: tuple[int, int], device: torch.device) -> Tensor | None:
+    """(B, 3, H, W) not filled, for images that `augment` makes one by one; None if it does not."""
+    if not _is_compiled_for(device):
+        return None
+    return torch.from_numpy(cpu_views.empty(count, *size)).permute(0, 3, 1, 2)
+
+
+def _is_compiled_for(device: torch.device) -> bool:
     """Whether `cpu_views` makes the views: on a CPU, in single precision."""
-    return pixels.device.type == "cpu" and torch.get_default_dtype() == torch.float32
+    return device.type == "cpu" and torch.get_default_dtype() == torch.float32
 
 
 def _together(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int) -> Tensor:
@@ -100,7 +117,9 @@ def _together(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pa
     return erase(images, rows, stream, how.erasing)
 
 
-def _one_by_one(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int) -> Tensor:
+def _one_by_one(
+    pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, pad: int, out: Tensor
+) -> None:
     """What follows the colours in `augment`, image by image."""
     draws = torch.from_numpy(uniforms(stream, rows, 4))
     top, left = torch.floor(draws[:, :2].T * (2 * pad + 1)).long().numpy()
@@ -108,8 +127,8 @@ def _one_by_one(pixels: Tensor, rows: IntArray, how: Augmentation, stream: int, 
     height, width = pixels.shape[1:3]
     chosen = _choices(draws[:, 3], how.view, how.gray).numpy()
     boxes = erased_boxes(rows, stream, how.erasing, height, width)
-    found = cpu_views.views(pixels.numpy(), places, chosen, boxes, _NUMBERS)
-    return torch.from_numpy(found).permute(0, 3, 1, 2)
+    made = out.permute(0, 2, 3, 1).numpy()
+    cpu_views.views(pixels.contiguous().numpy(), places, chosen, boxes, _NUMBERS, made)
 
 
 def _bleach(pixels: Tensor, chosen: BoolArray) -> Tensor:
@@ -133,7 +152,7 @@ def jitter_colours(pixels: Tensor, rows: IntArray, stream: int, strength: float)
     """
     draws = torch.from_numpy(uniforms(stream, rows, 8))
     amounts, order = (2 * draws[:, :4] - 1) * strength, draws[:, 4:].argsort(dim=1)
-    if _is_compiled_for(pixels):
+    if _is_compiled_for(pixels.device):
         arrays = (pixels.contiguous().numpy(), order.numpy(), amounts.float().numpy())
         return torch.from_numpy(cpu_views.jittered(*arrays, _NUMBERS.luma))
     return _jitter_together(pixels, order, to_device(amounts, pixels.device))
