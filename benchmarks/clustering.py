@@ -26,10 +26,12 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.cluster import neighbors
+from visir.cluster.candidates import ordered, reach
+from visir.cluster.estimates import estimator
 from visir.cluster.jaccard import jaccard_graph
 from visir.cluster.labels import dbscan
 from visir.cluster.neighbors import nearest
+from visir.core.device import multiplies_bf16
 from visir.core.run import write_text
 from visir.core.types import FloatArray, IntArray
 
@@ -170,13 +172,13 @@ def peak_of(way: Callable[[Tensor], IntArray], count: int) -> list[str]:
 
 def exact_columns(feats: Tensor, ranks: IntArray, sample: int = 1000) -> float:
     """Columns per row that the error bound does not exclude, which are compared exactly."""
-    space = neighbors.estimator(feats)
+    space = estimator(feats)
     rows = np.linspace(0, len(feats) - 1, sample).astype(np.int32)
     estimates = space.estimates(rows, space.low_NE)
-    ordered = neighbors._ordered(estimates.view(torch.int16).numpy())
-    worst = (feats[rows] * feats[ranks[rows, -1]]).sum(dim=1).numpy() - space.offset_N[rows]
-    reach = [neighbors._reach(*pair) for pair in zip(worst, space.slack_N[rows], strict=True)]
-    return float((ordered >= np.array(reach)[:, None]).sum(axis=1).mean())
+    found = ordered(estimates.view(torch.int16).numpy())
+    worst = (feats[rows] * feats[ranks[rows, -1]]).sum(dim=1).numpy() - space.offset
+    limits = [reach(*pair) for pair in zip(worst, space.slack_N[rows], strict=True)]
+    return float((found >= np.array(limits)[:, None]).sum(axis=1).mean())
 
 
 def spelt(times: list[float]) -> str:
@@ -290,7 +292,7 @@ def exact_table(sizes: list[int], runs: int) -> list[str]:
     ]  # fmt: skip
     lines = [
         f"Seconds are the median (lowest to highest) of {runs} runs on {machine()}, "
-        f"bf16 units: {'yes' if neighbors.multiplies_bf16(torch.device('cpu')) else 'no'}; "
+        f"bf16 units: {'yes' if multiplies_bf16(torch.device('cpu')) else 'no'}; "
         f"{WIDTH}-number features, eps {EPS}, DBSCAN, compiled before. The usual algorithm has "
         f"its neighbours from {index}. ARI and labels compare the two. Whole / product is "
         "everything, neighbours included, over one plain float32 product of all features with "

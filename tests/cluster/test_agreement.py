@@ -34,7 +34,7 @@ def dense(queries, gallery):
 @pytest.mark.parametrize("rounded", [True, False])
 def test_blocks_equal_the_dense_table(views, at_least, rounded, monkeypatch):
     monkeypatch.setattr("visir.cluster.agreement._ROWS", 70)
-    monkeypatch.setattr("visir.cluster.neighbors.multiplies_bf16", lambda device: rounded)
+    monkeypatch.setattr("visir.cluster.estimates.multiplies_bf16", lambda device: rounded)
     found = agreeing_neighbours(*views, 0.7, at_least).toarray()
     assert (found == agreeing(dense(*views), 0.7, at_least).numpy()).all()
     assert 0 < found.mean() < 1

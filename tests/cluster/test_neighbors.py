@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster import cells, neighbors
+from visir.cluster import cells, estimates, neighbors
 from visir.cluster.neighbors import nearest
 from visir.core.types import InputError
 
@@ -45,7 +45,7 @@ def test_products_of_rounded_features_alone_would_not_do():
 
 def test_the_second_look_is_needed(monkeypatch):
     feats = features()
-    real = neighbors.estimator
+    real = estimates.estimator
     monkeypatch.setattr(
         neighbors, "estimator", lambda of: real(of)._replace(slack_N=np.full(len(of), -1.0))
     )
@@ -55,13 +55,12 @@ def test_the_second_look_is_needed(monkeypatch):
 @pytest.mark.parametrize("shift", [0.0, 1.0, 30.0])
 def test_no_product_is_off_by_more_than_the_bound(shift):
     feats = features(shift=shift)
-    space = neighbors.estimator(feats)
-    left = space.low_NE.clone()
-    left[:, -2:] = 1
-    estimate = (left @ space.low_NE.T).bfloat16().double().numpy()
-    exact = (feats.double() @ feats.double().T).numpy() - space.offset_N[:, None]
-    error = np.abs(estimate - exact) - neighbors.OUTPUT_ROUNDING * np.abs(estimate)
-    assert (error <= space.slack_N[:, None]).all()
+    space = estimates.estimator(feats)
+    rows = np.arange(len(feats), dtype=np.int32)
+    estimate = space.estimates(rows, space.side(rows)).double().numpy()
+    exact = (feats.double() @ feats.double().T).numpy() - space.offset
+    error = np.abs(estimate - exact) - estimates.OUTPUT_ROUNDING * np.abs(estimate)
+    assert (error <= np.minimum(space.slack_N, space.slack_N[:, None])).all()
     assert (np.abs(estimate - exact) > space.slack_N[:, None] / 10).any()
 
 
@@ -85,8 +84,20 @@ def test_blocks_threads_and_units_do_not_show(monkeypatch):
     torch.set_num_threads(3)
     assert (nearest(feats, 10) == expected).all()
     torch.set_num_threads(threads)
-    monkeypatch.setattr(neighbors, "multiplies_bf16", lambda device: False)
+    monkeypatch.setattr(estimates, "multiplies_bf16", lambda device: False)
     assert (nearest(feats, 10) == expected).all()
+
+
+@pytest.mark.parametrize("k", [2, 30])
+def test_more_equal_features_than_candidates_are_held(k):
+    feats = features(7)[np.random.default_rng(0).integers(7, size=900)]
+    assert (nearest(feats, k) == slow(feats, k)).all()
+
+
+def test_ever_nearer_features_replace_the_ones_before():
+    angle = torch.linspace(3, 0, 1500)
+    feats = torch.stack([angle.cos(), angle.sin()], dim=1)
+    assert (nearest(feats, 30) == slow(feats, 30)).all()
 
 
 def recall(found, expected):

@@ -9,16 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from visir.cluster.neighbors import (
-    OUTPUT_ROUNDING,
-    Estimator,
-    Int32Array,
-    check_features,
-    compiled,
-    cosine,
-    estimator,
-    in_chunks,
-)
+from visir.cluster.estimates import OUTPUT_ROUNDING, Estimator, estimator
+from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
 from visir.core.types import FloatArray, IntArray
 
 _ROWS = 1024  # queries compared at once
@@ -91,16 +83,14 @@ def _agreed(
     bests, count = [], torch.zeros(len(rows), len(sides[0]), dtype=torch.uint8)
     for view, side in zip(views, sides, strict=True):
         estimates = view.estimates(rows, side)
-        offset, slack = (
-            torch.from_numpy(of[rows]).to(estimates.device) for of in (view.offset_N, view.slack_N)
-        )
+        slack = torch.from_numpy(view.slack_N[rows]).to(estimates.device)
         top = estimates.amax(dim=1).double()
         error = slack + OUTPUT_ROUNDING * top.abs()
         pairs = _above(estimates, top - 2 * error)
         best = np.full(len(rows), -np.inf, np.float32)
         np.maximum.at(best, pairs[0], _cosines(view, rows[pairs[0]], first + pairs[1]))
         bests.append(best)
-        limit = ratio * torch.from_numpy(best).to(offset) - offset
+        limit = ratio * torch.from_numpy(best).to(slack) - view.offset
         limit -= slack + OUTPUT_ROUNDING * torch.maximum(limit.abs(), top.abs())
         count += (estimates >= _rounded_down(limit)).cpu()
     i, j = (found.numpy() for found in (count >= needed).nonzero(as_tuple=True))

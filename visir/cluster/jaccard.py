@@ -14,14 +14,8 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
-from visir.cluster.neighbors import (
-    Int32Array,
-    check_features,
-    compiled,
-    cosine,
-    in_chunks,
-    nearest,
-)
+from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
+from visir.cluster.neighbors import nearest
 from visir.core.types import FloatArray, InputError, IntArray
 
 Array = TypeVar("Array", Int32Array, FloatArray)

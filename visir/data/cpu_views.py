@@ -153,35 +153,39 @@ def _views(
     fill: FloatArray, out: FloatArray,
 ) -> None:  # fmt: skip
     """`views`, with (B, H, 3 W) instead of (B, H, W, 3); loops over long rows are fast."""
-    width = lines.shape[2] // 3
-    line, planes = np.zeros(3 * width, np.uint8), np.empty((3, width), np.uint8)
+    height, size = lines.shape[1:]
+    line, planes = np.empty(size, np.uint8), np.empty((3, size // 3), np.uint8)
     for i in range(len(lines)):
-        shift, way = left[i] - pad, choice[i]
-        first = max(0, shift if flip[i] else -shift)  # column of the view inside of the image
-        size = max(0, width - abs(shift))
-        source = max(0, shift)
-        line[:] = 0
-        for y in range(lines.shape[1]):
+        way = choice[i]
+        for y in range(height):
             row = y + top[i] - pad
-            if not 0 <= row < lines.shape[1]:
-                out[i, y] = (np.float32(0) - means[way]) / stds[way]
-                continue
-            if flip[i] or way < LUMA:
-                _split(lines[i, row], source, size, planes)
-                _put(planes, way, flip[i], size, first, line)
-            else:
-                for k in range(3 * size):
-                    line[3 * first + k] = lines[i, row, 3 * source + k]
-            for k in range(3 * width):
+            line[:] = 0
+            if 0 <= row < height:
+                _crop(lines[i, row], left[i] - pad, flip[i], way, planes, line)
+            for k in range(size):
                 level = np.float32(line[k]) / np.float32(255)
                 out[i, y, k] = (level - means[way, k]) / stds[way, k]
         if way == LUMA:
             _grey(out[i], luma)
         above, start, tall, wide = boxes[i]
-        for y in range(above, above + tall):
-            for x in range(start, start + wide):
-                for channel in range(3):
-                    out[i, y, 3 * x + channel] = fill[channel]
+        for channel in range(3):
+            columns = slice(3 * start + channel, 3 * (start + wide), 3)
+            out[i, above : above + tall, columns] = fill[channel]
+
+
+@_compiled
+def _crop(
+    source: ByteArray, shift: int, flip: bool, way: int, planes: ByteArray, line: ByteArray
+) -> None:
+    """Columns of a row of an image, moved and mirrored, into a row of a view."""
+    size = max(0, len(line) // 3 - abs(shift))
+    place = max(0, shift if flip else -shift)
+    if flip or way < LUMA:
+        _split(source, max(0, shift), size, planes)
+        _put(planes, way, flip, size, place, line)
+    else:
+        for k in range(3 * size):
+            line[3 * place + k] = source[3 * max(0, shift) + k]
 
 
 @_compiled
