@@ -37,23 +37,21 @@ def belongs(rows: np.ndarray, count: int, part: str) -> np.ndarray:
     return np.ones(len(rows), bool)
 
 
-def fill(folder: Path, count: int, chunks: Iterator[np.ndarray], queries_QD: np.ndarray) -> None:
-    """Fill a database, and write the ten best of every query and part beside it."""
+def fill(folder: Path, count: int, chunks: Iterator[np.ndarray]) -> None:
+    """Fill a database."""
     from visir.core.types import Modality
     from visir.gallery.sqlite import SqliteStore
     from visir.gallery.sqlite_tables import insert, note_change, put
     from visir.gallery.store import ModelId
     from visir.sources.crop import Entry
 
+    shutil.rmtree(folder / "gallery", ignore_errors=True)
     gallery = SqliteStore(folder / "gallery", create=True)
     model = ModelId("f" * 64, "made", WIDTH, (384, 128), True)
     gallery.db.run("PRAGMA journal_mode = OFF")
     gallery.db.run("PRAGMA synchronous = OFF")
     put(gallery.db, "model", json.dumps(model._asdict()))
-    best = [_Best(len(queries_QD)) for _ in PARTS]
-    began, start = time.perf_counter(), 0
-    for vectors in chunks:
-        rows = np.arange(start, start + len(vectors))
+    for rows, vectors in _numbered(chunks, count, "filled"):
         entries = [
             Entry(f"{row}.jpg", f"cam{row % CAMERAS}", Modality.VISIBLE, float(row * 7919 % count),
                   ("gate",) if row % 50 < 2 else ())
@@ -61,20 +59,37 @@ def fill(folder: Path, count: int, chunks: Iterator[np.ndarray], queries_QD: np.
         ]  # fmt: skip
         with gallery.db.changing():
             insert(gallery.db, (rows + 1).tolist(), entries)
-            blobs = ((row + 1, vectors[row - start].tobytes()) for row in rows.tolist())
+            blobs = ((row + 1, vectors[row - rows[0]].tobytes()) for row in rows.tolist())
             gallery.db.run_many("INSERT INTO vectors VALUES (?, ?)", blobs)
             note_change(gallery.db)
+    gallery.db.run("PRAGMA journal_mode = WAL")
+    gallery.close()
+
+
+def write_truth(
+    folder: Path, count: int, chunks: Iterator[np.ndarray], queries_QD: np.ndarray
+) -> None:
+    """Write the queries, and the ten best of every query and part."""
+    best = [_Best(len(queries_QD)) for _ in PARTS]
+    for rows, vectors in _numbered(chunks, count, "compared exactly"):
         products = queries_QD @ vectors.T
         for kept, part in zip(best, PARTS, strict=True):
             mine = np.flatnonzero(belongs(rows, count, part))
             kept.take(products[:, mine], rows[mine])
-        start += len(vectors)
-        if start % (50 * CHUNK) == 0:
-            print(f"{start:,} of {count:,} filled, {time.perf_counter() - began:.0f} s", flush=True)
-    gallery.db.run("PRAGMA journal_mode = WAL")
-    gallery.close()
     np.save(folder / "queries.npy", queries_QD)
     np.save(folder / "best.npy", np.stack([kept.rows for kept in best]))
+
+
+def _numbered(
+    chunks: Iterator[np.ndarray], count: int, done: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Chunks with their row numbers; says how far it is."""
+    began, start = time.perf_counter(), 0
+    for vectors in chunks:
+        yield np.arange(start, start + len(vectors)), vectors
+        start += len(vectors)
+        if start % (50 * CHUNK) == 0:
+            print(f"{start:,} of {count:,} {done}, {time.perf_counter() - began:.0f} s", flush=True)
 
 
 class _Best:
@@ -148,7 +163,7 @@ def _faiss(folder: Path, count: int) -> tuple[Search, dict[str, Any]]:
     )
     step = max(1, count // 200_000)
     index.train(np.concatenate([rows[::step] for rows in makes(count, 0)]))
-    for rows in makes(count, 0):
+    for _, rows in _numbered(makes(count, 0), count, "added to faiss"):
         index.add(rows)
     everyone = np.arange(count)
     chosen = {
@@ -211,11 +226,12 @@ def measure(
     """
     for count in sizes:
         folder = work / str(count)
+        folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "best.npy").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            fill(folder, count, makes(count, 0), next(makes(count, 1))[:QUERIES])
-        if not (folder / "made.json").exists():
+            write_truth(folder, count, makes(count, 0), next(makes(count, 1))[:QUERIES])
+        ours = any(SYSTEMS[name][0] == "visir" for name in systems)
+        if ours and not (folder / "made.json").exists():
+            fill(folder, count, makes(count, 0))
             (folder / "made.json").write_text(json.dumps(_apart(settled, folder)))
         for name in systems:
             kept = folder / f"{name}.json"
