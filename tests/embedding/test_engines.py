@@ -3,6 +3,7 @@
 import socket
 import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,3 +147,24 @@ def test_parquet_needs_pyarrow_which_is_named(tmp_path, monkeypatch):
 
 def test_the_schema_of_spark_has_every_column():
     assert [part.split()[0] for part in on_spark.SCHEMA.split(", ")] == list(COLUMNS)
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_below_one_are_refused(run, threads):
+    with pytest.raises(InputError, match=f"threads is {threads}; give 1 or more"):
+        RowEmbedder(run, RowOptions(threads=threads))
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 3), (2, 2)])
+def test_an_actor_computes_in_as_many_threads_as_ray_gives_it_cores(monkeypatch, given, expected):
+    data = SimpleNamespace(ActorPoolStrategy=lambda size: size)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(data=data))
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    rows = SimpleNamespace(
+        columns=lambda fetch_if_missing: ["path"],
+        map_batches=lambda actor, fn_constructor_args, **rest: (fn_constructor_args[1], rest),
+    )
+    options, rest = on_ray.embedded(rows, "run", RowOptions(threads=given), num_cpus=3)
+    assert options.threads == expected
+    assert rest["num_cpus"] == 3
+    assert on_ray.embedded(rows, "run")[0].threads is None

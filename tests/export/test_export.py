@@ -1,6 +1,7 @@
 """Graphs of an export give PyTorch's embeddings, for every network, modality and batch."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 
 import visir.export
 from visir import cli
@@ -21,6 +23,7 @@ from visir.data.registry import open_benchmark
 from visir.data.tree import image_tree
 from visir.embedding import onnx as runtime
 from visir.embedding import pytorch as embed
+from visir.embedding.engines import RowEmbedder, RowOptions
 from visir.evaluation.evaluate import evaluate
 from visir.export import Parity, export
 from visir.web.client import Client
@@ -293,3 +296,16 @@ def test_what_cannot_be_exported_is_named(resnet, people, tmp_path):
     with pytest.raises(InputError, match="out: cannot be written"):
         export(resnet.run, tmp_path / "file" / "out", people)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_export_computes_in_as_many_threads_as_are_asked_for(resnet, pictures):
+    content = io.BytesIO()
+    Image.fromarray(pictures[0]).save(content, "PNG")
+    batch = {"path": ["a.png"], "content": [content.getvalue()], "modality": ["visible"]}
+    vectors = []
+    for threads, expected in ((None, 0), (1, 1)):
+        embed = RowEmbedder(resnet.out, RowOptions(threads=threads))
+        for session in embed.embedder._sessions.values():
+            assert session.get_session_options().intra_op_num_threads == expected
+        vectors.append(embed(batch)["vector"][0])
+    np.testing.assert_allclose(*vectors, atol=1e-5)

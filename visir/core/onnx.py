@@ -8,8 +8,12 @@ from typing import Any
 from visir.core.types import InputError
 
 
-def session(graph: Path) -> Any:  # noqa: ANN401 - an optional package's type
+def session(graph: Path, threads: int | None = None) -> Any:  # noqa: ANN401 - an optional package's type
     """An ONNX Runtime session on the CPU.
+
+    Args:
+        graph: the ONNX file.
+        threads: how many it computes in; None for as many as there are cores.
 
     Raises:
         InputError: ONNX Runtime is missing, or the file is missing or no graph that it can run.
@@ -24,7 +28,9 @@ def session(graph: Path) -> Any:  # noqa: ANN401 - an optional package's type
     if not graph.is_file():
         raise InputError(f"{graph}: no such file; check the path")
     try:
-        return onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no common base class
         raise InputError(
             f"{graph}: ONNX Runtime {onnxruntime.__version__} cannot run this file "

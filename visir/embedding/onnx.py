@@ -55,6 +55,7 @@ class OnnxEmbedder(ImageEmbedder):
 
     Args:
         folder: a folder that `visir export` wrote.
+        threads: how many it computes in; None for as many as there are cores.
 
     Attributes:
         precision: "fp32" or "int8".
@@ -63,7 +64,7 @@ class OnnxEmbedder(ImageEmbedder):
         InputError: not an export, another format, a missing or damaged file, or no ONNX Runtime.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, threads: int | None = None) -> None:
         about = _manifest(Path(folder))
         height, width = about.image_size
         self.size = (height, width)
@@ -76,7 +77,7 @@ class OnnxEmbedder(ImageEmbedder):
         self.caution = about.caution
         self.ranges = from_json(about.ranges, Path(folder) / MANIFEST)
         self._flip = about.flip
-        self._sessions = {m: session(Path(folder) / graph_name(m)) for m in Modality}
+        self._sessions = {m: session(Path(folder) / graph_name(m), threads) for m in Modality}
 
     @property
     def flip(self) -> bool:
@@ -90,9 +91,9 @@ class OnnxEmbedder(ImageEmbedder):
         return np.concatenate([run([EMBEDDINGS], {PIXELS: batch})[0] for batch in batches])
 
 
-def load(folder: Path | str) -> OnnxEmbedder:
+def load(folder: Path | str, threads: int | None = None) -> OnnxEmbedder:
     """Open an export as `visir.load` opens a run; raises `InputError` in the same cases."""
-    return OnnxEmbedder(folder)
+    return OnnxEmbedder(folder, threads)
 
 
 def graph_name(modality: Modality) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ def embedded(
         options: as for `RowEmbedder`.
         workers: number of actors, each with its own model.
         batch_size: rows embedded together.
-        resources: of each actor, such as num_cpus=2 or num_gpus=1.
+        resources: of each actor, such as num_cpus=2 or num_gpus=1. With num_cpus an export computes
+            in as many threads, if the options do not say how many.
 
     Raises:
         InputError: Ray is not installed, or the column `path` is missing.
@@ -58,6 +60,9 @@ def embedded(
     names = dataset.columns(fetch_if_missing=False)
     if names is not None:
         require_columns(names)
+    cores = int(resources.get("num_cpus", 0))
+    if cores and options.threads is None:
+        options = replace(options, threads=cores)
     return dataset.map_batches(
         RayEmbedder,
         fn_constructor_args=(str(model), options),

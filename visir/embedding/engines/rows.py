@@ -51,7 +51,8 @@ class RowOptions:
 
     modality, camera: of rows that do not say it, in a column or in the folders of the path; tags:
     added to every row; skip_broken: give a row with a reason for an image that cannot be read;
-    device: where the network of a run computes, an export always uses the CPU.
+    device: where the network of a run computes, an export always uses the CPU; threads: in how many
+    one copy of an export computes, None for as many as the machine has cores.
     """
 
     modality: str | None = None
@@ -59,6 +60,7 @@ class RowOptions:
     tags: tuple[str, ...] = ()
     skip_broken: bool = False
     device: str = "cpu"
+    threads: int | None = None
 
 
 DEFAULT = RowOptions()
@@ -73,11 +75,15 @@ class RowEmbedder:
         options: how rows are embedded.
 
     Raises:
-        InputError: the model is not on this machine, or cannot be used.
+        InputError: the model is not on this machine, or cannot be used; threads below 1.
     """
 
     def __init__(self, model: Path | str, options: RowOptions = DEFAULT) -> None:
-        self.embedder = _load(Path(model), options.device)
+        if options.threads is not None and options.threads < 1:
+            raise InputError(
+                f"threads is {options.threads}; give 1 or more, or None for as many as cores"
+            )
+        self.embedder = _load(Path(model), options)
         self.options = options
         self._modality = modality_named(options.modality, "modality")
 
@@ -100,7 +106,7 @@ class RowEmbedder:
         require_columns(list(batch))
         count = len(batch["path"])
         rows = [{name: batch[name][n] for name in batch} for n in range(count)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(self.options.threads or os.cpu_count()) as pool:
             found = list(pool.map(self._crop, rows))
             entries, vectors_ND, skipped = embed_crops(
                 iter(found), self.embedder, pool, self.options.skip_broken
@@ -196,7 +202,7 @@ def require_columns(names: Sequence[str]) -> None:
         )
 
 
-def _load(model: Path, device: str) -> ImageEmbedder:
+def _load(model: Path, options: RowOptions) -> ImageEmbedder:
     from visir.embedding import onnx
 
     if str(model) != "builtin" and not model.exists():
@@ -205,10 +211,10 @@ def _load(model: Path, device: str) -> ImageEmbedder:
             "storage that every machine sees under this path"
         )
     if (model / onnx.MANIFEST).is_file():
-        return onnx.load(model)
+        return onnx.load(model, options.threads)
     from visir.embedding.pytorch import load
 
-    return load(model, device)
+    return load(model, options.device)
 
 
 def _seen(crop: Crop) -> Crop:
