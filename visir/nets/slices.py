@@ -120,7 +120,8 @@ def know_slices(module: nn.Module) -> None:
 class _OverRanks(torch.autograd.Function):
     """Normalise by mean and variance over all processes; like `torch.nn.SyncBatchNorm`.
 
-    Written out because PyTorch's refuses tensors of a CPU.
+    Written out because PyTorch's refuses tensors of a CPU. Its kernels for statistics, and for a
+    norm whose statistics are given, pass through the images once each.
     """
 
     @staticmethod
@@ -132,9 +133,8 @@ class _OverRanks(torch.autograd.Function):
         eps: float,
         running: tuple[Tensor, Tensor, float] | None,
     ) -> Tensor:
-        wide = images.to(torch.promote_types(images.dtype, torch.float32))
-        dims = _all_but_channels(images)
-        spread, middle = torch.var_mean(wide, dim=dims, correction=0)
+        unused = weight.new_zeros(2, images.shape[1])  # gives the statistics their type
+        middle, spread = torch.batch_norm_update_stats(images, unused[0], unused[1], 0.0)
         size = middle.new_full((1,), images.numel() // images.shape[1])
         own = torch.cat([middle, spread, size])
         table = ranks.gathered(own[None], [1] * ranks.count())
@@ -147,28 +147,25 @@ class _OverRanks(torch.autograd.Function):
             kept_mean, kept_variance, factor = running
             kept_mean.lerp_(mean.to(kept_mean), factor)
             kept_variance.lerp_((variance * total / (total - 1)).to(kept_variance), factor)
-        inverse = (variance + eps).rsqrt()
-        ctx.save_for_backward(images, weight, mean, inverse, total)
-        unit = (wide - _wide(mean, images)) * _wide(inverse, images)
-        return (unit * _wide(weight, images) + _wide(bias, images)).to(images.dtype)
+        ctx.save_for_backward(images, weight, mean, variance, total)
+        ctx.eps = eps
+        return F.batch_norm(images, mean, variance, weight, bias, False, 0.0, eps)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        images, weight, mean, inverse, total = ctx.saved_tensors
-        grad = grads[0].to(mean.dtype)
-        unit = (images.to(mean.dtype) - _wide(mean, images)) * _wide(inverse, images)
-        dims = _all_but_channels(images)
-        own = torch.stack([grad.sum(dims), (grad * unit).sum(dims)])
-        whole = own.clone()
+        images, weight, mean, variance, total = ctx.saved_tensors
+        # As if the statistics were constants: what they pass back is subtracted then.
+        to_images, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            grads[0], images, weight, mean, variance, None, None, False, ctx.eps, [True] * 3
+        )
+        whole = torch.stack([to_bias, to_weight])
         ranks.add_up(whole)
         whole /= total
-        centred = grad - _wide(whole[0], images) - unit * _wide(whole[1], images)
-        to_images = centred * _wide(weight * inverse, images)
-        return to_images.to(images.dtype), own[1], own[0], None, None
-
-
-def _all_but_channels(images: Tensor) -> list[int]:
-    return [0, *range(2, images.dim())]
+        inverse = (variance + ctx.eps).rsqrt()
+        by_image = weight * inverse.square() * whole[1]
+        constant = weight * inverse * whole[0] - by_image * mean
+        passed = torch.addcmul(_wide(constant, images), images, _wide(by_image, images))
+        return (to_images - passed).to(images.dtype), to_weight, to_bias, None, None
 
 
 def _wide(of_channels: Tensor, images: Tensor) -> Tensor:
