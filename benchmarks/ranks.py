@@ -1,7 +1,8 @@
 """Steps a second of two processes on two cores, compared with one process of one thread.
 
-SimCLR on the micro transformer, in turns: each turn trains the same steps with one
-process and with two. The losses are those of one process in both.
+SimCLR on the micro transformer, in turns: each turn trains the same steps with one process, with
+two, and with two whose batch norms use only their own images. The losses of the first two are
+equal up to rounding.
 
     python benchmarks/ranks.py            # about five minutes on two cores
 """
@@ -23,9 +24,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that start from here
 from visir.core.run import Run
 from visir.synth.write import synthesise
 from visir.training.launch import launch
+from visir.training.settings import BatchNorm
 from visir.training.train import train
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "ranks.md"
+ROWS: dict[str, tuple[int, BatchNorm]] = {
+    "1": (1, "shared"),
+    "2": (2, "shared"),
+    "2, batch norms of their own (`--batch-norm own`)": (2, "own"),
+}
 SETTINGS = {"epochs": "2", "batch": "32", "size": "96,48"}
 
 
@@ -34,18 +41,21 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40, help="of an epoch; the second is counted")
     arguments = parser.parse_args()
-    taken: dict[int, list[float]] = {1: [], 2: []}
+    taken: dict[str, list[float]] = {name: [] for name in ROWS}
     with tempfile.TemporaryDirectory() as place:
         people = Path(place) / "people"
         synthesise(people, ids=30, train_ids=20, images=4, size="96x48", progress=False)
+        settings = {**SETTINGS, "iterations": str(arguments.steps)}
         for turn in range(arguments.turns):
-            for count, rates in taken.items():
-                out = Path(place) / f"{turn}-{count}"
-                settings = {**SETTINGS, "iterations": str(arguments.steps)}
-                work = partial(train, "simclr", people, out, settings=settings, progress=False)
+            for number, (name, (count, norms)) in enumerate(ROWS.items()):
+                out = Path(place) / f"{turn}-{number}"
+                work = partial(
+                    train, "simclr", people, out, settings=settings, batch_norm=norms,
+                    progress=False,
+                )  # fmt: skip
                 launch(count, "cpu", work)
-                rates.append(rate(Run(out), 4 * int(SETTINGS["batch"])))
-                print(f"{count} processes: {rates[-1]:.2f} steps a second", flush=True)
+                taken[name].append(rate(Run(out), 4 * int(SETTINGS["batch"])))
+                print(f"{name}: {taken[name][-1]:.2f} steps a second", flush=True)
     text = table(taken)
     print(text)
     TABLE.write_text(text, encoding="utf-8")
@@ -57,26 +67,24 @@ def rate(run: Run, views: int) -> float:
     return float(epochs[-1]["views_per_second"]) / views
 
 
-def table(taken: dict[int, list[float]]) -> str:
-    one, two = (np.array(rates) for rates in taken.values())
+def table(taken: dict[str, list[float]]) -> str:
+    """A row for each kind."""
 
     def spread(values: np.ndarray) -> str:
         return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
-    return "\n".join(
-        [
-            "| processes | steps a second |",
-            "|---|---|",
-            f"| 1 | {spread(one)} |",
-            f"| 2 | {spread(two)} |",
-            f"| ratio, turn by turn | {spread(two / one)} |",
-            "",
-            f"SimCLR, micro transformer, 4 x {SETTINGS['batch']} views of 96 x 48 pixels, one "
-            f"thread a process, gloo. Median (lowest to highest) of {len(one)} turns on "
-            f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}.",
-            "",
-        ]
-    )
+    one = np.array(taken["1"])
+    lines = ["| processes | steps a second | ratio, turn by turn |", "|---|---|---|"]
+    for name, rates in taken.items():
+        lines.append(f"| {name} | {spread(np.array(rates))} | {spread(np.array(rates) / one)} |")
+    lines += [
+        "",
+        f"SimCLR, micro transformer, 4 x {SETTINGS['batch']} views of 96 x 48 pixels, one "
+        f"thread a process, gloo. Median (lowest to highest) of {len(one)} turns on "
+        f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}.",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
