@@ -141,7 +141,7 @@ def faiss_index(folder: Path, count: int, kind: str) -> Opened:
             faiss.IndexFlatIP(WIDTH), WIDTH, cells, faiss.METRIC_INNER_PRODUCT
         )
         step = max(1, count // 200_000)
-        made.train(np.concatenate([rows[::step] for _, rows in _stored(folder)]))
+        made.train(np.concatenate([rows[::step].copy() for _, rows in _stored(folder)]))
     for _, rows in _stored(folder):
         made.add(rows)
     seconds = time.perf_counter() - began

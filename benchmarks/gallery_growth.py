@@ -162,7 +162,7 @@ def _faiss(folder: Path, count: int) -> tuple[Search, dict[str, Any]]:
         WIDTH, f"PCAR96,IVF{int(4 * count**0.5)},PQ48", faiss.METRIC_INNER_PRODUCT
     )
     step = max(1, count // 200_000)
-    index.train(np.concatenate([rows[::step] for rows in makes(count, 0)]))
+    index.train(np.concatenate([rows[::step].copy() for rows in makes(count, 0)]))
     for _, rows in _numbered(makes(count, 0), count, "added to faiss"):
         index.add(rows)
     everyone = np.arange(count)

@@ -42,6 +42,7 @@ from visir.training.train import train
 
 TABLES = Path(__file__).parent.parent / "docs" / "tables"
 Kind = Literal["time", "rename", "batch"]
+torch.set_num_threads(1)  # a process that is forked beside OpenMP's threads can wait for ever
 KINDS: tuple[Kind, ...] = ("time", "rename", "batch")
 WORDS = {"time": "at a random time", "rename": "before a file takes its name",
          "batch": "between two batches"}  # fmt: skip

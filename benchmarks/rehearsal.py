@@ -1,10 +1,11 @@
 """A training of SYSU-MM01's size without a GPU: one epoch of CMAG's first stage on its twin.
 
 The twin has 34,167 training images of 288 x 144, rendered first. Settings are those of the preset
-`sysu`, but for the network, which is the smallest, and the number of epochs. So reading, decoding,
-clustering, loading and memories are those of a real training, and only the network is not.
+`sysu`, but for the number of epochs and the network, which is the smallest, with images of 96 x 48.
+So files, clustering, batches and memories are those of a real training, and only the network is
+not.
 
-    python benchmarks/rehearsal.py             # about half an hour on two cores; 15 GB of disk
+    python benchmarks/rehearsal.py             # about ten minutes on two cores
     python benchmarks/rehearsal.py --people 40 # a part, to try it
 """
 
@@ -36,11 +37,12 @@ def main() -> None:
         twin = ["--twin", "sysu"]
         if arguments.people:
             twin = ["--ids", str(arguments.people + 10), "--train-ids", str(arguments.people)]
+        fewer = ["gsmem_start=64"] if arguments.people else []
         rendering = visir("synth", str(people), *twin)
         training = visir(
             "train", "cmag", "--data", str(people), "--out", str(run), "--preset", "sysu",
             "--profile", "--start", "none", "--device", "cpu",
-            "--set", "network=micro", "stage_epochs=1,0", "adapt=eps",
+            "--set", "network=micro", "size=96,48", "stage_epochs=1,0", "adapt=eps", *fewer,
         )  # fmt: skip
         size = sum(file.stat().st_size for file in run.rglob("*") if file.is_file()) / 1e9
         text = table(rendering, training, Run(run), size)
