@@ -100,6 +100,23 @@ def test_ever_nearer_features_replace_the_ones_before():
     assert (nearest(feats, 30) == slow(feats, 30)).all()
 
 
+@pytest.mark.parametrize("k", [2, 15, 30])
+def test_a_sample_of_columns_to_begin_with_does_not_show(k, monkeypatch):
+    feats = torch.cat([features(600), features(1).expand(40, -1)])
+    monkeypatch.setattr(neighbors, "_SAMPLE", 20)
+    begun = []
+    real = neighbors.raise_floors
+
+    def noted(*arguments):
+        real(*arguments)
+        begun.append(arguments[-1].copy())
+
+    monkeypatch.setattr(neighbors, "raise_floors", noted)
+    assert (nearest(feats, k) == slow(feats, k)).all()
+    assert bool(begun) == (k < 20)
+    assert all((floors > -32768).any() for floors in begun)
+
+
 def recall(found, expected):
     pairs = zip(found, expected, strict=True)
     return np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in pairs])

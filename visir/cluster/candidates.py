@@ -63,6 +63,27 @@ def begin(
 
 
 @compiled
+def raise_floors(
+    bits_BS: ShortArray, rows: Int32Array, start: int, known: Known, k: int, floor_R: ShortArray
+) -> None:
+    """Take no estimate below what k of some columns, maybe the row itself too, certainly reach."""
+    values = np.empty(bits_BS.shape[1], np.int16)
+    for b in range(len(bits_BS)):
+        for m in range(len(values)):
+            values[m] = ordered(bits_BS[b, m])
+        limit = _certain(_largest(values, k), known.slack_N[rows[start + b]])
+        floor_R[start + b] = max(floor_R[start + b], limit)
+
+
+@compiled
+def _certain(order: np.int16, slack: float) -> np.int16:
+    """The lowest estimate that may be of a cosine as high as that of another one."""
+    number = np.array([np.int32(ordered(order)) << 16], np.int32).view(np.float32)
+    estimate = np.float64(number[0])
+    return np.int16(reach(estimate - slack - OUTPUT_ROUNDING * abs(estimate), slack))
+
+
+@compiled
 def offer_to_rows(
     bits_BM: ShortArray, rows: Int32Array, columns: Int32Array, start: int, first: int,
     known: Known, found: Found, held: Candidates, begin: int, end: int,
@@ -167,9 +188,8 @@ def _drop(r: int, i: np.int32, known: Known, found: Found, held: Candidates) -> 
     count, others = held.filled_R[r], found.rows_NK.shape[1] - 1
     if not 0 < others <= count:
         return
-    estimate = _number(_largest(held.bits_RC[r, :count], others))
-    certain = estimate - known.slack_N[i] - OUTPUT_ROUNDING * abs(estimate)
-    held.floor_R[r] = max(held.floor_R[r], reach(certain, known.slack_N[i]))
+    limit = _certain(_largest(held.bits_RC[r, :count], others), known.slack_N[i])
+    held.floor_R[r] = max(held.floor_R[r], limit)
     kept = 0
     for place in range(count):
         if held.bits_RC[r, place] >= held.floor_R[r]:
@@ -203,13 +223,6 @@ def settle(
 def ordered(bits: np.int16) -> np.int16:
     """Bits of a bf16 number as an integer of the same order."""
     return np.int16(bits ^ ((bits >> np.int16(15)) & np.int16(0x7FFF)))
-
-
-@compiled
-def _number(order: np.int16) -> float:
-    """The bf16 number that `ordered` gives an integer for."""
-    number = np.array([np.int32(ordered(order)) << 16], np.int32).view(np.float32)
-    return float(number[0])
 
 
 @compiled

@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
-from visir.cluster.neighbors import nearest
+from visir.cluster.neighbors import with_cosines
 from visir.core.types import FloatArray, InputError, IntArray
 
 Array = TypeVar("Array", Int32Array, FloatArray)
@@ -45,15 +45,16 @@ def jaccard_graph(
     Raises:
         InputError: a feature is not finite or not of length 1.
     """
+    cosines: FloatArray | None = None
     if ranks_NK is None:
-        ranks_NK = nearest(features_ND, k1)
+        ranks, cosines = with_cosines(features_ND, k1)
     else:
         check_features(features_ND)
         _check_ranks(ranks_NK, len(features_ND))
-    ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
+        ranks = np.ascontiguousarray(ranks_NK[:, :k1], np.int32)
     exact_ND = features_ND.detach().float().contiguous().cpu().numpy()
     ones = np.ones(len(ranks), np.float32)
-    codes = encode(ranks, exact_ND, square_N=ones, scale_N=ones, k1=k1, k2=k2)
+    codes = encode(ranks, exact_ND, square_N=ones, scale_N=ones, k1=k1, k2=k2, cosines_NK=cosines)
     return overlaps(codes, codes, radius)
 
 
@@ -64,6 +65,7 @@ def encode(
     scale_N: FloatArray,
     k1: int,
     k2: int,
+    cosines_NK: FloatArray | None = None,
 ) -> sparse.csr_array:
     """The code of each row: weights of its expanded reciprocal neighbours, averaged over k2 rows.
 
@@ -74,15 +76,19 @@ def encode(
         scale_N: (N,) factors of the squared distances from each row.
         k1: ranks of a neighbourhood, those beyond the row itself; as many as K holds are taken.
         k2: rows whose codes are averaged.
+        cosines_NK: of each row and its ranks, the first one's is not read; if they are known.
 
     Returns:
         (N, N), each row's sum 1.
     """
+    if cosines_NK is None:
+        cosines_NK = np.empty((len(ranks_NK), 0), np.float32)
+    listed = ranks_NK, cosines_NK
     sets = *_reciprocal(ranks_NK, k1), *_reciprocal(ranks_NK, round(k1 / 2))
 
     def rows(start: int, stop: int) -> Rows:
         sizes, indices = _expand(*sets, start, stop)
-        return sizes, indices, _weigh(sizes, indices, exact_ND, square_N, scale_N, start)
+        return sizes, indices, _weigh(sizes, indices, exact_ND, square_N, scale_N, *listed, start)
 
     codes = _matrix(rows, len(ranks_NK))
     parts = codes.indptr, codes.indices, codes.data
@@ -186,6 +192,8 @@ def _weigh(
     exact_ND: FloatArray,
     square_N: FloatArray,
     scale_N: FloatArray,
+    ranks_NK: Int32Array,
+    cosines_NK: FloatArray,
     start: int,
 ) -> FloatArray:
     """Of each set's members, exp of minus the squared distance times the row's scale; sum 1."""
@@ -196,11 +204,22 @@ def _weigh(
         part = slice(used, used + size)
         for place in range(part.start, part.stop):
             j = indices[place]
-            near = 2 * cosine(exact_ND[i], exact_ND[j]) - (square_N[i] + square_N[j])
+            near = 2 * _found(i, j, exact_ND, ranks_NK, cosines_NK) - (square_N[i] + square_N[j])
             weights[place] = np.exp(near * scale_N[i])
         weights[part] /= weights[part].sum()
         used = part.stop
     return weights
+
+
+@compiled
+def _found(
+    i: int, j: int, exact_ND: FloatArray, ranks_NK: Int32Array, cosines_NK: FloatArray
+) -> np.float32:
+    """The cosine of two rows, looked up if it is known."""
+    for place in range(1, cosines_NK.shape[1]):
+        if ranks_NK[i, place] == j:
+            return np.float32(cosines_NK[i, place])
+    return cosine(exact_ND[i], exact_ND[j])
 
 
 @compiled

@@ -23,6 +23,7 @@ from visir.cluster.candidates import (
     insert,
     offer_to_columns,
     offer_to_rows,
+    raise_floors,
     settle,
 )
 from visir.cluster.cells import overlapping_cells
@@ -33,6 +34,7 @@ from visir.core.types import FloatArray, IntArray
 EXACT_UP_TO = 60_000  # rows; the exact search takes about a quarter of a minute there on two cores
 _BLOCK = 2**24  # products held at once
 _CANDIDATES = 4  # held for each row, times the neighbours asked for
+_SAMPLE = 1024  # columns that say where to begin
 _ACQUAINTANCES = 20  # nearest rows whose own nearest are compared as well, in an approximate search
 
 
@@ -55,10 +57,17 @@ def nearest(features_ND: Tensor, k: int, exact_up_to: int = EXACT_UP_TO, seed: i
     Raises:
         InputError: a feature is not finite or not of length 1.
     """
+    return with_cosines(features_ND, k, exact_up_to, seed).rows_NK.astype(np.int64)
+
+
+def with_cosines(
+    features_ND: Tensor, k: int, exact_up_to: int = EXACT_UP_TO, seed: int = 0
+) -> Found:
+    """What `nearest` gives, and the cosines; of each row with itself infinity stands there."""
     check_features(features_ND)
     count = len(features_ND)
     if count == 0:
-        return np.empty((0, 0), np.int64)
+        return _empty(0, 0)
     space = estimator(features_ND)
     found = _empty(count, min(k, count))
     all_rows = np.arange(count, dtype=np.int32)
@@ -71,7 +80,7 @@ def nearest(features_ND: Tensor, k: int, exact_up_to: int = EXACT_UP_TO, seed: i
         _search(space, short, all_rows, found)
         before = found.rows_NK[:, :_ACQUAINTANCES].copy()
         in_chunks(lambda a, b: _look_further(before, space.exact_ND, *found, a, b), count)
-    return found.rows_NK.astype(np.int64)
+    return found
 
 
 def nearest_across(queries_QD: Tensor, gallery_GD: Tensor, k: int) -> IntArray:
@@ -120,6 +129,9 @@ def _search(space: Estimator, rows: Int32Array, columns: Int32Array, found: Foun
     known = Known(space.exact_ND, space.offset, space.slack_N)
     in_chunks(lambda a, b: begin(rows, known, found, held.floor_R, a, b), len(rows))
     right_ME = space.side(columns)
+    if len(columns) > 8 * _SAMPLE and found.rows_NK.shape[1] < _SAMPLE:
+        some = torch.linspace(0, len(columns) - 1, _SAMPLE, device=right_ME.device).long()
+        in_chunks(partial(_begin_high, space, right_ME[some], rows, known, found, held), len(rows))
     start = 0
     while start < len(rows):
         first = start if same else 0
@@ -133,6 +145,15 @@ def _search(space: Estimator, rows: Int32Array, columns: Int32Array, found: Foun
             in_chunks(later, len(rows) - stop)
         start = stop
     in_chunks(lambda a, b: settle(rows, known, found, held, a, b), len(rows))
+
+
+def _begin_high(
+    space: Estimator, some_SE: Tensor, rows: Int32Array, known: Known, found: Found,
+    held: Candidates, start: int, stop: int,
+) -> None:  # fmt: skip
+    """Begin with what a sample of the columns rules out: fewer candidates are held and dropped."""
+    bits = space.estimates(rows[start:stop], some_SE).view(torch.int16).cpu().numpy()
+    raise_floors(bits, rows, start, known, found.rows_NK.shape[1], held.floor_R)
 
 
 @compiled
