@@ -119,8 +119,9 @@ def campaign(
         errors += sum(
             os.WIFEXITED(status) and os.WEXITSTATUS(status) not in allowed for status in ends
         )
+    resume = Run(out).config.exists()  # not if each kill came before the run began
     ends = statuses(
-        started(lambda _: trained(method, people, out, save_every, True), whole.processes)
+        started(lambda _: trained(method, people, out, save_every, resume), whole.processes)
     )
     errors += sum(status != 0 for status in ends)
     tensors, lines = differences(whole.run, Run(out))

@@ -59,6 +59,17 @@ def test_in_one_process_a_norm_is_pytorchs_own(shared):
     assert torch.equal(net.eval()(images), other.eval()(images))
 
 
+# findings/norm-layout.sh
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_variances_are_near_the_exact_ones_in_either_layout(layout):
+    images = (torch.randn(16, 8, 48, 24) + 0.5).contiguous(memory_format=layout)
+    norm = nn.BatchNorm2d(8, momentum=1.0)
+    know_slices(norm)
+    norm(images)
+    exact = images.double().var(dim=(0, 2, 3))
+    assert ((norm.running_var - exact) / exact).abs().max() < 1e-4
+
+
 def test_a_repeated_slice_changes_no_running_statistics():
     net, other = nets()
     images = torch.randn(3, 3, 2, 1)

@@ -121,7 +121,8 @@ class _OverRanks(torch.autograd.Function):
     """Normalise by mean and variance over all processes; like `torch.nn.SyncBatchNorm`.
 
     Written out because PyTorch's refuses tensors of a CPU. Its kernels for statistics, and for a
-    norm whose statistics are given, pass through the images once each.
+    norm whose statistics are given, pass through the images once each. As in one process, a CPU's
+    float32 variance is the less exact the more values a channel has, if channels are last.
     """
 
     @staticmethod
