@@ -6,7 +6,7 @@ of the runs also save inside their epochs. The final weights and the metrics (wi
 equal to those of the run that was left alone. With --processes 2 two processes train each run, and
 one of them is killed; the other has to end by itself.
 
-    python benchmarks/kills.py            # ten to twenty minutes on two cores
+    python benchmarks/kills.py            # about five minutes on two cores
     python benchmarks/kills.py --processes 2
 """
 
