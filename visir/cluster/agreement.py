@@ -9,8 +9,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from visir.cluster.estimates import OUTPUT_ROUNDING, Estimator, estimator
-from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
+from visir.cluster.estimates import OUTPUT_ROUNDING, Estimator, check_features, estimator
+from visir.cluster.loops import Int32Array, compiled, cosine, in_chunks
 from visir.core.types import FloatArray, IntArray
 
 _ROWS = 1024  # queries compared at once

@@ -1,4 +1,4 @@
-"""Cosines estimated from products in bf16, with a bound on the error."""
+"""Cosines estimated from products in bf16, with a bound on the error; what features they need."""
 
 from __future__ import annotations
 
@@ -11,11 +11,38 @@ from torch import Tensor
 
 from visir.cluster.loops import Int32Array
 from visir.core.device import multiplies_bf16
-from visir.core.types import FloatArray
+from visir.core.types import FloatArray, InputError
 
 DoubleArray = npt.NDArray[np.float64]
 OUTPUT_ROUNDING = 2.0**-8
 """Of a product stored as bf16, relative."""
+_UNIT_TOLERANCE = 1e-2  # half-precision features are this far from length 1 at most
+
+
+def check_features(features_ND: Tensor, parts: bool = False) -> None:
+    """Refuse features that no cosine can be computed from.
+
+    Args:
+        features_ND: (N, D).
+        parts: rows are parts of such features, and shorter than 1.
+
+    Raises:
+        InputError: there is no (N, D) matrix, or a row is not finite or not of length 1.
+    """
+    if features_ND.ndim != 2:
+        shape = tuple(features_ND.shape)
+        raise InputError(f"features have shape {shape}; give one row of numbers an image")
+    lengths = torch.linalg.vector_norm(features_ND.detach(), dim=1, dtype=torch.float32)
+    shortest = 0.0 if parts else 1 - _UNIT_TOLERANCE
+    wrong = (~((lengths >= shortest) & (lengths <= 1 + _UNIT_TOLERANCE))).nonzero()  # NaN too
+    if len(wrong):
+        row = int(wrong[0])
+        finite = bool(features_ND[row].isfinite().all())
+        fault = (
+            f"length {float(lengths[row]):.3g}, not 1" if finite else "a number that is not finite"
+        )
+        fix = "L2-normalise the features" if finite else "check whether the network has diverged"
+        raise InputError(f"feature row {row} has {fault}; {fix}")
 
 
 class Estimator(NamedTuple):

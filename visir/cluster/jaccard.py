@@ -14,7 +14,8 @@ import numpy as np
 from scipy import sparse
 from torch import Tensor
 
-from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
+from visir.cluster.estimates import check_features
+from visir.cluster.loops import Int32Array, compiled, cosine, in_chunks
 from visir.cluster.neighbors import with_cosines
 from visir.core.types import FloatArray, InputError, IntArray
 

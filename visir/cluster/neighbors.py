@@ -27,8 +27,8 @@ from visir.cluster.candidates import (
     settle,
 )
 from visir.cluster.cells import overlapping_cells
-from visir.cluster.estimates import Estimator, estimator
-from visir.cluster.loops import Int32Array, check_features, compiled, cosine, in_chunks
+from visir.cluster.estimates import Estimator, check_features, estimator
+from visir.cluster.loops import Int32Array, compiled, cosine, in_chunks
 from visir.core.types import FloatArray, IntArray
 
 EXACT_UP_TO = 60_000  # rows; the exact search takes about a quarter of a minute there on two cores
@@ -119,7 +119,7 @@ def _search(space: Estimator, rows: Int32Array, columns: Int32Array, found: Foun
     If the columns are the rows, each product is computed once and offered to both of its rows.
     """
     same = columns is rows
-    room = max(64, _CANDIDATES * found.rows_NK.shape[1]) + SCANNED
+    room = min(max(64, _CANDIDATES * found.rows_NK.shape[1]), len(columns)) + SCANNED
     held = Candidates(
         np.empty((len(rows), room), np.int32),
         np.empty((len(rows), room), np.int16),
