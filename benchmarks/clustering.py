@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from measure import forget_peak, held
 from sklearn.cluster import DBSCAN
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
@@ -143,18 +144,12 @@ def seconds(work: Callable[[], Result]) -> tuple[float, Result]:
     return time.perf_counter() - start, result
 
 
-def status(field: str) -> float:
-    """MiB of this process, from Linux: VmRSS is the current use, VmHWM the peak so far."""
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
 def peak(work: Callable[[], object]) -> float:
     """Peak MiB of a piece of work, without what this process already uses."""
-    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # forget the peak so far
-    before = status("VmRSS")
+    forget_peak()
+    before = held("VmRSS")
     work()
-    return status("VmHWM") - before
+    return held("VmHWM") - before
 
 
 def in_fresh_process(*task: object, script: str = __file__) -> list[str]:
@@ -175,7 +170,7 @@ def exact_columns(feats: Tensor, ranks: IntArray, sample: int = 1000) -> float:
     space = estimator(feats)
     rows = np.linspace(0, len(feats) - 1, sample).astype(np.int32)
     estimates = space.estimates(rows, space.low_NE)
-    found = ordered(estimates.view(torch.int16).numpy())
+    found = ordered.py_func(estimates.view(torch.int16).numpy())  # numpy: of a whole array
     worst = (feats[rows] * feats[ranks[rows, -1]]).sum(dim=1).numpy() - space.offset
     limits = [reach(*pair) for pair in zip(worst, space.slack_N[rows], strict=True)]
     return float((found >= np.array(limits)[:, None]).sum(axis=1).mean())

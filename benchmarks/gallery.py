@@ -39,6 +39,7 @@ import matplotlib as mpl
 import numpy as np
 from builds import checked_out, named
 from gallery_growth import belongs
+from measure import forget_peak, held
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE, PICTURE = DOCS / "tables" / "gallery.md", DOCS / "tables" / "gallery.png"
@@ -177,12 +178,6 @@ MOST = {"faiss, HNSW (32, ef 128)": 200_000, "visir on PostgreSQL": 300_000}
 """Images of the largest gallery a system is measured with, where that is not the largest."""
 
 
-def held(name: str) -> float:
-    """MiB of this process's memory, now (VmRSS) or at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-
 def measured(name: str, truth: Path, count: int) -> dict[str, Any]:
     """What one system does with one size."""
     make, arguments = SYSTEMS[name]
@@ -191,7 +186,7 @@ def measured(name: str, truth: Path, count: int) -> dict[str, Any]:
     queries = np.load(truth.with_suffix(".queries.npy"))
     best = np.load(truth)
     found: dict[str, Any] = {"insert": count / opened.seconds, "disk": opened.disk / 2**20}
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of filling is forgotten
+    forget_peak()  # of filling
     for number, part in enumerate(PARTS):
         opened.search(queries[0], part)
         seconds, hits = [], 0

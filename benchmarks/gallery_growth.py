@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import held
 
 WIDTH, CAMERAS, QUERIES, BEST, CHUNK = 768, 6, 200, 10, 20_000
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "gallery_growth.md"
@@ -197,9 +198,7 @@ def settled(folder: Path) -> tuple[float, float]:
 
 def _memory() -> dict[str, float]:
     """GiB of this process's memory, now (VmRSS) and at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    sizes = dict(line.split(":") for line in lines)
-    return {name: int(sizes[name].split()[0]) / 2**20 for name in ("VmRSS", "VmHWM")}
+    return {name: held(name) / 1024 for name in ("VmRSS", "VmHWM")}
 
 
 # What the name of a system runs, and how the table calls it.

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from builds import ROOT, Worker, build_of, named
+from measure import forget_peak, held, in_turns, spread
 from torch.nn import functional as F
 
 TABLE = ROOT / "docs" / "tables" / "planning.md"
@@ -56,7 +57,7 @@ def main() -> None:
         for row, label in ROWS.items():
             seconds, memory = measure(builds, row, arguments.turns)
             now, then = (np.array(of) for of in seconds.values())
-            cells = [spread(now), spread(then), spread(now / then)]
+            cells = [spread(of, 2) for of in (now, then, now / then)]
             cells += [f"{of:,.0f}" for of in memory.values()]
             lines.append(f"| {label} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
@@ -80,20 +81,11 @@ def measure(
     workers = {
         name: Worker([__file__, "--before", "", "--worker"], of) for name, of in builds.items()
     }
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(turns + 1):
-        for name in list(workers) if turn % 2 else list(reversed(workers)):
-            taken = workers[name].ask(row)
-            if turn:
-                seconds[name].append(taken)
+    seconds = in_turns(workers, row, turns)
     memory = {name: worker.ask("memory") for name, worker in workers.items()}
     for worker in workers.values():
         worker.close()
     return seconds, memory
-
-
-def spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
 # ---- in the processes
@@ -115,16 +107,10 @@ def work() -> None:
             run = maker(row, features, cams)
             run()
             base = held("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+            forget_peak()
         began = time.perf_counter()
         run()
         print(time.perf_counter() - began, flush=True)
-
-
-def held(name: str) -> float:
-    """MiB of this process, now (VmRSS) or at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def embeddings() -> tuple[dict[Any, torch.Tensor], np.ndarray]:
@@ -157,11 +143,10 @@ def maker(row: str, features: dict[Any, torch.Tensor], cams: np.ndarray) -> Call
         return lambda: pseudo_labels(both, 0.6)
     module: Any = importlib.import_module(f"visir.methods.{row}")
     module.embed_training = lambda *_: dict(features)
-    kind = {"adca": "Adca", "sdcl": "Sdcl"}[row]
+    kind = getattr(module, row.capitalize())
     pixels = np.broadcast_to(np.zeros((64, 32, 3), np.uint8), (IMAGES, 64, 32, 3))
     data = TrainingSet(pixels, np.arange(IMAGES) >= VISIBLE, cams)
-    config = getattr(module, kind).presets["tiny"]
-    method = getattr(module, kind)(config, data, torch.device("cpu"), seed=0)
+    method = kind(kind.presets["tiny"], data, torch.device("cpu"), seed=0)
     return lambda: method.plan(method.epochs - 1)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure import spread
 
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that start from here
 
@@ -69,14 +70,11 @@ def rate(run: Run, views: int) -> float:
 
 def table(taken: dict[str, list[float]]) -> str:
     """A row for each kind."""
-
-    def spread(values: np.ndarray) -> str:
-        return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
-
     one = np.array(taken["1"])
     lines = ["| processes | steps a second | ratio, turn by turn |", "|---|---|---|"]
-    for name, rates in taken.items():
-        lines.append(f"| {name} | {spread(np.array(rates))} | {spread(np.array(rates) / one)} |")
+    for name, of in taken.items():
+        rates = np.array(of)
+        lines.append(f"| {name} | {spread(rates, 2)} | {spread(rates / one, 2)} |")
     lines += [
         "",
         f"SimCLR, micro transformer, 4 x {SETTINGS['batch']} views of 96 x 48 pixels, one "

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measure import forget_peak, held
 from scipy.spatial.distance import cdist
 
 from visir.evaluation.rerank import k_reciprocal, random_walk
@@ -101,19 +102,13 @@ def measured(task: tuple[str, Path, int, int]) -> tuple[list[float], float, np.n
     query, gallery = both[:count], both[count:]
     rerank = WAYS[method][which]
     rerank(query[:50], gallery[:50])  # compile
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+    forget_peak()
     before, seconds = held("VmRSS"), []
     for _ in range(1 if which else RUNS):
         began = time.perf_counter()
         found = rerank(query, gallery)
         seconds.append(time.perf_counter() - began)
     return seconds, held("VmHWM") - before, found
-
-
-def held(name: str) -> float:
-    """MiB of this process's memory, now (VmRSS) or at its peak (VmHWM)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def alone(task: tuple[str, Path, int, int]) -> tuple[list[float], float, np.ndarray]:

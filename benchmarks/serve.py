@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from builds import checked_out
+from measure import held
 
 from visir.core.run import Run
 from visir.core.types import FloatArray, Modality, Record
@@ -123,12 +124,6 @@ def served(run: Path, gallery: Path, code: Path = DOCS.parent) -> Iterator[tuple
             made.terminate()
 
 
-def held(process: int) -> float:
-    """MiB of memory a process holds now."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
 def worked(process: int) -> float:
     """Seconds of a core that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -190,12 +185,12 @@ async def load_up(
     ]
     await asyncio.sleep(min(WARM, arguments.seconds))
     told.counting = True
-    told.memory.append(held(process))
+    told.memory.append(held("VmRSS", process))
     told.worked -= worked(process)
     await asyncio.sleep(arguments.seconds)
     told.counting = False
     told.worked += worked(process)
-    told.memory.append(held(process))
+    told.memory.append(held("VmRSS", process))
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

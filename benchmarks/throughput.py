@@ -26,6 +26,7 @@ import research_code as research
 import step
 import torch
 from builds import ROOT, Worker, build_of, named
+from measure import in_turns, spread
 
 TABLE = ROOT / "docs" / "tables" / "throughput.md"
 ROWS = {
@@ -80,15 +81,7 @@ def measure(builds: dict[str, Path], row: str, turns: int, place: str) -> dict[s
     workers = {
         name: Worker([__file__, "--worker", name, place], build) for name, build in builds.items()
     }
-    found: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(turns + 1):
-        names = list(workers) if turn % 2 else list(reversed(workers))
-        for name in names:
-            rate = workers[name].ask(row)
-            if turn:
-                found[name].append(rate)
-        if turn:
-            print(row, {name: round(of[-1], 2) for name, of in found.items()}, flush=True)
+    found = in_turns(workers, row, turns)
     for worker in workers.values():
         worker.close()
     return found
@@ -126,11 +119,6 @@ def table(taken: dict[str, dict[str, list[float]]], names: Sequence[str], turns:
         "",
     ]
     return "\n".join(lines)
-
-
-def spread(values: np.ndarray, digits: int) -> str:
-    low, high = values.min(), values.max()
-    return f"{np.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 # ---- in the processes
