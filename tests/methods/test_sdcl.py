@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from visir.cluster.agreement import agreeing
 from visir.cluster.matches import Association
 from visir.cluster.memory import Memory
+from visir.cluster.neighbour_loss import agreed_loss
 from visir.core.types import InputError, Modality
-from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves, neighbour_loss
+from visir.methods.sdcl import DEPTHS, PRESETS, Sdcl, halves
 from visir.nets.features import Features
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
@@ -56,7 +57,7 @@ def test_neighbour_loss_equals_the_double_loop():
     features, memory = 5 * unit(6, 8, 0), Memory(unit(20, 8, 1), 0.9)
     agreed = torch.rand(6, 20, generator=torch.Generator().manual_seed(2)) < 0.3
     agreed[0] = False
-    found = float(neighbour_loss(memory.logits(features), agreed))
+    found = float(agreed_loss(memory.logits(features), agreed))
     assert found == pytest.approx(slow_neighbour_loss(features, memory.rows_CD, agreed), rel=1e-5)
     assert found != pytest.approx(slow_neighbour_loss(features, memory.rows_CD, ~agreed), rel=1e-2)
 

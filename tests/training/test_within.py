@@ -22,10 +22,10 @@ MORE = {
     "agw": FEW,
     "caj": FEW,
     "hct": FEW,
-    "adca": {"drop_path": "0.5", "network": "micro"},
-    "cmag": {"carc": "true", "cats_convolution": "true"},
+    "adca": {"drop_path": "0.5", "network": "micro", "split_weight": "1"},
+    "cmag": {"carc": "true", "cats_convolution": "true", "split_weight": "1"},
     "mra": FEW,
-    "sdcl": {"iterations": "3", "drop_path": "0.5"},
+    "sdcl": {"iterations": "3", "drop_path": "0.5", "split_weight": "1"},
 }
 
 

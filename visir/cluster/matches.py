@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from visir.cluster import leads
 from visir.cluster.memory import prototypes
-from visir.core.types import FloatArray, IntArray
+from visir.core.types import FloatArray, IntArray, Modality
 
 
 class Side(NamedTuple):
@@ -40,12 +42,37 @@ class Association(NamedTuple):
         """(C_V,) matched infrared cluster of every visible cluster, -1 for none."""
         return _heaviest(self.vis_to_ir)
 
+    def matches(self) -> tuple[IntArray, IntArray]:
+        """The heaviest match of every visible and of every infrared cluster, -1 for none."""
+        return _likeliest(self.vis_to_ir), _likeliest(self.ir_to_vis)
+
+    def people(self) -> dict[Modality, IntArray]:
+        """A number for every cluster: clusters that hang together by their matches have one."""
+        there, back = self.matches()
+        visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
+        ends = (
+            np.concatenate([visible, back[infrared]]),
+            len(there) + np.concatenate([there[visible], infrared]),
+        )
+        total = len(there) + len(back)
+        links = sparse.coo_array((np.ones(len(ends[0])), ends), shape=(total, total))
+        _, found = connected_components(links, directed=False)
+        vis, ir = np.split(found.astype(np.int64), [len(there)])
+        return {Modality.VISIBLE: vis, Modality.INFRARED: ir}
+
 
 def _heaviest(shares: FloatArray) -> IntArray:
     """The column of the largest weight in every row that sums to more than half, else -1."""
     if not shares.shape[1]:
         return np.full(len(shares), -1, np.int64)
     return np.where(shares.sum(axis=1) > 0.5, shares.argmax(axis=1), -1)
+
+
+def _likeliest(shares: FloatArray) -> IntArray:
+    """The column of the largest weight in every row that has one, else -1."""
+    if not shares.shape[1]:
+        return np.full(len(shares), -1, np.int64)
+    return np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
 
 
 def one_to_one(chosen: np.ndarray) -> Association:

@@ -49,3 +49,15 @@ def neighbour_loss(logits_BN: Tensor, places: Tensor, columns: Tensor) -> Tensor
     places, columns = (to_device(of, logits_BN.device) for of in (places, columns))
     towards = logits_BN.logsumexp(dim=1)[places] - logits_BN[places, columns]
     return towards.sum() / max(len(places), 1)
+
+
+def agreed_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
+    """The same over a table of neighbours, mean over images (SDCL, Sec. 3.3).
+
+    Args:
+        logits_BN: (B, N) cosines to all images over the temperature.
+        agreed_BN: (B, N) bool, the neighbours; an image without any adds 0.
+    """
+    log_p = logits_BN.log_softmax(dim=1).clamp(min=float(np.log(1e-8)))
+    towards = -(log_p * agreed_BN).sum(dim=1)
+    return (towards / (1 + agreed_BN.sum(dim=1))).mean()

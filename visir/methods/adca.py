@@ -21,8 +21,8 @@ identities); embeddings are normalised before and after averaging over the mirro
 not); all losses of a step read the memories as they were before it (script: the second loss reads
 what the first has changed); if a cluster has just enough other images for its group in a batch,
 they are drawn without repetition (script: with). Ours, and off in the published presets: the ViT
-(`network`), `center_cameras`, `adapt`, and every `association` but "count". A ViT starts as
-`visir.nets.vit` says unless a pre-trained file is given.
+(`network`), `center_cameras`, `adapt`, `split_weight`, and every `association` but "count". A ViT
+starts as `visir.nets.vit` says unless a pre-trained file is given.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from visir.cluster.associate import AssociationName
 from visir.cluster.labels import Algorithm, pseudo_labels
 from visir.cluster.matches import Association
 from visir.cluster.memory import Memory, Rule, prototypes, restore_rows, rows_of
+from visir.cluster.split import SplitMemory
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -83,6 +84,7 @@ class Config:
     transport_temperature: Positive = 0.05  # of similarities in optimal transport; ours
     transport_slack: Positive = 0.1  # marginal penalty, in cosine; ours
     aggregation: Share = 0.9  # weight of the infrared prototype in a pair [script]
+    split_weight: float = 0.0  # of BMIL's split-and-contrast loss in stage 2; ours
     lr: Positive = 3.5e-4  # Adam [paper]
     weight_decay: float = 5e-4  # [script]
     lr_step: int = 20  # epochs after which the rate falls to a tenth, per stage [paper]
@@ -141,6 +143,7 @@ class Adca(Method):
         self.stage_starts, self.stage_start = (config.stage_epochs[0],), config.stage_start
         self.model = build(config.network, config.size, drop_path=config.drop_path).to(device)
         self.memories: dict[Modality, Memory] = {}
+        self.split: list[SplitMemory] = []  # empty if its loss is off
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Adam over all trainable weights."""
@@ -165,10 +168,13 @@ class Adca(Method):
             )
             for modality in Modality
         }
-        partners = None
+        partners, self.split = None, []
         if second:
             association = associated(config, compared, labels)
             self._aggregate(association)
+            if config.split_weight:
+                people = association.people()
+                self.split = [SplitMemory(features, labels, people, momentum, config.temperature)]
             partners = association.infrared_partners()
         joined = join(self.data, labels)
         return Plan(
@@ -213,18 +219,23 @@ class Adca(Method):
 
     def loss(self, batch: Batch, outputs: Features) -> dict[str, Tensor]:
         """Each modality against its own memory (Eq. 2-3), with both views of visible images."""
-        return {
+        terms = {
             modality.value: memory.loss(
                 outputs.embedding[batch.of(modality)], batch.labels[batch.of(modality)]
             )
             for modality, memory in self.memories.items()
         }
+        for split in self.split:
+            terms["split"] = self.config.split_weight * split.loss(batch, outputs.embedding)
+        return terms
 
     def after_step(self, batch: Batch, outputs: Features) -> None:
         """Blend the batch into both memories (Eq. 4-5)."""
         for modality, memory in self.memories.items():
             views = batch.of(modality)
             memory.update(outputs.embedding[views], batch.host.labels_of(modality))
+        for split in self.split:
+            split.update(batch, outputs.embedding)
 
     def state(self) -> dict[str, Any]:
         """Empty: the memories are rebuilt from the model in every epoch."""
@@ -235,8 +246,12 @@ class Adca(Method):
 
     def step_state(self) -> dict[str, Any]:
         """The rows of the memories."""
-        return rows_of(self.memories.values())
+        return rows_of(self._memories())
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what `step_state` returned."""
-        restore_rows(self.memories.values(), state)
+        restore_rows(self._memories(), state)
+
+    def _memories(self) -> list[Memory]:
+        """Those of this epoch."""
+        return [*self.memories.values(), *(split.memory for split in self.split)]

@@ -31,8 +31,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -211,22 +209,10 @@ class Pairs(Method):
     def _match(self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]) -> None:
         """Set the matches, and give all clusters that hang together by them one number."""
         found = self._associated(compared, labels)
-        there, back = (
-            np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
-            for shares in (found.vis_to_ir, found.ir_to_vis)
-        )
-        visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
-        ends = (
-            np.concatenate([visible, back[infrared]]),
-            len(there) + np.concatenate([there[visible], infrared]),
-        )
-        total = len(there) + len(back)
-        links = sparse.coo_array((np.ones(len(ends[0])), ends), shape=(total, total))
-        _, people = connected_components(links, directed=False)
-        parts = np.split(people.astype(np.int64), [len(there)])
-        for modality, matches, numbers in zip((VIS, IR), (there, back), parts, strict=True):
+        people = found.people()
+        for modality, matches in zip((VIS, IR), found.matches(), strict=True):
             self.matches[modality] = torch.from_numpy(matches).to(self.device)
-            self.people[modality] = torch.from_numpy(numbers).to(self.device)
+            self.people[modality] = torch.from_numpy(people[modality]).to(self.device)
 
     def _too_few_matches(self) -> str:
         """What to say if too few clusters have a mutual match; empty if there are enough."""

@@ -11,7 +11,7 @@ modalities are trained with one shared memory.
 |---|---|
 | shallow and deep features, Sec. 3.2 | `visir.nets.vit.Vit` with `shallow` |
 | contrastive learning of both, Sec. 3.2 | `Memory.loss`, `Sdcl._contrast` |
-| collaborative neighbour learning, Sec. 3.3 | `agreeing`, `neighbour_loss`, `Sdcl._neighbours` |
+| collaborative neighbour learning, Sec. 3.3 | `agreeing`, `agreed_loss`, `Sdcl._neighbours` |
 | collaborative ranking association, Sec. 3.4 | `visir.cluster.associate.collaborative_ranking` |
 
 Deviations: the phase after the switch continues from the last epoch (script: from its best epoch on
@@ -20,8 +20,8 @@ counts as cluster 0); all losses of a step read the memories as they were before
 shared memory changes between two losses); an image and its mirror image are averaged as unit
 vectors (script: as raw ones); the network starts as `visir.nets.vit` says unless a pre-trained file
 is given. `cross="released"` is the script's alternation of directions, `"symmetric"` the paper's
-form. `center_cameras`, `adapt` and every `association` but "ranking" are ours and off in the
-published presets.
+form. `center_cameras`, `adapt`, `split_weight` and every `association` but "ranking" are ours and
+off in the published presets.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from visir.cluster.associate import AssociationName, by_majority, collaborative_
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.memory import Memory, prototypes, restore_rows, rows_of
+from visir.cluster.neighbour_loss import agreed_loss
+from visir.cluster.split import SplitMemory
 from visir.core.bounds import CountFrom0, Positive, PositiveShare, Share
 from visir.core.device import to_device
 from visir.core.types import Batch, InputError, IntArray, Modality
@@ -97,6 +99,7 @@ class Config:
     vote_threshold: float = 0.5  # minimum cosine of voting images, association=count; ours
     ranked: int = 20  # infrared images in each ranked list [script]
     smoothing: int = 5  # nearest visible images that vote on a label, itself included [script]
+    split_weight: float = 0.0  # of BMIL's split-and-contrast loss after the switch; ours
     optimizer: Literal["sgd", "adam"] = "sgd"  # [paper]
     lr: Positive = 3.5e-4  # [paper]
     weight_decay: float = 5e-4  # [script]
@@ -188,6 +191,7 @@ class Sdcl(Method):
         ).to(device)
         self.clusters: dict[tuple[Modality, str], Memory] = {}
         self.images: dict[tuple[Modality, str], Memory] = {}
+        self.split: list[SplitMemory] = []  # empty if its loss is off
         self.epoch = 0
         self.position = torch.from_numpy(positions(data))
 
@@ -276,7 +280,7 @@ class Sdcl(Method):
     def _remember(
         self, features: dict[Modality, Tensor], labels: dict[Modality, IntArray], momentum: float
     ) -> None:
-        config = self.config
+        config, self.split = self.config, []
         split = {modality: halves(of) for modality, of in features.items()}
         for i, depth in enumerate(DEPTHS):
             for modality in Modality:
@@ -294,6 +298,9 @@ class Sdcl(Method):
                 shared = prototypes(both, np.concatenate([labels[VIS], labels[IR]]))
                 memory = Memory(shared, momentum, config.temperature)
                 self.clusters[VIS, depth] = self.clusters[IR, depth] = memory
+        if self._switched and config.split_weight:
+            people = dict.fromkeys(Modality, np.arange(int(labels[IR].max()) + 1))
+            self.split = [SplitMemory(features, labels, people, momentum, config.temperature)]
 
     def steps(self, epoch: int) -> int:
         """As set, for before and after the switch."""
@@ -304,6 +311,8 @@ class Sdcl(Method):
         """Contrast with clusters, and with agreed neighbours within and across modalities."""
         config, when = self.config, 1 if self._switched else 0
         terms = self._contrast(batch, outputs)
+        for split in self.split:
+            terms["split"] = config.split_weight * split.loss(batch, outputs.embedding)
         if self.epoch >= config.intra_from:
             intra = [self._neighbours(batch, outputs, a, a) for a in Modality]
             terms["intra"] = config.intra_weight[when] * torch.stack(intra).sum()
@@ -337,7 +346,7 @@ class Sdcl(Method):
         agreed = agreeing(both, self.config.ratio)
         parts = halves(outputs.embedding[batch.of(a)])
         deep, shallow = (
-            neighbour_loss(self.images[b, depth].logits(half), agreed)
+            agreed_loss(self.images[b, depth].logits(half), agreed)
             for depth, half in zip(DEPTHS, parts, strict=True)
         )
         return deep + self.config.shallow_weight * shallow
@@ -353,6 +362,8 @@ class Sdcl(Method):
                 if not self._switched:
                     self.clusters[modality, depth].update(own, batch.host.labels_of(modality))
                 self.images[modality, depth].update(own, self._places(batch, modality))
+        for split in self.split:
+            split.update(batch, outputs.embedding)
 
     def _places(self, batch: Batch, modality: Modality) -> Tensor:
         """Of every image of a modality its position among all of them, in the memory of the CPU."""
@@ -367,26 +378,19 @@ class Sdcl(Method):
 
     def step_state(self) -> dict[str, Any]:
         """The rows of the memories."""
-        return rows_of((*self.clusters.values(), *self.images.values()))
+        return rows_of(self._memories())
 
     def load_step_state(self, state: dict[str, Any]) -> None:
         """Restore what `step_state` returned."""
-        restore_rows((*self.clusters.values(), *self.images.values()), state)
+        restore_rows(self._memories(), state)
+
+    def _memories(self) -> list[Memory]:
+        """Those of this epoch."""
+        split = (of.memory for of in self.split)
+        return [*self.clusters.values(), *self.images.values(), *split]
 
 
 def halves(embedding_ND: Tensor) -> Halves:
     """The deep and the shallow half of an embedding, not normalised."""
     deep, shallow = embedding_ND.chunk(2, dim=1)
     return Halves(deep, shallow)
-
-
-def neighbour_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
-    """Mean over images of the cross-entropy towards their neighbours (SDCL, Sec. 3.3).
-
-    Args:
-        logits_BN: (B, N) cosines to all images over the temperature.
-        agreed_BN: (B, N) bool, the neighbours; an image without any adds 0.
-    """
-    log_p = logits_BN.log_softmax(dim=1).clamp(min=float(np.log(1e-8)))
-    towards = -(log_p * agreed_BN).sum(dim=1)
-    return (towards / (1 + agreed_BN.sum(dim=1))).mean()

@@ -17,7 +17,7 @@ and both modalities are trained with memories that hold both.
 | mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.sharers` |
 
 Deviations are listed in docs/methods/tokenmatcher.md, with the settings that undo them. Every
-`association` but "greedy" is ours.
+`association` but "greedy" is ours, and so is `split_weight`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from visir.cluster.memory import (
     rows_of,
 )
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
+from visir.cluster.split import SplitMemory
 from visir.core.device import to_device
 from visir.core.types import Batch, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -105,6 +106,7 @@ class TokenMatcher(Method):
         self.memories: dict[Modality, Memory] = {}
         self.pure: dict[Modality, Memory] = {}
         self.images: dict[Modality, Memory] = {}
+        self.split: list[SplitMemory] = []  # empty if its loss is off
         self.neighbours: dict[tuple[Modality, Modality], Lists] = {}
         self.many = VIS  # the modality with more clusters, which share partners
         self.partners: dict[Modality, Tensor] = {}
@@ -138,10 +140,13 @@ class TokenMatcher(Method):
             modality: Memory(prototypes(of, labels[modality]), momentum, config.temperature)
             for modality, of in features.items()
         }
-        self.memories, association = self.pure, None
+        self.memories, association, self.split = self.pure, None, []
         if second:
             association = associated(config, compared, labels)
             self._associate(features, labels, association)
+            if config.split_weight:
+                people = association.people()
+                self.split = [SplitMemory(features, labels, people, momentum, config.temperature)]
             self._list_neighbours(features, compared)
         joined = join(self.data, labels)
         every = config.jitter if config.jitter_all[stage] else 0.0
@@ -195,10 +200,7 @@ class TokenMatcher(Method):
         """Set partners, mates, and the memories of both modalities."""
         config = self.config
         shares = {VIS: association.vis_to_ir, IR: association.ir_to_vis}
-        partners = {
-            modality: np.where(of.any(axis=1), of.argmax(axis=1), -1)
-            for modality, of in shares.items()
-        }
+        partners = dict(zip((VIS, IR), association.matches(), strict=True))
         self.memories, self.many = {}, IR if len(shares[IR]) > len(shares[VIS]) else VIS
         for modality, other in ((VIS, IR), (IR, VIS)):
             across = np.where(labels[other] >= 0, partners[other][labels[other]], -1)
@@ -276,6 +278,9 @@ class TokenMatcher(Method):
         if self.neighbours and self.when.stage == "stage 2":
             near = [self._neighbour_loss(batch, outputs, a, b) for a, b in self.neighbours]
             terms["neighbours"] = config.neighbour_weight * torch.stack(near).sum()
+        if self.when.stage == "stage 2":
+            for split in self.split:
+                terms["split"] = config.split_weight * split.loss(batch, outputs.embedding)
         return terms
 
     def _reads(self, batch: Batch, outputs: Features) -> list[Read]:
@@ -327,6 +332,8 @@ class TokenMatcher(Method):
         if self.config.updates == "once":
             for read in reversed(self._reads(batch, outputs)):
                 read.memory.update(read.features, read.labels)
+        for split in self.split:
+            split.update(batch, outputs.embedding)
 
     def state(self) -> dict[str, Any]:
         """That of the camera stage; the memories are rebuilt from the model in every epoch."""
@@ -346,8 +353,10 @@ class TokenMatcher(Method):
 
     def _memories(self) -> list[Memory]:
         """Those of this epoch that change: in stage 2 the mixed ones, and those of mates."""
-        pure = self.pure.values() if self.when.stage == "stage 2" else ()
-        return [*self.memories.values(), *pure]
+        if self.when.stage != "stage 2":
+            return [*self.memories.values()]
+        split = (of.memory for of in self.split)
+        return [*self.memories.values(), *self.pure.values(), *split]
 
 
 class VitBaseline(TokenMatcher):

@@ -46,6 +46,7 @@ class Config:
     association: AssociationName = "greedy"  # of visible and infrared clusters [paper]
     vote_threshold: float = 0.5  # minimum cosine of voting images, association=count; ours
     sharers: int = 2  # λ: clusters that may take the same partner [paper]
+    split_weight: float = 0.0  # of BMIL's split-and-contrast loss in stage 2; ours
     cross_weight: float = 0.4  # [paper]
     neighbour_weight: float = 0.5  # [paper]
     mate_weight: tuple[float, float] = (0.03, 0.12)  # before, after `mate_switch` [paper, script]
