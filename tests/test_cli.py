@@ -398,3 +398,26 @@ def test_an_unknown_key_in_a_process_of_its_own() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "visir: error: synth: unknown option '--idz'; did you mean '--ids'?\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--help"], ""),
+        (["train", "--help"], ""),
+        (["config", "cmag"], ""),
+        (["bench", "run", "smoke", "--dry-run"], "run the same command again to continue"),
+    ],
+)
+def test_output_that_nobody_reads_ends_the_command_without_a_traceback(words, says, tmp_path):
+    """As `visir ... | head` does."""
+    unread, output = os.pipe()
+    os.close(unread)
+    command = [sys.executable, "-m", "visir.cli", *words]
+    done = subprocess.run(
+        command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False
+    )
+    os.close(output)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert says in done.stderr

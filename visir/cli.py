@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import select
 import shlex
 import signal
 import sys
@@ -37,9 +38,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 1 a check found problems or a job failed, 2 bad input, 130 stopped
-        by Ctrl-C, 143 a training stopped by SIGTERM.
+        by Ctrl-C, 141 what read the output has ended, 143 a training stopped by SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _finished(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        if how := _how_to_continue(argv):
+            print(f"visir: stopped: what read the output has ended{how}", file=sys.stderr)
+        return 141
+
+
+def _unread() -> bool:
+    """Whether nobody reads the standard output; if so, nothing more is written to it."""
+    output, asked = sys.stdout.fileno(), select.poll()
+    asked.register(output, 0)
+    unread = any(event & select.POLLERR for _, event in asked.poll(0))
+    if unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return unread
+
+
+def _finished(argv: Sequence[str]) -> int:
+    """Run the command to its end; the exit code."""
     if not argv or argv[0] in ("-h", "--help"):
         print(_overview())
         return 0
