@@ -4,12 +4,16 @@ import json
 
 import pytest
 from declared import PROTOCOL, SMALL, scores, write_grid, write_results
+from matplotlib.figure import Figure
 from scipy import stats
 
 from visir import cli
 from visir.bench.compare import compare
+from visir.bench.grid import read_grid
+from visir.bench.plots import _intervals
 from visir.bench.render import render
 from visir.bench.stored import check
+from visir.bench.tables import Shown
 from visir.core.types import InputError
 
 MEANS = {"control": [0.20, 0.24, 0.22], "adca": [0.30, 0.31, 0.35], "warm": [0.1, 0.1, 0.1]}
@@ -61,6 +65,24 @@ def test_a_table_shows_what_the_grid_declares(store, tmp_path):
     assert len(lines) == 6  # a start without a label has no row
     assert "over 3 seeds (0, 1, 2)" in lines[5] and "Made up." in lines[5]
     assert done.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plot_shows_differences_seed_by_seed_where_rows_are_paired(store, grid, tmp_path):
+    def drawn(grid, store):
+        axes = Figure().subplots()
+        declared = read_grid(grid)
+        _intervals(axes, store.trained(declared), "people", Shown.of(declared))
+        seeds = [of.get_offsets()[:, 0].tolist() for of in axes.collections]
+        return seeds, axes.get_xlabel()
+
+    (control, adca), label = drawn(grid, store)
+    assert control == [0, 0, 0]
+    assert adca == pytest.approx([10, 7, 13])
+    assert "above “control”" in label
+    apart = write_grid(tmp_path, "apart", seeds=[0, 1, 2], paired=False)
+    (control, adca), label = drawn(apart, write_results(tmp_path / "apart", apart, MEANS))
+    assert control == pytest.approx([20, 24, 22])
+    assert label.startswith("mAP, %")
 
 
 def test_missing_trainings_are_said_and_pairs_are_those_that_both_have(store, grid):

@@ -51,14 +51,14 @@ def draw(grid: Grid, results: Results, path: Path) -> None:
 
 def _points(
     results: Results, data: str, name: str, shown: Shown
-) -> list[tuple[float, float | None]]:
-    """MAP and right pairs of each seed, in percent."""
+) -> dict[int, tuple[float, float | None]]:
+    """MAP and right pairs by seed, in percent."""
     score, pairs = COLUMNS["mAP"].picks["mAP"], COLUMNS["pairs_correct"].picks["pairs_correct"]
-    return [
-        (float(score(result, shown.protocol) or 0.0), pairs(result, shown.protocol))
-        for (of, arm, _), result in results.items()
+    return {
+        seed: (float(score(result, shown.protocol) or 0.0), pairs(result, shown.protocol))
+        for (of, arm, seed), result in results.items()
         if (of, arm) == (data, name)
-    ]
+    }
 
 
 def _colour(name: str, shown: Shown) -> str:
@@ -69,9 +69,24 @@ def _colour(name: str, shown: Shown) -> str:
 
 
 def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
-    """The mean of each row with its 95 % t interval, and a small point for each seed."""
+    """The mean of each row with its 95 % t interval, and a small point for each seed.
+
+    Where rows are compared seed by seed, the values are the differences to the control: what the
+    rows share, people and cameras of a seed, is not in them.
+    """
+    scores = {
+        name: {seed: score for seed, (score, _) in _points(results, data, name, shown).items()}
+        for name in shown.rows
+    }
+    control = scores.get(shown.control or "", {}) if shown.paired else {}
+    label = "mAP, %"
+    if control:
+        label = f"mAP points above “{shown.rows[shown.control or '']}”"
+        axes.axvline(0, color=_CONTROL, linewidth=0.8)
     for row, name in enumerate(shown.rows):
-        values = [score for score, _ in _points(results, data, name, shown)]
+        values = list(scores[name].values())
+        if control:
+            values = [of - control[seed] for seed, of in scores[name].items() if seed in control]
         if not values:
             continue
         of, colour = mean_interval(values), _colour(name, shown)
@@ -81,19 +96,18 @@ def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
             axes.plot([of.low, of.high], [row, row], color=colour, linewidth=1.8)
     axes.set_yticks(range(len(shown.rows)), list(shown.rows.values()), fontsize=8)
     axes.set_ylim(len(shown.rows) - 0.5, -0.5)
-    axes.set_xlabel("mAP, %: mean, 95 % interval, and seeds", fontsize=9)
+    axes.set_xlabel(f"{label}: mean, 95 % interval, and seeds", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _pairs(axes: Axes, results: Results, data: str, shown: Shown) -> None:
-    """A point for each training that matches clusters."""
-    for name, label in shown.rows.items():
-        points = [(x, y) for y, x in _points(results, data, name, shown) if x is not None]
+    """A point for each training that matches clusters, in the colour of its row on the left."""
+    for name in shown.rows:
+        found = _points(results, data, name, shown).values()
+        points = [(x, y) for y, x in found if x is not None]
         if points:
             x, y = zip(*points, strict=True)
-            axes.scatter(x, y, s=24, color=_colour(name, shown), label=label)
+            axes.scatter(x, y, s=24, color=_colour(name, shown))
     axes.set_xlabel("right pairs of the last epoch, %", fontsize=9)
     axes.set_ylabel("mAP, %", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.collections:
-        axes.legend(frameon=False, fontsize=8)
