@@ -102,8 +102,8 @@ def test_pairs_goes_on_from_the_ready_model():
     assert (found.network, found.size, own_start(found)) == ("resnet-mini", (96, 48), "builtin")
     other = own_settings("pairs", facts(), {"network": "resnet-micro"})
     assert (other.size, own_start(other)) == ((96, 48), "person")
-    assert (found.chance, found.least_matched) == (0.3, 0.25)
-    assert (other.chance, other.least_matched) == (1.0, 0.0)
+    assert (found.chance, found.least_matched, found.average) == (0.3, 0.25, 0.995)
+    assert (other.chance, other.least_matched, other.average) == (1.0, 0.0, 0.0)
 
 
 def test_methods_that_need_labels_have_no_such_preset(tmp_path):

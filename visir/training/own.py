@@ -90,8 +90,8 @@ def own_settings(method: str, facts: Facts, asked: Mapping[str, str] | None = No
     config = apply(config, {key: asked[key] for key in ("network", "size") if key in asked})
     if "network" in asked and "size" not in asked:
         config = _with(config, _usual_size(found, config.network))
-    if vars(config).get("network") != _READY:  # another start matches few, and has to learn
-        config = _with(config, {"chance": 1.0, "least_matched": 0.0})
+    if vars(config).get("network") != _READY:  # another start matches few, and has to learn much
+        config = _with(config, {"chance": 1.0, "least_matched": 0.0, "average": 0.0})
     config = _with(config, _neighbourhoods(facts))
     config = _with(config, _of_cameras(config, facts))
     config = _with(config, _batches(method, config, facts))
