@@ -160,6 +160,24 @@ def test_results_of_another_build_are_refused_unless_allowed(made):
     assert listed(grid, store.out, allow_other_build=True).done
 
 
+def test_other_code_of_a_method_outside_visir_is_refused_unless_allowed(tmp_path, monkeypatch):
+    """Its file is in no build of visir."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    code = tmp_path / "method_of_a_site.py"
+    code.write_text("from visir.methods.adca import Adca\n\n\nclass Mine(Adca):\n    pass\n")
+    arms = {**SMALL["arms"], "mine": {"method": "method_of_a_site:Mine", "preset": "smoke"}}
+    grid = write_grid(tmp_path / "first", arms=arms)
+    store = write_results(tmp_path / "out", grid, {"warm": [0.1], "mine": [0.3]})
+    for path in (*store.out.rglob("job.json"), *store.out.rglob("result.json")):
+        build = this_build().as_json()
+        path.write_text(json.dumps({**json.loads(path.read_text()), "build": build}))
+    assert "arms/people/mine/0" in listed(grid, store.out).done
+    code.write_text(code.read_text() + "    epochs = 3\n")
+    with pytest.raises(InputError, match=r"mine/0/job.json: .* other code of the method method_of"):
+        listed(grid, store.out)
+    assert listed(grid, store.out, allow_other_build=True).done
+
+
 def test_changed_settings_of_a_finished_job_are_refused(made, tmp_path):
     _, store = made
     arms = {**SMALL["arms"], "adca": {**SMALL["arms"]["adca"], "settings": {"eps": 0.6}}}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import visir
 from visir.bench.grid import Grid, Training
 from visir.bench.usable import Usable, require_usable
 from visir.core.config import to_mapping
 from visir.core.run import Run, sha256
+from visir.methods import METHODS
 from visir.nets.shipped import start_file
 
 Kind = Literal["data", "starts", "arms"]
@@ -108,12 +111,22 @@ def _add_training(
 
 def _declared(training: Training) -> dict[str, Any]:
     """What the grid says of a training, except for its label and its start."""
-    return {
+    declared = {
         "method": training.method,
         "preset": training.preset,
         "settings": dict(training.settings),
         "command": training.command,
     }
+    code = _code_of(training.method) if training.method else None
+    return declared | ({"code": code} if code else {})
+
+
+def _code_of(method: str) -> str | None:
+    """12 digits of the SHA-256 of a method's file, if it is not visir's: no build tells of that."""
+    found = METHODS.find(method)
+    path = inspect.getsourcefile(found)
+    outside = found.__module__.partition(".")[0] != visir.__name__
+    return sha256(Path(path))[:12] if outside and path else None
 
 
 def _file(start: str | None, network: str) -> dict[str, str] | None:

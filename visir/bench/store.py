@@ -242,7 +242,14 @@ def _require_same(path: Path, job: Job, build: Build, other: bool) -> None:
             f"{path}: was made by {made}, and this is {build}; run it with that build, name "
             "another folder with --out, or mix both with --allow-other-build"
         )
-    differing = _differing(known["spec"], json.loads(json.dumps(job.spec)))
+    was, now = known["spec"], json.loads(json.dumps(job.spec))
+    codes = [spec.pop("code", None) for spec in (was, now)]  # older results have none
+    if not other and codes[0] not in (None, codes[1]):
+        raise InputError(
+            f"{path}: was made with other code of the method {now['method']}; undo the change, "
+            "name another folder with --out, or mix both with --allow-other-build"
+        )
+    differing = _differing(was, now)
     if differing:
         raise InputError(
             f"{path}: was made with {', '.join(differing)}; undo the change in the grid, remove "
