@@ -43,19 +43,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
-            return _finished(argv)
-        finally:
-            sys.stdout.flush()
+            code = _finished(argv)
+        except SystemExit:  # after --help
+            _flush()
+            raise
+        _flush()
+        return code
     except BrokenPipeError:
         if not _unread():
             raise
-        if how := _how_to_continue(argv):
-            print(f"visir: stopped: what read the output has ended{how}", file=sys.stderr)
         return 141
+
+
+def _flush() -> None:
+    """Write what is left to the standard output, if there is one."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _unread() -> bool:
     """Whether nobody reads the standard output; if so, nothing more is written to it."""
+    if sys.stdout is None:
+        return False
     output, asked = sys.stdout.fileno(), select.poll()
     asked.register(output, 0)
     unread = any(event & select.POLLERR for _, event in asked.poll(0))

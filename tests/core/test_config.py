@@ -68,7 +68,7 @@ class Needed:
     path: str
 
 
-numbers = st.floats(allow_nan=False)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 optimisers = st.builds(Optimiser, lr=numbers, betas=st.tuples(numbers, numbers))
 settings = st.builds(
     Settings,

@@ -219,12 +219,12 @@ def _is_typo(value: object, kind: Kind) -> bool:
 
 
 def _number(value: int | float | str) -> float | None:
-    """YAML 1.1 reads ``1e-3`` as text; numbers that are none (nan) and overflows are refused."""
+    """YAML 1.1 reads ``1e-3`` as text; nan, infinity and overflows are refused."""
     try:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return None if math.isnan(number) else number
+    return number if math.isfinite(number) else None
 
 
 def _spell(kind: Kind) -> str:
