@@ -78,7 +78,7 @@ def test_the_plot_shows_differences_seed_by_seed_where_rows_are_paired(store, gr
     (control, adca), label = drawn(grid, store)
     assert control == [0, 0, 0]
     assert adca == pytest.approx([10, 7, 13])
-    assert "above “control”" in label
+    assert "“control”" in label
     apart = write_grid(tmp_path, "apart", seeds=[0, 1, 2], paired=False)
     (control, adca), label = drawn(apart, write_results(tmp_path / "apart", apart, MEANS))
     assert control == pytest.approx([20, 24, 22])

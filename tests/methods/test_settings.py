@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 # The rule of versions up to 0.1.0, by the names of the settings.
 MAY_BE_ZERO = {
     "pad", "stage_epochs", "switch", "intra_from", "cross_from", "camera_epochs", "camera_from",
-    "mate_switch", "share_net", "classes", "warmup",
+    "mate_switch", "share_net", "classes", "warmup", "scaled",
 }  # fmt: skip
 POSITIVE = {
     "eps", "camera_eps", "carc_eps", "cats_temperature", "gsmem_radius", "temperature",

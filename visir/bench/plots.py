@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#2f6fb5", "#d98c2b", "#3a8f5c", "#c2528b", "#6c72e0", "#8a8f2a", "#b0614a", "#17a2a2")
 _CONTROL = "#8a8a8a"
+_MARKERS = "oD^s"  # the next one where the colours begin again
 
 
 def draw(grid: Grid, results: Results, path: Path) -> None:
@@ -61,11 +62,14 @@ def _points(
     }
 
 
-def _colour(name: str, shown: Shown) -> str:
+def _style(name: str, shown: Shown) -> tuple[str, str]:
+    """Colour and marker of a row."""
     if name == shown.control:
-        return _CONTROL
-    others = [of for of in shown.rows if of != shown.control]
-    return _COLOURS[others.index(name) % len(_COLOURS)]
+        return _CONTROL, _MARKERS[0]
+    turn, place = divmod(
+        [of for of in shown.rows if of != shown.control].index(name), len(_COLOURS)
+    )
+    return _COLOURS[place], _MARKERS[turn % len(_MARKERS)]
 
 
 def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
@@ -81,7 +85,7 @@ def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
     control = scores.get(shown.control or "", {}) if shown.paired else {}
     label = "mAP, %"
     if control:
-        label = f"mAP points above “{shown.rows[shown.control or '']}”"
+        label = f"mAP points above\n“{shown.rows[shown.control or '']}”"
         axes.axvline(0, color=_CONTROL, linewidth=0.8)
     for row, name in enumerate(shown.rows):
         values = list(scores[name].values())
@@ -89,9 +93,9 @@ def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
             values = [of - control[seed] for seed, of in scores[name].items() if seed in control]
         if not values:
             continue
-        of, colour = mean_interval(values), _colour(name, shown)
+        of, (colour, marker) = mean_interval(values), _style(name, shown)
         axes.scatter(values, [row] * len(values), s=9, color=colour, alpha=0.4, linewidths=0)
-        axes.plot(of.mean, row, "o", color=colour, markersize=6)
+        axes.plot(of.mean, row, marker, color=colour, markersize=6)
         if of.low is not None and of.high is not None:
             axes.plot([of.low, of.high], [row, row], color=colour, linewidth=1.8)
     axes.set_yticks(range(len(shown.rows)), list(shown.rows.values()), fontsize=8)
@@ -101,13 +105,14 @@ def _intervals(axes: Axes, results: Results, data: str, shown: Shown) -> None:
 
 
 def _pairs(axes: Axes, results: Results, data: str, shown: Shown) -> None:
-    """A point for each training that matches clusters, in the colour of its row on the left."""
+    """A point for each training that matches clusters, drawn like its row on the left."""
     for name in shown.rows:
         found = _points(results, data, name, shown).values()
         points = [(x, y) for y, x in found if x is not None]
         if points:
             x, y = zip(*points, strict=True)
-            axes.scatter(x, y, s=24, color=_colour(name, shown))
+            colour, marker = _style(name, shown)
+            axes.scatter(x, y, s=24, color=colour, marker=marker)
     axes.set_xlabel("right pairs of the last epoch, %", fontsize=9)
     axes.set_ylabel("mAP, %", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)

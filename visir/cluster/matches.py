@@ -47,8 +47,12 @@ class Association(NamedTuple):
         return _likeliest(self.vis_to_ir), _likeliest(self.ir_to_vis)
 
     def people(self) -> dict[Modality, IntArray]:
-        """A number for every cluster: clusters that hang together by their matches have one."""
-        there, back = self.matches()
+        """A number for every cluster: clusters that hang together by their matches have one.
+
+        A match counts as in `infrared_partners`: the heaviest, if more than half of a cluster has
+        one.
+        """
+        there, back = _heaviest(self.vis_to_ir), _heaviest(self.ir_to_vis)
         visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
         ends = (
             np.concatenate([visible, back[infrared]]),

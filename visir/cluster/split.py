@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.cluster.memory import Memory, prototypes
+from visir.cluster.memory import Memory, Rule, prototypes
 from visir.core.device import to_device
 from visir.core.types import Batch, IntArray, Modality
 
@@ -31,6 +31,7 @@ class SplitMemory:
             one number, of either modality, are matched.
         momentum: weight of the old value in an update.
         temperature: divisor of the cosines.
+        rule: how a batch changes a prototype, as of `Memory`.
     """
 
     def __init__(
@@ -40,12 +41,13 @@ class SplitMemory:
         people: Mapping[Modality, IntArray],
         momentum: float,
         temperature: float,
+        rule: Rule = "momentum",
     ) -> None:
         rows = []
         for m in (VIS, IR):
             own = prototypes(features[m], labels[m])
             rows.append(F.pad(own, (0, 0, 0, len(people[m]) - len(own))))  # the last may be empty
-        self.memory = Memory(torch.cat(rows), momentum, temperature)
+        self.memory = Memory(torch.cat(rows), momentum, temperature, rule)
         self.first = {VIS: 0, IR: len(people[VIS])}  # row of the first cluster of a modality
         self.people = torch.from_numpy(np.concatenate([people[VIS], people[IR]]))
         used = [np.bincount(labels[m][labels[m] >= 0], minlength=len(people[m])) for m in (VIS, IR)]

@@ -174,7 +174,8 @@ class Adca(Method):
             self._aggregate(association)
             if config.split_weight:
                 people = association.people()
-                self.split = [SplitMemory(features, labels, people, momentum, config.temperature)]
+                rule = config.temperature, config.memory
+                self.split = [SplitMemory(features, labels, people, momentum, *rule)]
             partners = association.infrared_partners()
         joined = join(self.data, labels)
         return Plan(

@@ -10,7 +10,7 @@ few clusters match before the first epoch, nothing is trained and the start is k
 
 | part | setting that turns it off |
 |---|---|
-| matches scaled by nearness (CSLS; Conneau et al., ICLR 2018) | `association=mutual` |
+| matches scaled by nearness (CSLS; Conneau et al., ICLR 2018) | `scaled=0` |
 | matches by chance left out (`visir.cluster.leads`) | `chance=1` |
 | matches of one side only, if they are strong | `one_sided=1` |
 | outliers join a cluster that is clearly the nearest | `fill=1` |
@@ -80,7 +80,7 @@ class Config:
     fill: Share = 0.05  # by how much a cluster must be nearer than others to take an outlier
     center_cameras: bool = True  # cluster and match features without their camera's mean
     association: AssociationName = "mutual-scaled"  # of visible and infrared clusters
-    scaled: int = 5  # nearest clusters that similarities are scaled by
+    scaled: CountFrom0 = 5  # nearest clusters that similarities are scaled by; 0 for not at all
     one_sided: Share = 0.1  # share of the mutual matches that a match of one side must exceed
     chance: Share = 0.3  # largest estimated share of matches that chance explains
     least_matched: Share = 0.25  # of the clusters; with fewer mutual matches the start is kept
