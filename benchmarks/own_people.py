@@ -45,7 +45,9 @@ def main() -> None:
         "| world | network | seeds | mAP on its own people, % | on other people, % |",
         "|---|---|---|---|---|",
     ]
-    for data in grid.data:
+    for data, arguments in grid.data.items():
+        if arguments.get("unpaired") == 1:  # nobody is in both modalities
+            continue
         folder = runs / "arms" / data
         done = [s for s in grid.seeds if all((folder / a / str(s) / DONE).exists() for a in ARMS)]
         found: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS if done}
