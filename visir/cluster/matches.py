@@ -49,10 +49,9 @@ class Association(NamedTuple):
     def people(self) -> dict[Modality, IntArray]:
         """A number for every cluster: clusters that hang together by their matches have one.
 
-        A match counts as in `infrared_partners`: the heaviest, if more than half of a cluster has
-        one.
+        The heaviest match of a cluster counts, however light it is.
         """
-        there, back = _heaviest(self.vis_to_ir), _heaviest(self.ir_to_vis)
+        there, back = self.matches()
         visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
         ends = (
             np.concatenate([visible, back[infrared]]),
