@@ -49,11 +49,11 @@ class SplitMemory:
             rows.append(F.pad(own, (0, 0, 0, len(people[m]) - len(own))))  # the last may be empty
         self.memory = Memory(torch.cat(rows), momentum, temperature, rule)
         self.first = {VIS: 0, IR: len(people[VIS])}  # row of the first cluster of a modality
-        self.people = torch.from_numpy(np.concatenate([people[VIS], people[IR]]))
+        person = torch.from_numpy(np.concatenate([people[VIS], people[IR]]))
         used = [np.bincount(labels[m][labels[m] >= 0], minlength=len(people[m])) for m in (VIS, IR)]
         device = self.memory.rows_CD.device
         self.empty = to_device(torch.from_numpy(np.concatenate(used) == 0), device)
-        positive = self.people[:, None] == self.people[None, :]
+        positive = person[:, None] == person[None, :]
         self.positive = to_device(positive, device) & ~self.empty
 
     def loss(self, batch: Batch, embedding_BD: Tensor) -> Tensor:

@@ -173,9 +173,8 @@ class Adca(Method):
             association = associated(config, compared, labels)
             self._aggregate(association)
             if config.split_weight:
-                people = association.people()
-                rule = config.temperature, config.memory
-                self.split = [SplitMemory(features, labels, people, momentum, *rule)]
+                settings = momentum, config.temperature, config.memory
+                self.split = [SplitMemory(features, labels, association.people(), *settings)]
             partners = association.infrared_partners()
         joined = join(self.data, labels)
         return Plan(
