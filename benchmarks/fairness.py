@@ -73,12 +73,12 @@ LABELLED, READY = "trained with labels", "the ready model"
 WORLDS = {
     "near infrared": World(
         "sysu", 8, "all-single-seeded", {LABELLED: (0.4, 0.9)},
-        "infrared queries, visible gallery (SYSU-MM01 all-search single-shot, seeded gallery, 10 "
+        "Infrared queries, visible gallery (SYSU-MM01 all-search single-shot, seeded gallery, 10 "
         "trials)",
     ),
     "thermal": World(
         "regdb", 10, "visible-to-infrared", {READY: (0.3, 0.9)},
-        "visible queries, thermal gallery (RegDB's layout and protocol, one split)",
+        "Visible queries, thermal gallery (RegDB's layout and protocol, one split)",
     ),
 }  # fmt: skip
 
@@ -289,7 +289,7 @@ def table(found: dict[str, list[Reached]], steps: int, name: str, world: World) 
         lines.append(f"| {' | '.join(cells)} | {'yes' if within else '**no**'} |")
     lines += [
         "",
-        f"{world.about[0].upper()}{world.about[1:]}, on {TEST_IDS} synthetic people; mean ± sample "
+        f"{world.about}, on {TEST_IDS} synthetic people; mean ± sample "
         f"standard deviation over {len(chance)} seeds, one seed where no spread stands; the limit "
         f"holds for every seed. The untrained network is the mean of {STARTS} random starts a "
         f"seed. The labelled one, of the same size, trained for {steps:,} steps of 48 views on "

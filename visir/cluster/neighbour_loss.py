@@ -52,7 +52,7 @@ def neighbour_loss(logits_BN: Tensor, places: Tensor, columns: Tensor) -> Tensor
 
 
 def agreed_loss(logits_BN: Tensor, agreed_BN: Tensor) -> Tensor:
-    """The same over a table of neighbours, mean over images (SDCL, Sec. 3.3).
+    """Mean over images of the cross-entropy towards a table of neighbours (SDCL, Sec. 3.3).
 
     Args:
         logits_BN: (B, N) cosines to all images over the temperature.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.cluster.memory import Memory, Rule, prototypes
+from visir.cluster.memory import Memory, Rule, prototypes, towards_all
 from visir.core.device import to_device
 from visir.core.types import Batch, IntArray, Modality
 
@@ -48,7 +48,7 @@ class SplitMemory:
             own = prototypes(features[m], labels[m])
             rows.append(F.pad(own, (0, 0, 0, len(people[m]) - len(own))))  # the last may be empty
         self.memory = Memory(torch.cat(rows), momentum, temperature, rule)
-        self.first = {VIS: 0, IR: len(people[VIS])}  # row of the first cluster of a modality
+        self.infrared = len(people[VIS])  # row of the first infrared cluster
         person = torch.from_numpy(np.concatenate([people[VIS], people[IR]]))
         used = [np.bincount(labels[m][labels[m] >= 0], minlength=len(people[m])) for m in (VIS, IR)]
         device = self.memory.rows_CD.device
@@ -63,9 +63,7 @@ class SplitMemory:
         """
         rows = to_device(self._rows(batch), embedding_BD.device)
         logits = self.memory.logits(embedding_BD).masked_fill(self.empty, -torch.inf)
-        right = self.positive[rows]
-        likely = logits.log_softmax(dim=1).masked_fill(~right, 0.0)
-        return -(likely.sum(dim=1) / right.sum(dim=1)).mean()
+        return towards_all(logits, self.positive[rows])
 
     def update(self, batch: Batch, embedding_BD: Tensor) -> None:
         """Blend every image into the prototype of its cluster in its own modality."""
@@ -74,5 +72,5 @@ class SplitMemory:
     def _rows(self, batch: Batch) -> Tensor:
         """(B,) prototype of each image's cluster, in the memory of the CPU."""
         rows = batch.host.labels.clone()
-        rows[batch.host.of(IR)] += self.first[IR]
+        rows[batch.host.of(IR)] += self.infrared
         return rows

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visir.cluster.memory import means
+from visir.cluster.memory import means, towards_all
 from visir.core.device import to_device
 
 
@@ -37,8 +37,7 @@ def supervised_contrastive(features_BD: Tensor, labels: Tensor, temperature: flo
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
     same = (labels[:, None] == labels[None, :]) & ~itself
-    likely = logits.log_softmax(dim=1).masked_fill(~same, 0.0)
-    return -(likely.sum(dim=1) / same.sum(dim=1)).mean()
+    return towards_all(logits, same)
 
 
 def diversity(tokens_BND: Tensor) -> Tensor:

@@ -278,9 +278,8 @@ class TokenMatcher(Method):
         if self.neighbours and self.when.stage == "stage 2":
             near = [self._neighbour_loss(batch, outputs, a, b) for a, b in self.neighbours]
             terms["neighbours"] = config.neighbour_weight * torch.stack(near).sum()
-        if self.when.stage == "stage 2":
-            for split in self.split:
-                terms["split"] = config.split_weight * split.loss(batch, outputs.embedding)
+        for split in self.split:
+            terms["split"] = config.split_weight * split.loss(batch, outputs.embedding)
         return terms
 
     def _reads(self, batch: Batch, outputs: Features) -> list[Read]:
@@ -353,10 +352,8 @@ class TokenMatcher(Method):
 
     def _memories(self) -> list[Memory]:
         """Those of this epoch that change: in stage 2 the mixed ones, and those of mates."""
-        if self.when.stage != "stage 2":
-            return [*self.memories.values()]
-        split = (of.memory for of in self.split)
-        return [*self.memories.values(), *self.pure.values(), *split]
+        pure = self.pure.values() if self.when.stage == "stage 2" else ()
+        return [*self.memories.values(), *pure, *(split.memory for split in self.split)]
 
 
 class VitBaseline(TokenMatcher):
