@@ -26,6 +26,21 @@ def method(patterns):
     return Pairs(CONFIG, patterns, torch.device("cpu"), seed=0)
 
 
+def test_a_radius_that_fails_is_widened_and_named(method, monkeypatch):
+    """Each modality has its own radius; images count as clustered from .6 on."""
+    tried = []
+
+    def labels(features, eps, *_):
+        tried.append(round(eps, 3))
+        return np.arange(len(features)) // 4 if eps >= 0.6 else np.full(len(features), -1)
+
+    monkeypatch.setattr("visir.methods.pairs.pseudo_labels", labels)
+    method.config = replace(CONFIG, eps=(0.5, 0.7))
+    plan = method.plan(0)
+    assert tried == [0.5, 0.625, 0.7]
+    assert plan.warnings[0] == "visible: clustering failed at eps 0.5; eps 0.625 was used"
+
+
 def unit(rows, columns, seed):
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(rows, columns, generator=generator), dim=1)

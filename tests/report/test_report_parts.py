@@ -88,13 +88,13 @@ def shown(html):
     return [int(number) for number in re.findall(r'class="pic p(\d+)', html)]
 
 
-def test_the_lead_is_the_distance_to_the_next_best_cluster_of_either_side():
+def test_the_margin_is_the_distance_to_the_next_best_cluster_of_either_side():
     grouping = made(**SMALL).health.grouping
-    vis, leads = grouping.leads()
+    vis, margins = grouping.margins()
     assert vis.tolist() == [0, 1]
-    assert leads == pytest.approx([0.9 - 0.3, 0.8 - 0.3], abs=1e-6)
+    assert margins == pytest.approx([0.9 - 0.3, 0.8 - 0.3], abs=1e-6)
     one = grouping._replace(partners=np.array([1, -1]))
-    assert one.leads()[1] == pytest.approx([0.9 - 0.3], abs=1e-6)
+    assert one.margins()[1] == pytest.approx([0.9 - 0.3], abs=1e-6)
 
 
 def test_matched_clusters_are_one_person():
@@ -151,8 +151,8 @@ def test_known_people_tell_how_many_pairs_are_right(monkeypatch):
 def test_pairs_are_sorted_by_their_lead():
     html = montages.pairs(made(**SMALL), Pictures(0.5)).html
     confident, doubtful = html.split("Most doubtful pairs")
-    assert "lead 0.60, similarity 0.90" in confident and "lead 0.50" not in confident
-    assert "lead 0.50, similarity 0.80" in doubtful
+    assert "margin 0.60, similarity 0.90" in confident and "margin 0.50" not in confident
+    assert "margin 0.50, similarity 0.80" in doubtful
     assert "3 visible images<br>2 infrared images" in confident
     assert montages.pairs(made(**{**SMALL, "partners": [-1, -1]}), Pictures(0.5)) is None
 

@@ -138,7 +138,7 @@ def test_the_page_puts_a_group_behind_its_best_hit(serve, crop) -> None:
     assert len(re.findall(r'class="hit behind"[^>]* hidden>', page)) == 3
     assert page.count(">3 more in this minute<") == page.count('data-do="group"') == 1
     assert page.count("with rank 2<") == 3
-    assert "24 leads" in page
+    assert "24 hits" in page
 
 
 def test_sentences_above_the_hits_stand_apart(serve, crop) -> None:

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from visir.cluster import leads
+from visir.cluster import margins
 from visir.cluster.memory import prototypes
 from visir.core.types import FloatArray, IntArray, Modality
 
@@ -39,18 +39,21 @@ class Association(NamedTuple):
     ir_to_vis: FloatArray
 
     def infrared_partners(self) -> IntArray:
-        """(C_V,) matched infrared cluster of every visible cluster, -1 for none."""
-        return _heaviest(self.vis_to_ir)
+        """(C_V,) matched infrared cluster of every visible cluster, -1 for none.
+
+        As metrics count: a cluster has no match if half of its weight or more is missing.
+        """
+        return _strongest(self.vis_to_ir, 0.5)
 
     def matches(self) -> tuple[IntArray, IntArray]:
-        """The heaviest match of every visible and of every infrared cluster, -1 for none."""
-        return _likeliest(self.vis_to_ir), _likeliest(self.ir_to_vis)
+        """The heaviest match of every visible and of every infrared cluster, -1 for none.
+
+        As losses towards one match need it: the heaviest counts, however light it is.
+        """
+        return _strongest(self.vis_to_ir, 0.0), _strongest(self.ir_to_vis, 0.0)
 
     def people(self) -> dict[Modality, IntArray]:
-        """A number for every cluster: clusters that hang together by their matches have one.
-
-        The heaviest match of a cluster counts, however light it is.
-        """
+        """A number for every cluster: clusters that hang together by `matches` have one."""
         there, back = self.matches()
         visible, infrared = np.flatnonzero(there >= 0), np.flatnonzero(back >= 0)
         ends = (
@@ -64,18 +67,11 @@ class Association(NamedTuple):
         return {Modality.VISIBLE: vis, Modality.INFRARED: ir}
 
 
-def _heaviest(shares: FloatArray) -> IntArray:
-    """The column of the largest weight in every row that sums to more than half, else -1."""
+def _strongest(shares: FloatArray, least: float) -> IntArray:
+    """The column of the largest weight in every row that sums to more than `least`, else -1."""
     if not shares.shape[1]:
         return np.full(len(shares), -1, np.int64)
-    return np.where(shares.sum(axis=1) > 0.5, shares.argmax(axis=1), -1)
-
-
-def _likeliest(shares: FloatArray) -> IntArray:
-    """The column of the largest weight in every row that has one, else -1."""
-    if not shares.shape[1]:
-        return np.full(len(shares), -1, np.int64)
-    return np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
+    return np.where(shares.sum(axis=1) > least, shares.argmax(axis=1), -1)
 
 
 def one_to_one(chosen: np.ndarray) -> Association:
@@ -98,13 +94,16 @@ def mutual(
     Args:
         vis: the visible images.
         ir: the infrared images.
-        scaled: subtract from each similarity the mean of both clusters' largest ones, this many,
-            so that a cluster that is similar to all is not everybody's match (CSLS of Conneau et
-            al., ICLR 2018, for words of two languages); 0 for none.
+        scaled: number of a cluster's largest similarities whose mean r says how near it is to all.
+            Clusters are matched by 2 s - r_visible - r_infrared in place of their cosine s (CSLS of
+            Conneau et al., ICLR 2018, for words of two languages), so that a cluster that is
+            similar to all is not everybody's match; 0 to match by s.
         one_sided: a cluster without a mutual match takes the cluster that is most similar to it, if
-            that is more similar than this share of the mutual matches; 1 for never.
-        chance: largest estimated share of matches by chance (`leads.rates`); a mutual match must
-            pass for one of its clusters, one of one side for the cluster that takes it; 1 for all.
+            the similarity is above this quantile of those of the mutual matches; 1 for never.
+        chance: largest estimated share of matches by chance: the largest q-value of the margin of
+            a cluster's best match, by plain cosines (`visir.cluster.margins`). A mutual match is
+            kept if one of its two clusters passes, one of one side if the cluster that takes it
+            does; 1 for all.
     """
     sim = similarity(vis, ir)
     chosen = np.zeros(sim.shape, bool)
@@ -112,8 +111,8 @@ def mutual(
         return one_to_one(chosen)
     sure = [np.ones(clusters, bool) for clusters in sim.shape]
     if chance < 1:
-        likely = leads.probabilities(sim, similarity(vis, vis), similarity(ir, ir))
-        sure = [leads.rates(of) <= chance for of in likely.values()]
+        values = margins.p_values(sim, similarity(vis, vis), similarity(ir, ir))
+        sure = [margins.q_values(of) <= chance for of in values.values()]
     if scaled:
         sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
     best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)

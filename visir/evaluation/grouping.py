@@ -11,7 +11,7 @@ from torch import Tensor
 
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.leads import Between
+from visir.cluster.margins import Between
 from visir.cluster.matches import Side, mutual, similarity
 from visir.cluster.memory import prototypes
 from visir.cluster.unpaired import unpaired
@@ -35,10 +35,10 @@ class Grouping(NamedTuple):
     sims: FloatArray
     partners: IntArray
 
-    def leads(self) -> tuple[IntArray, FloatArray]:
-        """The matched visible clusters, and how much more similar each is to its partner.
+    def margins(self) -> tuple[IntArray, FloatArray]:
+        """The matched visible clusters and the margins of their matches: how sure each is.
 
-        More than either is to any other cluster: a measure of how sure the match is.
+        A margin is the cosine of the two clusters less the largest of either to any other one.
         """
         vis = np.flatnonzero(self.partners >= 0)
         ir = self.partners[vis]

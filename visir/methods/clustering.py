@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -98,7 +98,7 @@ def associated(
 def cluster_training(
     features: Mapping[Modality, Tensor],
     cluster: Cluster,
-    eps: float,
+    eps: float | Sequence[float],
     momentum: float,
     adapt: Adapt,
 ) -> tuple[dict[Modality, IntArray], float, list[str]]:
@@ -107,7 +107,7 @@ def cluster_training(
     Args:
         features: what to cluster, (N, D) for each modality.
         cluster: labels (-1 for outliers) from modality, features and radius.
-        eps: the radius.
+        eps: the radius, or one of the visible and one of the infrared images.
         momentum: of the memories of the clusters.
         adapt: which of the two is changed if clustering fails.
 
@@ -119,8 +119,11 @@ def cluster_training(
     """
     labels: dict[Modality, IntArray] = {}
     warnings: list[str] = []
-    for modality, of in features.items():
-        labels[modality], warning = _clustered(modality, of, cluster, eps, adapt == "eps")
+    radii = eps if isinstance(eps, Sequence) else (eps, eps)
+    for modality, radius in zip(Modality, radii, strict=True):
+        labels[modality], warning = _clustered(
+            modality, features[modality], cluster, radius, adapt == "eps"
+        )
         warnings += warning
     if adapt == "momentum":
         momentum, warning = adapt_momentum(momentum, list(labels.values()))

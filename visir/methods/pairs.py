@@ -162,7 +162,7 @@ class Pairs(Method):
         self.learner.train()
         compared = compared_features(features, self.data, config.center_cameras)
         labels, momentum, warnings = cluster_training(
-            compared, self._cluster, 1.0, config.momentum, config.adapt
+            compared, self._cluster, config.eps, config.momentum, config.adapt
         )
         self._match(compared, labels)
         if epoch == 0 and (said := self._too_few_matches()):
@@ -194,11 +194,9 @@ class Pairs(Method):
         )
 
     def _cluster(self, modality: Modality, features: Tensor, eps: float) -> IntArray:
-        """Pseudo-labels; `eps` multiplies the radius of the modality."""
-        config, infrared = self.config, modality is IR
-        k1 = max(2, config.k1 * 5 // 8) if infrared else config.k1
-        radius = min(1.0, eps * config.eps[infrared])
-        return pseudo_labels(features, radius, config.min_samples, k1, config.k2)
+        config = self.config
+        k1 = max(2, config.k1 * 5 // 8) if modality is IR else config.k1
+        return pseudo_labels(features, eps, config.min_samples, k1, config.k2)
 
     def _associated(
         self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]

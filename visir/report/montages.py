@@ -71,9 +71,9 @@ def pairs(inputs: ReportInputs, pictures: Pictures) -> Section | None:
     if grouping is None or not (grouping.partners >= 0).any():
         return None
     sides = {m: _Clusters(inputs, grouping, m) for m in Modality}
-    vis, leads = grouping.leads()
-    order = vis[np.argsort(-leads, kind="stable")]
-    by_lead = dict(zip(vis.tolist(), leads.tolist(), strict=True))
+    vis, margins = grouping.margins()
+    order = vis[np.argsort(-margins, kind="stable")]
+    by_margin = dict(zip(vis.tolist(), margins.tolist(), strict=True))
     number = min(PAIRS, (len(order) + 1) // 2)
     doubtful = order[::-1][: min(PAIRS, len(order) - number)]
     lead = (
@@ -87,10 +87,10 @@ def pairs(inputs: ReportInputs, pictures: Pictures) -> Section | None:
         ("Most confident pairs", order[:number]),
         ("Most doubtful pairs", doubtful),
     ):
-        found = "".join(_pair(pictures, sides, grouping, c, by_lead[c]) for c in chosen.tolist())
+        found = "".join(_pair(pictures, sides, grouping, c, by_margin[c]) for c in chosen.tolist())
         parts.append(f"<h3>{title}</h3>{found}" if found else "")
     under = note(
-        "Similarity: cosine of the centres, at most 1. Lead: how much more similar the two are "
+        "Similarity: cosine of the centres, at most 1. Margin: how much more similar the two are "
         "than either is to any other cluster; the pairs are sorted by it."
     )
     return section("pairs", "Pairs across modalities", lead, under, _right(inputs), *parts)
@@ -159,7 +159,7 @@ def _pair(
     sides: dict[Modality, _Clusters],
     grouping: Grouping,
     cluster: int,
-    lead: float,
+    margin: float,
 ) -> str:
     chosen = {Modality.VISIBLE: cluster, Modality.INFRARED: int(grouping.partners[cluster])}
     visible, infrared = (
@@ -167,7 +167,7 @@ def _pair(
         for m, side in sides.items()
     )
     sim = grouping.sims[cluster, chosen[Modality.INFRARED]]
-    words = [f"<b>lead {lead:.2f}, similarity {sim:.2f}</b>", *_same(sides, chosen)]
+    words = [f"<b>margin {margin:.2f}, similarity {sim:.2f}</b>", *_same(sides, chosen)]
     words += [count(len(side.all(chosen[m])), f"{m.value} image") for m, side in sides.items()]
     return (
         f'<figure class="pair">{visible}<span class="link" aria-hidden="true">↔</span>{infrared}'

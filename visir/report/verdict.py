@@ -15,7 +15,7 @@ Level = Literal["good", "fair", "poor"]
 # Limits with labels: ours, in plain words "three of four" and "two of five".
 _GOOD, _FAIR, _CHANCE = 0.75, 0.4, 2.0  # rank-1; rank-1; mAP over that of chance
 # Limits without labels: ours, between three networks of known accuracy (benchmarks/verdict.py).
-_MATCHED, _FEW, _LEAD, _OUTLIERS, _HUBS = 0.7, 0.35, 0.2, 0.4, 0.02
+_MATCHED, _FEW, _MARGIN, _OUTLIERS, _HUBS = 0.7, 0.35, 0.2, 0.4, 0.02
 
 
 class Verdict(NamedTuple):
@@ -69,15 +69,15 @@ def _by_clusters(inputs: ReportInputs) -> Verdict:
     if health.grouping is None:
         reason = f"No clusters of people were found: {escape(health.ungrouped)}."
         return Verdict("poor", "Do not rely on this network yet.", (reason, unknown))
-    vis, leads = health.grouping.leads()
-    lead = float(np.median(leads)) if len(leads) else 0.0
+    vis, margins = health.grouping.margins()
+    margin = float(np.median(margins)) if len(margins) else 0.0
     share = len(vis) / max(1, min(health.grouping.sims.shape))
     out = max(health.measures[f"outliers_{m.value}"] for m in Modality)
     hubs = len(health.hubs()) / max(len(inputs.records), 1)
     reasons = (
         f"{count(len(vis), 'pair')} of clusters match across the modalities, of at most "
         f"{min(health.grouping.sims.shape)}; a pair is more similar than either side to any "
-        f"other cluster by {lead:.2f} (median).",
+        f"other cluster by {margin:.2f} (median).",
         f"Images in no cluster: {_percents(inputs)}.",
         health.unpaired(),
         *_hub_reason(inputs),
@@ -86,7 +86,7 @@ def _by_clusters(inputs: ReportInputs) -> Verdict:
     if out > _OUTLIERS or share < _FEW:
         what = "most people do not form clusters that match across the modalities"
         return Verdict("poor", f"Do not rely on this network yet: {what}.", reasons)
-    if share < _MATCHED or lead < _LEAD or hubs > _HUBS:
+    if share < _MATCHED or margin < _MARGIN or hubs > _HUBS:
         words = "Doubtful: not all clusters match across the modalities, or they match only just."
         return Verdict("fair", words, reasons)
     words = (

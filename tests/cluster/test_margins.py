@@ -1,10 +1,10 @@
-"""Matches by chance are recognised by how little their similarity leads the next ones."""
+"""Matches by chance are recognised by the margin of their similarity over the next ones."""
 
 import numpy as np
 import pytest
 
 from tests.cluster.test_unpaired import PEOPLE, sides
-from visir.cluster.leads import IR, VIS, probabilities, rates, share_by_chance
+from visir.cluster.margins import IR, VIS, p_values, q_values, share_by_chance
 from visir.cluster.matches import mutual, similarity
 
 
@@ -35,21 +35,21 @@ def test_nobody_paired_gives_no_match():
     assert all(matches(1.0, 0.3, seed=seed)[0] <= 2 for seed in range(3))
 
 
-def test_rates_are_as_computed_by_hand():
-    likely = np.array([0.01, 0.8, 0.02, 0.5], np.float32)
-    assert share_by_chance(likely) == pytest.approx(2 / 4 / 0.7)
+def test_q_values_are_as_computed_by_hand():
+    values = np.array([0.01, 0.8, 0.02, 0.5], np.float32)
+    assert share_by_chance(values) == pytest.approx(2 / 4 / 0.7)
     share = 2 / 4 / 0.7
     by_hand = share * 4 * np.array([0.01 / 1, 0.8 / 4, 0.02 / 2, 0.5 / 3])
-    by_hand[0] = min(by_hand[0], by_hand[2])  # a rate is that of the best longer list
-    assert rates(likely) == pytest.approx(by_hand)
+    by_hand[0] = min(by_hand[0], by_hand[2])  # a q-value is that of the best longer list
+    assert q_values(values) == pytest.approx(by_hand)
 
 
-def test_leads_by_chance_have_even_probabilities():
+def test_margins_by_chance_have_even_p_values():
     vis, ir = sides(1.0)
-    likely = probabilities(similarity(vis, ir), similarity(vis, vis), similarity(ir, ir))
+    values = p_values(similarity(vis, ir), similarity(vis, vis), similarity(ir, ir))
     for modality in (VIS, IR):
-        assert 0.4 < likely[modality].mean() < 0.65
-        assert 0.2 < (likely[modality] > 0.7).mean() < 0.45
+        assert 0.4 < values[modality].mean() < 0.65
+        assert 0.2 < (values[modality] > 0.7).mean() < 0.45
 
 
 def test_similar_clusters_of_one_modality_count_once():
@@ -58,12 +58,12 @@ def test_similar_clusters_of_one_modality_count_once():
     sims, own = similarity(vis, ir), similarity(ir, ir)
     twice = np.concatenate([sims, sims], axis=1)
     both = np.block([[own, own], [own, own]])
-    once = probabilities(sims, similarity(vis, vis), own)[VIS]
-    assert probabilities(twice, similarity(vis, vis), both)[VIS] == pytest.approx(once)
+    once = p_values(sims, similarity(vis, vis), own)[VIS]
+    assert p_values(twice, similarity(vis, vis), both)[VIS] == pytest.approx(once)
 
 
 def test_two_clusters_are_too_few_to_tell():
     sims, own = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)
-    assert all((of == 1).all() for of in probabilities(sims, own, own).values())
-    assert rates(np.ones(2, np.float32)).tolist() == [1.0, 1.0]
-    assert rates(np.ones(0, np.float32)).tolist() == []
+    assert all((of == 1).all() for of in p_values(sims, own, own).values())
+    assert q_values(np.ones(2, np.float32)).tolist() == [1.0, 1.0]
+    assert q_values(np.ones(0, np.float32)).tolist() == []
