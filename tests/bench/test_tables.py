@@ -1,6 +1,7 @@
 """Tables, their check, and comparisons, on results made up for it."""
 
 import json
+import re
 
 import pytest
 from declared import PROTOCOL, SMALL, scores, write_grid, write_results
@@ -83,6 +84,16 @@ def test_the_plot_shows_differences_seed_by_seed_where_rows_are_paired(store, gr
     (control, adca), label = drawn(apart, write_results(tmp_path / "apart", apart, MEANS))
     assert control == pytest.approx([20, 24, 22])
     assert label.startswith("mAP, %")
+
+
+def test_minutes_are_the_median_of_the_seeds(tmp_path):
+    grid = write_grid(tmp_path, seeds=[0, 1, 2], table={"columns": ["mAP", "minutes"]})
+    store = write_results(tmp_path / "out", grid, MEANS)
+    for seed, minutes in enumerate((100.0, 7.0, 8.0)):
+        path = store.result(f"arms/people/adca/{seed}")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "minutes": minutes}))
+    text = render(store.out).text
+    assert "minutes, median" in text and re.search(r"\| ADCA \| [^|]+ \| 8\.0 \|", text)
 
 
 def test_missing_trainings_are_said_and_pairs_are_those_that_both_have(store, grid):

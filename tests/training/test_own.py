@@ -13,6 +13,7 @@ from visir.core.yaml_file import load_yaml
 from visir.data.dataset import announced
 from visir.data.registry import open_benchmark
 from visir.methods import METHODS
+from visir.methods.pairs import PRESETS
 from visir.nets.cost import Cost
 from visir.training import own
 from visir.training.own import Facts, facts_of, own_settings, own_start
@@ -100,6 +101,7 @@ def test_no_number_of_cameras_is_refused(method, cameras, tmp_path):
 def test_pairs_goes_on_from_the_ready_model():
     found = own_settings("pairs", facts())
     assert (found.network, found.size, own_start(found)) == ("resnet-mini", (96, 48), "builtin")
+    assert own_settings("pairs", facts(2880, 960)) == PRESETS["tiny"]  # what demo and grids take
     other = own_settings("pairs", facts(), {"network": "resnet-micro"})
     assert (other.size, own_start(other)) == ((96, 48), "person")
     assert (found.chance, found.least_matched, found.average) == (0.3, 0.25, 0.995)

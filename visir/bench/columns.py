@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from visir.bench.statistics import Interval, mean_interval, median
 
 LABELS = "labels."
 """Begin of the name of a column that shows a number of the last plan, such as labels.cats_kept."""
@@ -18,13 +20,15 @@ class Column:
     """A column of a table.
 
     title: its head; picks: name -> the numbers it shows, one or one for each modality, in the unit
-    shown; digits: after the point; spread: whether the spread over seeds is shown.
+    shown; digits: after the point; spread: whether the spread over seeds is shown; over_seeds: what
+    makes one number of those of the seeds.
     """
 
     title: str
     picks: Mapping[str, Pick]
     digits: int = 1
     spread: bool = False
+    over_seeds: Callable[[Sequence[float]], Interval] = mean_interval
 
 
 def scores_of(result: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
@@ -104,7 +108,7 @@ COLUMNS: dict[str, Column] = {
     ),
     "outliers": Column("outliers, %, vis + ir", _both("outliers"), digits=0),
     "clusters": Column("clusters, vis + ir", _both("clusters", 1), digits=0),
-    "minutes": Column("minutes", {"minutes": _own("minutes")}),
+    "minutes": Column("minutes, median", {"minutes": _own("minutes")}, over_seeds=median),
     "epochs": Column("epochs", {"epochs": _own("epochs")}, digits=0),
     "trials": Column("trials", {"trials": _trials(len)}, digits=0),
     "queries": Column(

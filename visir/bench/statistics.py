@@ -17,8 +17,9 @@ _REFINED = 100_000  # seeds, beyond which the normal and the t distribution agre
 class Interval:
     """A mean with its 95 % interval.
 
-    mean; low and high: None for fewer than two values; sd: sample standard deviation of the values,
-    or of the differences, None for fewer than two or if they are not paired; count: of values.
+    mean: or the median (`median`); low and high: None for fewer than two values; sd: sample
+    standard deviation of the values, or of the differences, None for fewer than two or if they are
+    not paired; count: of values.
     """
 
     mean: float
@@ -41,6 +42,15 @@ def mean_interval(values: Sequence[float]) -> Interval:
     sd = float(array.std(ddof=1))
     half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * sd / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, sd, count)
+
+
+def median(values: Sequence[float]) -> Interval:
+    """The median, without an interval: for what other work on the machine can multiply.
+
+    Args:
+        values: at least one.
+    """
+    return Interval(float(np.median(values)), None, None, None, len(values))
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Interval:

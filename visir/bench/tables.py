@@ -8,12 +8,7 @@ from typing import Any
 
 from visir.bench.columns import Column, Pick, column, scores_of
 from visir.bench.grid import Grid
-from visir.bench.statistics import (
-    Interval,
-    mean_interval,
-    paired_difference,
-    unpaired_difference,
-)
+from visir.bench.statistics import Interval, paired_difference, unpaired_difference
 from visir.core.types import InputError
 
 Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
@@ -81,11 +76,12 @@ def _numbers(
     name: str, by_arm: Mapping[str, Mapping[int, Mapping[str, Any]]], shown: Shown
 ) -> Iterator[tuple[str, Interval]]:
     """The numbers of a row."""
-    for title in shown.columns:
-        for number, pick in known_column(title).picks.items():
+    for key in shown.columns:
+        made = known_column(key)
+        for number, pick in made.picks.items():
             own = _values(by_arm[name], pick, shown.protocol)
-            if title != "difference":
-                found = mean_interval(list(own.values())) if own else None
+            if key != "difference":
+                found = made.over_seeds(list(own.values())) if own else None
             elif name == shown.control:
                 found = None
             else:
@@ -149,15 +145,15 @@ def _lines(rows: Mapping[str, Row], shown: Shown, head: str) -> Iterator[str]:
     yield f"| {' | '.join([head, *(of.title for of in columns)])} |"
     yield "|" + "---|" * (len(columns) + 1)
     for name, row in rows.items():
-        cells = [_cell(title, of, row) for title, of in zip(shown.columns, columns, strict=True)]
+        cells = [_cell(key, of, row) for key, of in zip(shown.columns, columns, strict=True)]
         yield f"| {' | '.join([shown.rows[name], *cells])} |"
 
 
-def _cell(title: str, of: Column, row: Row) -> str:
+def _cell(key: str, of: Column, row: Row) -> str:
     found = [row[number] for number in of.picks if number in row]
     if not found:
         return "-"
-    if title == "difference":
+    if key == "difference":
         return signed(found[0], of.digits)
     if of.spread and found[0].sd is not None:
         return f"{found[0].mean:z.{of.digits}f} ± {found[0].sd:.{of.digits}f}"
@@ -179,7 +175,8 @@ def _legend(grid: Grid, shown: Shown, results: Results) -> str:
     if "difference" in shown.columns:
         how = "paired over seeds" if shown.paired else "of independent samples (Welch)"
         label = shown.rows[str(shown.control)]
-        said.append(f'The control is "{label}"; differences are {how}, with a 95 % t interval.')
+        interval = ", with a 95 % t interval" if len(seeds) > 1 else ""
+        said.append(f'The control is "{label}"; differences are {how}{interval}.')
     names = [scores_of(result, shown.protocol)["protocol"] for result in results.values()]
     said.append(f"Scores: {'; '.join(dict.fromkeys(names))}; last epoch.")
     missing = len(grid.scored) * len(shown.rows) * len(grid.seeds) - len(

@@ -92,7 +92,7 @@ def own_settings(method: str, facts: Facts, asked: Mapping[str, str] | None = No
         config = _with(config, _usual_size(found, config.network))
     if vars(config).get("network") != _READY:  # another start matches few, and has to learn much
         config = _with(config, {"chance": 1.0, "least_matched": 0.0, "average": 0.0})
-    config = _with(config, _neighbourhoods(facts))
+    config = _with(config, _neighbourhoods(config, facts))
     config = _with(config, _of_cameras(config, facts))
     config = _with(config, _batches(method, config, facts))
     config = _with(config, _epochs(config, facts))
@@ -139,14 +139,14 @@ def _shipped_size(network: str) -> tuple[int, int]:
     return height, width
 
 
-def _neighbourhoods(facts: Facts) -> dict[str, Any]:
-    """Neighbourhoods of a tenth of the smaller modality, at most those of the presets `tiny`."""
+def _neighbourhoods(config: Any, facts: Facts) -> dict[str, Any]:  # noqa: ANN401 - as above
+    """Neighbourhoods of a tenth of the smaller modality, at most those of the preset `tiny`."""
     few = min((count for count in facts.images.values() if count), default=1)
     k1 = min(16, max(4, few // 10))
     return {
         "k1": k1,
         "k1_after": k1,
-        "k2": min(6, k1),
+        "k2": min(vars(config).get("k2", k1), k1),
         "ranked": min(10, few),
         "smoothing": min(5, few),
     }
