@@ -137,6 +137,7 @@ def require_equal(found, expected, calibration=None):
     np.testing.assert_allclose([hit.score for hit in found.hits], scores, atol=1e-5)
     assert [hit.rank for hit in found.hits] == list(range(1, len(ids) + 1))
     assert found.searched == searched
+    assert found.best == (None if best == -1.0 else pytest.approx(best, abs=1e-5))
     assert found.no_match == (None if calibration is None else best < calibration.threshold)
 
 
@@ -277,7 +278,7 @@ def test_several_images_of_one_person(store, images, embedder, name):
     assert [one.query for one in alone] == paths
 
 
-@pytest.mark.parametrize("name", ["plain", "both modalities", "k-reciprocal"])
+@pytest.mark.parametrize("name", ["plain", "one hit", "both modalities", "k-reciprocal"])
 def test_feedback(store, images, embedder, name):
     options, number = OPTIONS[name], 3
     _, path, _, modality, _, vector = images[number - 1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -221,7 +221,18 @@ def _plain_runs(path: Path) -> Iterable[tuple[Name, int, Mapping[str, Any]]]:
         seed = read_config(run).seed if run.config.exists() else None
         if seed is None:
             raise InputError(f"{run.config}: names no seed; restore the run's config.yaml")
-        yield ("", ""), seed, stored["protocols"]
+        yield ("", ""), seed, _named(stored)
+
+
+def _named(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The protocols of a scores.json; the full names of re-ranked ones say so."""
+    how = stored.get("re_ranking", "none")
+    if how == "none":
+        return cast(Mapping[str, Any], stored["protocols"])
+    return {
+        key: {**of, "protocol": f"{of['protocol']}, re-ranked by {how}"}
+        for key, of in stored["protocols"].items()
+    }
 
 
 def _matched(

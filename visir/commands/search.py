@@ -68,7 +68,7 @@ def search(
         tag: search only images with all these tags.
         min_score: leave out hits with a lower score: the confidence if the run is calibrated,
             otherwise the cosine.
-        rerank: re-rank the top hits by their neighbours.
+        rerank: re-rank the top hits by their neighbours; table and JSON name it.
         mode: exact compares with every image, approx with likely ones only; auto is exact for up to
             2 million images in a folder, 20,000 in a database.
         out: folder to write search.json and the contact sheet search.png to.

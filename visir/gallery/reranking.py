@@ -22,8 +22,11 @@ class TooFewError(InputError):
 
 def reranked(
     store: Store, queries: Sequence[Query], order_D: FloatArray, items: Sequence[Stored], name: str
-) -> IntArray:
-    """The places of the hits in their new order.
+) -> tuple[IntArray, bool | None]:
+    """The places of the hits in their new order, and whether cameras' means were subtracted.
+
+    The second is None for a re-ranking that knows none, and False for `camera-graph` where the
+    gallery has too few images of a modality.
 
     Args:
         store: the gallery.
@@ -39,16 +42,19 @@ def reranked(
     _, cams = np.unique([item.camera for item in items], return_inverse=True)
     apart = np.array([-1])  # the query is of no camera of the gallery
     rerank = RERANKERS[name]
+    means: bool | None = None
     if name in ("camera-means", "camera-graph"):
         # The means are those of the gallery, not of the hits, which are all alike.
         rerank = _cosines if name == "camera-means" else neighbour_graph
         try:
             order_D, vectors_ND = _without_means(store, queries, order_D, items, vectors_ND)
+            means = True
         except TooFewError:
             if name == "camera-means":
                 raise
+            means = False
     scores = rerank(order_D[None], vectors_ND, apart, cams)[0]
-    return np.argsort(-scores, kind="stable")
+    return np.argsort(-scores, kind="stable"), means
 
 
 def _cosines(query_QD: FloatArray, gallery_GD: FloatArray, *cams: IntArray) -> FloatArray:

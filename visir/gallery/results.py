@@ -40,7 +40,10 @@ class SearchResult:
         return json.dumps(self.as_json(), indent=1) if self.json else self.table()
 
     def table(self) -> str:
-        """The ranked lists as text, a block per search; hits that are poor crops are marked."""
+        """The ranked lists as text, a block per search; hits that are poor crops are marked.
+
+        A line below the hits of a search says so if they were re-ranked or refined.
+        """
         blocks = [_block(ranked) for ranked in self.lists]
         if any(ranked.hits and ranked.no_match is None for ranked in self.lists):
             blocks.append(_UNCALIBRATED)
@@ -50,7 +53,9 @@ class SearchResult:
         """The ranked lists as plain values.
 
         A hit's "score" repeats its "cosine" until version 1.0; its "confidence" is null without a
-        calibration. "nobody" repeats "no_match" until version 1.0.
+        calibration. "nobody" repeats "no_match" until version 1.0. "best_score" is the highest
+        confidence of the images searched, or the highest cosine without a calibration.
+        "re_ranking", "camera_means" and "marked" are those of `visir.gallery.ordering.Ordering`.
         """
         return {
             "score": "cosine similarity, -1 to 1",
@@ -60,7 +65,8 @@ class SearchResult:
     def contact_sheet(self) -> Image.Image:
         """A picture: a row per search, the query at the left, its hits in order beside it.
 
-        A green frame is a hit of the same identity, a red one of another, grey is unknown.
+        A green frame is a hit of the same identity, a red one of another, grey is unknown. Below
+        the query stands how its hits were re-ranked.
         """
         return contact_sheet([_tiles(ranked) for ranked in self.lists])
 
@@ -82,6 +88,13 @@ def _plain_list(ranked: RankedList) -> dict[str, Any]:
         "searched": ranked.searched,
         "no_match": ranked.no_match,
         "nobody": ranked.no_match,
+        "best_score": ranked.best,
+        "re_ranking": ranked.ordering.re_ranking,
+        "camera_means": ranked.ordering.camera_means,
+        "marked": {
+            "matches": ranked.ordering.matches,
+            "non_matches": ranked.ordering.non_matches,
+        },
         "hits": [_plain_hit(hit) for hit in ranked.hits],
     }
 
@@ -122,10 +135,19 @@ def _block(ranked: RankedList) -> str:
             f"{hit.rank:>4}  {score}  {hit.camera:<10} {hit.modality.value:<9} "
             f"{same[hit.correct]:<4}  {hit.path}{_poor(hit)}"
         )
+    if ranked.hits and ranked.ordering.sentence:
+        lines.append(f"{ranked.ordering.sentence} {_best(ranked)}")
     if ranked.no_match:
         why = "below the calibrated threshold" if calibrated else "no better than of strangers"
         lines.append(f"Probably no match: the best score is {why}.")
     return "\n".join(map(printable, lines))
+
+
+def _best(ranked: RankedList) -> str:
+    assert ranked.best is not None  # there are hits
+    calibrated = ranked.hits[0].confidence is not None
+    best = f"{ranked.best:.0%}" if calibrated else f"{ranked.best:.3f}"
+    return f"Best score of the {ranked.searched:,} images searched: {best}."
 
 
 def _poor(hit: Hit) -> str:
@@ -140,7 +162,11 @@ def _tiles(ranked: RankedList) -> list[Tile]:
     frames = {True: HIT, False: MISS, None: UNKNOWN}
     how = "by its colours" if ranked.inferred else printable(ranked.camera)
     asked = Record(ranked.query, None, 0, ranked.modality, ranked.queries[0].span)
-    query = Tile(asked, QUERY, ("query", ranked.modality.value, how, *_who(ranked.pid)))
+    order = ranked.ordering
+    changed = ["refined"] if order.refined else []
+    changed += ["re-ranked by", order.re_ranking] if order.re_ranking != "none" else []
+    captions = ("query", ranked.modality.value, how, *_who(ranked.pid), *changed)
+    query = Tile(asked, QUERY, captions)
     hits = [
         Tile(
             hit.thumbnail

@@ -7,9 +7,11 @@ A search has one or more query images, all of the same person. Its rules, in thi
 2. A hit's cosine is the mean of its cosines with the query images. With a calibration its score is
    the confidence, otherwise the cosine.
 3. A query image is never its own hit.
-4. There is "no match" if the best score is below the calibrated threshold.
+4. There is "no match" if the best score is below the calibrated threshold. The best score is that
+   of all images searched but those marked as wrong, in whatever order the hits are listed.
 5. Hits below the minimum score are left out.
-6. Feedback and re-ranking change the order of the hits, never their scores.
+6. Feedback and re-ranking change the order of the hits, never their scores. The ranked list says
+   which of them were used (`RankedList.ordering`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from visir.data.ranges import name_of
 from visir.embedding.base import ImageEmbedder
 from visir.evaluation.confidence import Calibration
 from visir.gallery.feedback import NO_FEEDBACK, Feedback, refine, require_consistent
+from visir.gallery.ordering import Ordering
 from visir.gallery.query import Query, SearchOptions, queries_of_files
 from visir.gallery.reranking import reranked
 from visir.gallery.store import Filter, Store, Stored
@@ -87,13 +90,17 @@ class RankedList(NamedTuple):
     """The hits of one search, best first.
 
     queries: the query images, all of one person; searched: how many images were searched; no_match:
-    the best score is below the calibrated threshold, None without a calibration.
+    the best score is below the calibrated threshold, None without a calibration; best: the highest
+    score (`Hit.score`) of the images searched, which need not be among the hits if they were
+    re-ranked or refined, None without an image; ordering: whether and how they were.
     """
 
     queries: tuple[Query, ...]
     hits: tuple[Hit, ...]
     searched: int
     no_match: bool | None
+    best: float | None = None
+    ordering: Ordering = Ordering()
 
     @property
     def query(self) -> Path:
@@ -162,23 +169,30 @@ def search(
         options=options,
         feedback=feedback,
     )
+    if feedback != NO_FEEDBACK:  # the nearest to a refined vector may all be far from the queries
+        _, highest = _nearest(store, queries, mean_D, 1, where, options, feedback)
+        cosines = np.append(cosines, highest)
     searched = (count or store.count)(where)
     confidences = None if calibration is None else calibration.displayed(cosines, searched)
     scores = cosines if confidences is None else confidences
     no_match = None if calibration is None else calibration.no_match(cosines, searched)
+    ordering = Ordering(options.rerank, None, len(feedback.matches), len(feedback.non_matches))
     rows = [
         row for row in range(len(items))
         if options.min_score is None or scores[row] >= options.min_score
     ]  # fmt: skip
     if options.rerank != "none" and rows:
-        order = reranked(store, queries, order_D, [items[row] for row in rows], options.rerank)
-        rows = [rows[place] for place in order]
+        found = [items[row] for row in rows]
+        order, means = reranked(store, queries, order_D, found, options.rerank)
+        rows, ordering = [rows[place] for place in order], ordering._replace(camera_means=means)
     hits = [
         _hit(store, queries[0], rank, items[row], float(cosines[row]),
              None if confidences is None else float(confidences[row]), feedback)
         for rank, row in enumerate(rows[: options.k], start=1)
     ]  # fmt: skip
-    return RankedList(tuple(queries), _with_spans(store, hits), searched, no_match)
+    best = float(scores.max()) if len(scores) else None
+    spanned = _with_spans(store, hits)
+    return RankedList(tuple(queries), spanned, searched, no_match, best, ordering)
 
 
 def search_files(
@@ -282,20 +296,32 @@ def _candidates(
     where: Filter, options: SearchOptions, feedback: Feedback,
 ) -> tuple[list[Stored], FloatArray]:  # fmt: skip
     """Images from which hits are taken, in the order of `order_D`, and their cosines."""
+    depth = options.k if options.rerank == "none" else max(_DEPTH, 10 * options.k)
+    items, cosines = _nearest(store, queries, order_D, depth, where, options, feedback)
+    if feedback == NO_FEEDBACK:
+        return items, cosines
+    vectors = store.vectors([item.id for item in items]).reshape(len(items), len(mean_D))
+    return items, np.asarray(vectors.astype(np.float64) @ mean_D, np.float32)
+
+
+def _nearest(
+    store: Store, queries: Sequence[Query], vector_D: FloatArray, least: int, where: Filter,
+    options: SearchOptions, feedback: Feedback,
+) -> tuple[list[Stored], FloatArray]:  # fmt: skip
+    """At least so many images, if there are, nearest to a vector, and their cosines with it.
+
+    Query images and those marked as wrong are not among them.
+    """
     left_out = {*feedback.non_matches, *(query.item.id for query in queries if query.item)}
     files = {query.path.resolve() for query in queries if query.path}
-    depth = options.k if options.rerank == "none" else max(_DEPTH, 10 * options.k)
-    found = store.nearest(order_D, depth + len(left_out) + len(files), where, options.mode)
+    count = least + len(left_out) + len(files)
+    found = store.nearest(np.asarray(vector_D, np.float32), count, where, options.mode)
     known = store.get(found.ids.tolist())
     rows = [
         row for row, item in enumerate(found.ids.tolist())
         if item in known and item not in left_out and not _is_one_of(known[item], files)
     ]  # fmt: skip
-    items = [known[int(found.ids[row])] for row in rows]
-    if feedback == NO_FEEDBACK:
-        return items, found.scores[rows]
-    vectors = store.vectors([item.id for item in items]).reshape(len(items), len(mean_D))
-    return items, np.asarray(vectors.astype(np.float64) @ mean_D, np.float32)
+    return [known[int(found.ids[row])] for row in rows], found.scores[rows]
 
 
 def _is_one_of(item: Stored, files: Collection[Path]) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 
+from visir.gallery.ordering import Ordering
 from visir.gallery.query import RERANK_NAMES
 
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -171,7 +172,8 @@ class SearchRecord:
     hits, misses: images marked as right and as wrong; searched: how many images were searched;
     version: of the gallery, it grows with every change; fingerprint: SHA-256 of the model's
     weights; threshold: the score below which there is probably no match, None if the run is not
-    calibrated and scores are plain cosines.
+    calibrated and scores are plain cosines; camera_means: whether the re-ranking subtracted the
+    means of the gallery's cameras, None if it knows no such means or that is not known.
     """
 
     id: str
@@ -188,11 +190,18 @@ class SearchRecord:
     fingerprint: str
     threshold: float | None
     visir: str
+    camera_means: bool | None = None
 
     @property
     def calibrated(self) -> bool:
         """Whether scores are probabilities."""
         return self.threshold is not None
+
+    @property
+    def order(self) -> str:
+        """What the order of the hits is, one sentence; empty if it is that of the scores."""
+        marked = len(self.hits), len(self.misses)
+        return Ordering(self.asked.rerank, self.camera_means, *marked).sentence
 
 
 @dataclass(frozen=True)
@@ -218,9 +227,10 @@ class HitView:
 class Scale:
     """What scores are drawn between.
 
-    low, high: of calibrated scores 0 and 1; of cosines that of a typical stranger and the best one;
-    typical: whether low is that of a typical stranger, which in a small gallery is not known; mark:
-    the score below which there is probably no match, None if it is not known or out of this range.
+    low, high: of calibrated scores 0 and 1; of cosines that of a typical stranger and the best one
+    of the images searched; typical: whether low is that of a typical stranger, which in a small
+    gallery is not known; mark: the score below which there is probably no match, None if it is not
+    known or out of this range.
     """
 
     low: float
@@ -234,7 +244,8 @@ class SearchResponse:
     """A ranked list; no_match: the best score is below the threshold of the calibration.
 
     nobody: the former name of no_match; it is removed in 1.0; scale: of the scores, None without a
-    hit.
+    hit; best_score: the highest of the images searched, which need not be among the hits if they
+    were re-ranked or refined, None without an image.
     """
 
     search: SearchRecord
@@ -243,6 +254,7 @@ class SearchResponse:
     nobody: bool
     seconds: float
     scale: Scale | None = None
+    best_score: float | None = None
 
 
 @dataclass(frozen=True)

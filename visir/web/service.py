@@ -241,6 +241,7 @@ class SearchService:
             nobody=bool(ranked.no_match),
             seconds=time.perf_counter() - began,
             scale=scale_of(ranked, self.calibration, spread),
+            best_score=ranked.best,
         )
         self.searches.add(response, images, owner)
         return response
@@ -319,6 +320,7 @@ class SearchService:
             fingerprint=model.fingerprint,
             threshold=self.threshold,
             visir=__version__,
+            camera_means=ranked.ordering.camera_means,
         )
 
     def _count(self, where: Filter) -> int:

@@ -97,11 +97,11 @@ def hit_views(hits: Sequence[Hit], vectors_ND: FloatArray, spread: Spread) -> tu
 
 def scale_of(ranked: RankedList, known: Calibration | None, spread: Spread) -> Scale | None:
     """What the scores of a search are drawn between; None without a hit."""
-    if not ranked.hits:
+    if not ranked.hits or ranked.best is None:
         return None
     if known is not None and not known.only_strangers:
         return Scale(0.0, 1.0, typical=False, mark=known.threshold)
-    high = max(hit.score for hit in ranked.hits)
+    high = ranked.best
     sides = {hit.modality for hit in ranked.hits}
     mean_D = np.stack([query.vector for query in ranked.queries]).mean(axis=0)
     stranger = spread.stranger(mean_D, sides.pop() if len(sides) == 1 else None)
