@@ -134,7 +134,7 @@ class Tried(Pairs):
         return found
 
     def _as_before(self, found: Association, labels: dict[Modality, IntArray]) -> Association:
-        """Matches of clusters that had mostly one number in the epoch before; notes the new ones."""
+        """Matches of clusters that had mostly one number in the epoch before; notes new ones."""
         kept = found
         if self.before:
             vis, ir = (majority(labels[m], self.before[m]) for m in (VIS, IR))
