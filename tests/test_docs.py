@@ -30,7 +30,7 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-SMALLER = {"--images": "2", "--size": "48x24"}
+SMALLER = {"--ids": "24", "--images": "2", "--size": "48x24"}
 
 
 class Block(NamedTuple):
@@ -59,7 +59,7 @@ def commands(code: str) -> Iterator[list[str]]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """The same command on fewer, smaller images, for fewer epochs."""
+    """The same command on fewer people and smaller images, for fewer epochs."""
     words = words.copy()
     if words[0] == "synth":
         for option, value in SMALLER.items():

@@ -99,7 +99,7 @@ def test_every_command_says_what_follows_or_ends_a_way():
 def test_a_check_with_problems_leads_nowhere():
     assert next_step("check", GIVEN, CheckReport("folder", "", ["broken"])) is None
     assert next_step("check", GIVEN, CheckReport("folder", "", [])) == (
-        "visir train cmag --preset own --data site"
+        "visir train pairs --preset own --data site"
     )
 
 
@@ -107,7 +107,7 @@ def test_the_program_prints_it_beside_the_result(tmp_path, capsys):
     site = crops(tmp_path / "site")
     assert cli.main(["check", str(site)]) == 0
     said = capsys.readouterr()
-    assert said.err.splitlines()[-1] == f"next: visir train cmag --preset own --data {site}"
+    assert said.err.splitlines()[-1] == f"next: visir train pairs --preset own --data {site}"
     assert "next:" not in said.out
 
 

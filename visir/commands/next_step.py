@@ -69,7 +69,7 @@ _Words = tuple[object, ...]
 
 
 def _after_check(given: Given, _: object) -> _Words:
-    return "train", "cmag", "--preset", "own", "--data", given["data"]
+    return "train", "pairs", "--preset", "own", "--data", given["data"]
 
 
 def _check_out(given: Given, _: object) -> _Words:

@@ -65,8 +65,9 @@ def train(
         seed: seed of all random draws.
         split: which of the data set's fixed splits; RegDB has 1 to 10.
         layout: folder structure; detected if omitted.
-        start: run folder or weights file to start from; person (taken by the preset own) and
-            builtin are visir's; imagenet is torchvision's or visir[imagenet]'s; none for random.
+        start: run folder or weights file to start from; builtin and person are visir's, of which
+            the preset own takes the one that fits the network; imagenet is torchvision's or
+            visir[imagenet]'s; none for random.
         exclude_list: names of training images to leave out, a file of `visir check --list`.
         resume: continue the run in --out; --data may name the place its data set has moved to.
         device: where the network trains: cpu, cuda, cuda:1; auto uses a GPU if there is one.

@@ -218,7 +218,7 @@ def shared_identities(records: Sequence[Record], both: bool = True) -> IntArray:
         if record.pid is None:
             raise InputError(
                 f"{record.path}: has no identity label, but this method needs labels; label the "
-                "training images, or choose a method that needs none, such as cmag"
+                "training images, or choose a method that needs none, such as pairs"
             )
     pids = np.array([record.pid for record in records], np.int64)
     infrared = np.array([record.modality is Modality.INFRARED for record in records], bool)

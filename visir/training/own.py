@@ -66,7 +66,7 @@ def require_own(method: str) -> type[Method]:
     if found.learns_from_labels:
         raise InputError(
             f"preset {OWN!r}: is for methods without labels, and {method} learns from labels; "
-            "choose another preset, or a method such as cmag"
+            "choose another preset, or a method such as pairs"
         )
     return found
 
