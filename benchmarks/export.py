@@ -3,8 +3,10 @@
 The first table uses networks at full size with random weights, which take as long as trained ones;
 all variants run in turns. Each further table is of a trained run, on the test images of its data
 set, and includes a variant that visir does not write: 8 bits with ranges measured for every batch.
+The last tables are of the ready model, with the time that loading it takes.
 
     python benchmarks/export.py --run runs/demo            # about ten minutes on two cores
+    python benchmarks/export.py --ready            # the ready model alone: about five minutes
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +29,7 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
+from visir.bench.grid import read_grid
 from visir.core.device import multiplies_bf16
 from visir.core.run import Run
 from visir.core.types import Benchmark, ByteArray, FloatArray, Modality
@@ -35,7 +41,9 @@ from visir.embedding.pytorch import embed_pixels, load
 from visir.evaluation.evaluate import score_features
 from visir.export import export
 from visir.nets.build import build
+from visir.nets.shipped import BUILTIN, ShippedWarning
 from visir.nets.weights import save_weights
+from visir.synth.write import synthesise
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "export.md"
 SIZE, BATCHES, ALONE = (288, 144), (1, 32), 16
@@ -46,6 +54,17 @@ NAMES = {
     "base": "ViT-B/16 with ICS stems",
     "resnet50": "two-stream ResNet-50",
 }
+READY = "The ready model:"  # the line between the other tables and its own
+SCORED = ("default", "thermal")  # data sets of the grid `ready`: people it has never seen
+LOADING = """
+import time, warnings
+import torch
+warnings.simplefilter("ignore")
+began = time.perf_counter(), time.process_time()
+import visir
+visir.load("builtin")
+print(time.perf_counter() - began[0], time.process_time() - began[1])
+"""
 
 
 def main() -> None:
@@ -54,30 +73,66 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="of all ways, after one to warm up")
     parser.add_argument("--run", type=Path, action="append", default=[], help="may be repeated")
     parser.add_argument("--data", type=Path, help="of the runs; what each was trained on")
+    parser.add_argument("--ready", action="store_true", help="only the ready model")
     arguments = parser.parse_args()
+    others, _, ready = TABLE.read_text("utf-8").partition(READY)
+    if arguments.ready:
+        ready = "\n".join(of_ready(arguments.turns))
+    else:
+        lines = speeds(arguments.networks, arguments.turns)
+        for run in arguments.run:
+            lines += ["", *cost(run, arguments.data or Path(load_yaml(Run(run).config)["data"]))]
+        others = "\n".join(lines)
+    text = f"{others.strip()}\n\n{READY}\n\n{ready.strip()}\n"
+    print(text)
+    TABLE.write_text(text, encoding="utf-8")
+
+
+def of_ready(turns: int) -> list[str]:
+    """The ready model's embeddings and scores in each variant, and the time of loading it."""
+    warnings.simplefilter("ignore", ShippedWarning)
+    grid, lines = read_grid("ready"), []
+    for name in SCORED:
+        with tempfile.TemporaryDirectory() as folder:
+            synthesise(Path(folder), **grid.data[name], seed=grid.seeds[0], progress=False)
+            lines += [*cost(Path(BUILTIN), Path(folder)), ""]
+    return [*lines, loading(turns)]
+
+
+def loading(turns: int) -> str:
+    """How long loading the ready model takes, each time in a fresh process."""
+    command = [sys.executable, "-c", LOADING]
+    outputs = [subprocess.check_output(command, text=True).split() for _ in range(turns + 1)]
+    taken, computing = np.array(outputs[1:], float).T
+    return (
+        f'`import visir` and `visir.load("builtin")` take {np.median(taken):.2f} s '
+        f"({taken.min():.2f} to {taken.max():.2f}) after `import torch`, "
+        f"{np.median(computing):.2f} s of them on the processor: median (lowest to highest) of "
+        f"{turns} processes, after one to warm up."
+    )
+
+
+def speeds(networks: list[str], turns: int) -> list[str]:
+    """The first table, and what its numbers are."""
     lines = [
         f"| network, way | {BATCHES[0]} image, ms | {BATCHES[1]} images, ms | times as fast "
         "| minimum cosine |",
         "|---|---|---|---|---|",
     ]
-    for network in arguments.networks:
-        rows = speed(network, arguments.turns)
+    for network in networks:
+        rows = speed(network, turns)
         lines += rows
         print(*rows, sep="\n", flush=True)
-    lines += [
+    return [
+        *lines,
         "",
         f"{SIZE[0]} x {SIZE[1]}, mirror images included. Median (lowest to highest) of "
-        f"{arguments.turns} turns; times as fast as PyTorch in float32 with {BATCHES[1]} images. "
+        f"{turns} turns; times as fast as PyTorch in float32 with {BATCHES[1]} images. "
         "The cosine is the minimum over random pixels, with PyTorch in float32. "
         f"{os.cpu_count()} cores ({platform.machine()}), PyTorch {torch.__version__}, "
         f"ONNX Runtime {onnxruntime.__version__}."
         + ("" if BF16 else " No bf16: this processor has no units for it."),
     ]
-    for run in arguments.run:
-        lines += ["", *cost(run, arguments.data or Path(load_yaml(Run(run).config)["data"]))]
-    text = "\n".join([*lines, ""])
-    print(text)
-    TABLE.write_text(text, encoding="utf-8")
 
 
 def speed(network: str, turns: int) -> list[str]:

@@ -21,6 +21,7 @@ from visir.nets.build import build
 from visir.nets.shipped import (
     BUILTIN,
     FOLDER,
+    NETWORKS,
     PERSON,
     SUMS,
     ShippedWarning,
@@ -61,7 +62,7 @@ def test_every_file_has_a_card_and_is_the_released_one(name):
     path = FOLDER / f"{name}.safetensors"
     assert f"{sha256(path)}  {path.name}" in (FOLDER / SUMS).read_text().splitlines()
     card = card_of(read_about(path))
-    assert card.network in (name.removeprefix("person-"), "resnet-mini")
+    assert card.network == NETWORKS[name]
     assert len(card.accuracy) == 4 and all(0 < value < 100 for value in card.accuracy.values())
     table = card.as_table()
     for words in ("synthetic people of", "python benchmarks/shipped.py", "minutes", "licence"):
@@ -138,7 +139,36 @@ def test_no_backbone_starts_another_network():
     with pytest.raises(InputError, match="set network to hybrid-micro or resnet-micro, or name"):
         start_file("person", "resnet50")
     assert start_file("runs/mine", "resnet50") is None
-    assert start_file(BUILTIN, "resnet-mini") == builtin_file()
+    assert start_file(BUILTIN, "resnet-mini") == start_file(BUILTIN, "") == builtin_file()
+    with pytest.raises(InputError, match=r"person-resnet-micro: has .* not of resnet50; set netw"):
+        start_file("person-resnet-micro", "resnet50")
+
+
+def train_pairs(people, out, *settings):
+    words = ["train", "pairs", "--preset", "smoke", "--data", str(people), "--start", BUILTIN]
+    return cli.main([*words, "--out", str(out), "--set", "epochs=1", *settings])
+
+
+@pytest.mark.parametrize(
+    ("network", "other"),
+    [("hybrid-micro", ", or give --start person-hybrid-micro"), ("micro", "")],
+)
+def test_the_ready_model_starts_its_own_network_only(network, other, people, tmp_path, capsys):
+    """An error names the network to set; another size is a warning."""
+    assert train_pairs(people, tmp_path / "run", f"network={network}", "size=64,32") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == (
+        f"visir: error: --start builtin: has weights of the network resnet-mini, not of {network}; "
+        f"set network=resnet-mini{other}"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_ready_model_at_another_size_says_its_own(people, tmp_path, capsys):
+    assert train_pairs(people, tmp_path / "run", "network=resnet-mini", "size=64,32") == 0
+    said = capsys.readouterr().err
+    assert "start: The ready model has seen" in said
+    assert "at 96x48 pixels, not at 64x32;" in said
 
 
 @pytest.mark.parametrize("network", PERSON)

@@ -99,6 +99,17 @@ class Grid:
         own = {start.data for start in self.starts.values()}
         return [key for key in self.data if key not in own]
 
+    @property
+    def shown(self) -> list[tuple[str, str, int]]:
+        """Data set, start or arm, and seed of every training that a table can show."""
+        return [
+            (data, name, seed)
+            for data in self.scored
+            for name, training in self.trainings.items()
+            if training.data is None
+            for seed in self.seeds
+        ]
+
     def kind_of(self, name: str) -> Literal["starts", "arms"]:
         """Whether a training is a start or an arm."""
         return "starts" if name in self.starts else "arms"

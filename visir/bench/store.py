@@ -29,6 +29,8 @@ OF_JOB = ("schema", "job", "spec", "build")
 _OF_TRAINING = ("torch", "processor", "minutes", "epochs", "scores", "labels")
 _NAME = "# name: "
 _PATIENCE = 5.0  # seconds in which processes of a killed run end
+Trained = dict[tuple[str, str, int], Mapping[str, Any]]
+"""Results by data set, start or arm, and seed."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Store:
         if not self.grid.exists():
             raise InputError(
                 f"{self.out}: holds no results of a grid; name the --out folder of "
-                "`visir bench run`"
+                "`visir bench run`, or its results.json"
             )
         return read_grid(str(self.grid), self.grid_name)
 
@@ -91,20 +93,14 @@ class Store:
         keys = [job.key for job in jobs if self.result(job.key).exists()]
         return {key: read_result(self.result(key)) for key in keys}
 
-    def trained(self, grid: Grid) -> dict[tuple[str, str, int], Mapping[str, Any]]:
+    def trained(self, grid: Grid) -> Trained:
         """The results of a grid's finished trainings, by data set, start or arm, and seed.
 
         Raises:
             InputError: a result is damaged.
         """
-        places = {
-            (data, name, seed): self.result(grid.key_of(data, name, seed))
-            for data in grid.scored
-            for name, training in grid.trainings.items()
-            if training.data is None
-            for seed in grid.seeds
-        }
-        return {name: read_result(path) for name, path in places.items() if path.exists()}
+        places = {key: self.result(grid.key_of(*key)) for key in grid.shown}
+        return {key: read_result(path) for key, path in places.items() if path.exists()}
 
     def require_fits(self, grid: Grid, jobs: Sequence[Job], build: Build, other: bool) -> None:
         """Refuse a folder of another grid or build.
@@ -214,18 +210,56 @@ def read_result(path: Path) -> dict[str, Any]:
         InputError: the file is damaged.
     """
     found = read_json(path, OF_JOB, _AGAIN)
+    _require_result(found, str(path), _AGAIN)
+    return found
+
+
+def _require_result(found: Mapping[str, Any], where: str, fix: str) -> None:
+    """Refuse a damaged result."""
     if not isinstance(found["job"], dict) or "kind" not in found["job"]:
-        raise InputError(f"{path}: key 'job' is damaged; {_AGAIN}")
+        raise InputError(f"{where}: key 'job' is damaged; {fix}")
     if found["job"]["kind"] == "data":
-        return found
+        return
     for key in _OF_TRAINING:
         if key not in found:
-            raise InputError(f"{path}: key {key!r} is missing; {_AGAIN}")
+            raise InputError(f"{where}: key {key!r} is missing; {fix}")
+    if not isinstance(found["scores"], dict):
+        raise InputError(f"{where}: key 'scores' is damaged; {fix}")
     for protocol, scores in found["scores"].items():
         trials = scores.get("trials") if isinstance(scores, dict) else None
         if not trials or not all("mAP" in one and "queries" in one for one in trials):
-            raise InputError(f"{path}: scores of {protocol!r} are damaged; {_AGAIN}")
-    return found
+            raise InputError(f"{where}: scores of {protocol!r} are damaged; {fix}")
+
+
+def read_results(path: Path) -> tuple[str, Trained]:
+    """The name of a grid, and the results of its finished trainings.
+
+    Args:
+        path: the --out folder of `visir bench run`, or a results.json from one.
+
+    Raises:
+        InputError: nothing ran there, or the file or a result is damaged.
+    """
+    if not path.is_file():
+        store = Store(path)
+        grid = store.read_grid()
+        return grid.name, store.trained(grid)
+    fix = "collect it anew with visir bench run"
+    whole = read_json(path, ("schema", "grid", "results"), fix)
+    if not isinstance(whole["results"], list):
+        raise InputError(f"{path}: key 'results' is not a list; {fix}")
+    found: Trained = {}
+    for number, result in enumerate(whole["results"], 1):
+        where = f"{path}: result {number}"
+        if not isinstance(result, dict) or "job" not in result:
+            raise InputError(f"{where}: key 'job' is missing; {fix}")
+        _require_result(result, where, fix)
+        try:
+            job = result["job"]
+            found[job["data"], job["name"], job["seed"]] = result
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{where}: key 'job' is damaged ({error!r}); {fix}") from None
+    return str(whole["grid"]), found
 
 
 def _require_same(path: Path, job: Job, build: Build, other: bool) -> None:

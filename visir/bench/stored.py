@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from visir.bench.grid import Grid
-from visir.bench.store import SCHEMA, Store, read_json
+from visir.bench.store import SCHEMA, read_json, read_results
 from visir.bench.tables import Results, Row, Shown, known_column, rows_of
 from visir.core.config import did_you_mean
 from visir.core.types import InputError
@@ -93,32 +93,30 @@ class Checked:
 
 
 def check(table: Path, results: Path, tolerance: Mapping[str, float] | None = None) -> Checked:
-    """Compare a stored table with the numbers of a results folder.
+    """Compare a stored table with the numbers that results give.
 
     Args:
         table: a JSON file that `visir bench render` wrote.
-        results: the folder of `visir bench run`.
+        results: the folder of `visir bench run`, or a results.json from one.
         tolerance: by column or ROW/COLUMN, in the unit shown; replaces what the table states.
 
     Returns:
         All numbers that were compared.
 
     Raises:
-        InputError: a file is damaged, the folder is of another grid, or a column is unknown.
+        InputError: a file is damaged, the results are of another grid, or a column is unknown.
     """
     stored = read_json(table, _KEYS, _FIX)
-    store = Store(results)
-    grid = store.read_grid()
-    if grid.name != stored["grid"]:
+    name, found = read_results(results)
+    if name != stored["grid"]:
         raise InputError(
-            f"{results}: holds results of the grid {grid.name!r}, and {table} is of "
-            f"{stored['grid']!r}; name the folder of that grid"
+            f"{results}: holds results of the grid {name!r}, and {table} is of "
+            f"{stored['grid']!r}; name the results of that grid"
         )
     try:
         shown = Shown(**{**stored["shown"], "columns": tuple(stored["shown"]["columns"])})
         limits = {**stored["tolerance"], **(tolerance or {})}
         _require_columns(limits, shown)
-        found = store.trained(grid)
         cells = tuple(_cells(stored["tables"], found, shown, limits))
     except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{table}: is damaged ({error!r}); {_FIX}") from None

@@ -29,7 +29,8 @@ def run(
 
     Args:
         grid: a grid's YAML file, or the name of one that comes with visir: adapt, backbones, cpu,
-            gpu, growth, labels, ready, smoke, starts.
+            gpu, growth, labels, nothing, parts, parts-person, people, ready, smoke, starts,
+            unpaired.
         out: folder for the results; runs/bench-NAME if omitted.
         devices: where trainings run, separated by commas, one training at a time for each entry:
             cpu,cpu runs two; auto uses every visible GPU, or else the CPU.
@@ -66,16 +67,17 @@ def render(
     plots (.png).
 
     Args:
-        results: the --out folder of `visir bench run`.
-        out: path of the files without ending; RESULTS/table if omitted.
+        results: the --out folder of `visir bench run`, or its results.json.
+        out: path of the files without ending; table in the folder of the results if omitted.
         grid: file or profile with the labels, titles and columns to use; those of the last run if
-            omitted.
+            omitted, or of the profile for a results.json.
 
     Returns:
         The files.
 
     Raises:
-        InputError: there are no results, or the control has none.
+        InputError: there are no results, the control has none, or no grid of the results' name
+            comes with visir and none is given.
     """
     from visir.bench import render as bench
 
@@ -131,7 +133,7 @@ def check(
 
     Args:
         table: a .json file of `visir bench render`.
-        results: the --out folder of `visir bench run`.
+        results: the --out folder of `visir bench run`, or its results.json.
         tolerance: largest differences allowed, as COLUMN=NUMBER or ROW/COLUMN=NUMBER in the table's
             unit; those that the table states, or half of the last digit shown, if omitted.
 
@@ -139,7 +141,7 @@ def check(
         All numbers that were compared.
 
     Raises:
-        InputError: a file is damaged, or the folder is of another grid.
+        InputError: a file is damaged, or the results are of another grid.
     """
     from visir.bench import stored as bench
     from visir.core.config import parse_pairs

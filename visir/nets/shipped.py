@@ -24,6 +24,8 @@ VERSION = 1
 """Of the ready model; every version has a run folder of its own."""
 PERSON = ("hybrid-micro", "resnet-micro")
 """The networks that `person` can start."""
+NETWORKS = {BUILTIN: "resnet-mini", **{f"person-{network}": network for network in PERSON}}
+"""The network of every file."""
 STARTS = (BUILTIN, "person", *(f"person-{network}" for network in PERSON))
 """The names that `visir train --start` knows; `person` is the file for the network."""
 FOLDER = Path(str(files("visir.nets").joinpath("shipped_weights")))
@@ -119,14 +121,20 @@ def start_file(name: str, network: str) -> Path | None:
 
     Args:
         name: what `--start` was given.
-        network: the network that is trained.
+        network: the network that is trained; empty if none is.
 
     Raises:
-        InputError: `person` does not start this network, or the file is missing or damaged.
+        InputError: the start is not for this network, or the file is missing or damaged.
     """
     if name not in STARTS or Path(name).exists():
         return None
     if name != "person":
+        if network not in ("", NETWORKS[name]):
+            raise InputError(
+                f"--start {name}: has weights of the network {NETWORKS[name]}, not of {network}; "
+                f"set network={NETWORKS[name]}"
+                + (f", or give --start person-{network}" if network in PERSON else "")
+            )
         return _checked(f"{name}.safetensors")
     if network not in PERSON:
         raise InputError(
