@@ -15,8 +15,8 @@ from visir.cluster.associate import (
     collaborative_ranking,
     count_priority,
     greedy,
+    mates_of,
     ranking,
-    sharers,
     transport,
 )
 from visir.cluster.joint import balanced_neighbours, joint
@@ -283,7 +283,7 @@ def test_neighbours_are_of_both_modalities_in_turn():
 
 def test_clusters_without_a_partner_have_no_mate():
     shares = np.array([[0, 0], [1, 0], [1, 0], [0, 0], [0, 1]], np.float32)
-    mates = sharers(shares, np.array([2, 4]), from_first=True)
+    mates = mates_of(shares, np.array([2, 4]), from_first=True)
     assert mates.tolist() == [-1, -1, 1, -1, -1]
 
 

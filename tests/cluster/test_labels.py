@@ -214,7 +214,9 @@ def test_describe_counts_pairs_of_clusters_of_one_person():
     assert "purity_visible" not in describe(labels, None, None)
 
 
-def test_outliers_join_the_cluster_that_is_clearly_nearest():
+@pytest.mark.parametrize("block", [1, 4, 2048])
+def test_outliers_join_the_cluster_that_is_clearly_nearest(monkeypatch, block):
+    monkeypatch.setattr("visir.cluster.labels._BLOCK", block)
     angles = torch.tensor([0.0, 0.0, 90.0, 90.0, 10.0, 44.0]).deg2rad()
     features = torch.stack([angles.cos(), angles.sin()], dim=1)
     labels = np.array([0, 0, 1, 1, -1, -1])

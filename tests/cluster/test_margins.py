@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.cluster.test_unpaired import PEOPLE, sides
 from visir.cluster.margins import IR, VIS, p_values, q_values, share_by_chance
-from visir.cluster.matches import mutual, similarity
+from visir.cluster.matches import mutual
+from visir.cluster.memory import prototypes
 
 
 def matches(alone, chance, noise=0.12, seed=0):
@@ -46,7 +48,7 @@ def test_q_values_are_as_computed_by_hand():
 
 def test_margins_by_chance_have_even_p_values():
     vis, ir = sides(1.0)
-    values = p_values(similarity(vis, ir), similarity(vis, vis), similarity(ir, ir))
+    values = p_values(prototypes(*vis), prototypes(*ir))
     for modality in (VIS, IR):
         assert 0.4 < values[modality].mean() < 0.65
         assert 0.2 < (values[modality] > 0.7).mean() < 0.45
@@ -54,16 +56,13 @@ def test_margins_by_chance_have_even_p_values():
 
 def test_similar_clusters_of_one_modality_count_once():
     """A person in two infrared clusters is still sure: the second one is not a rival."""
-    vis, ir = sides(0.0)
-    sims, own = similarity(vis, ir), similarity(ir, ir)
-    twice = np.concatenate([sims, sims], axis=1)
-    both = np.block([[own, own], [own, own]])
-    once = p_values(sims, similarity(vis, vis), own)[VIS]
-    assert p_values(twice, similarity(vis, vis), both)[VIS] == pytest.approx(once)
+    vis, ir = (prototypes(*side) for side in sides(0.0))
+    twice = torch.cat([ir, ir])
+    assert p_values(vis, twice)[VIS] == pytest.approx(p_values(vis, ir)[VIS])
 
 
 def test_two_clusters_are_too_few_to_tell():
-    sims, own = np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)
-    assert all((of == 1).all() for of in p_values(sims, own, own).values())
+    two = torch.eye(2)
+    assert all((of == 1).all() for of in p_values(two, two).values())
     assert q_values(np.ones(2, np.float32)).tolist() == [1.0, 1.0]
     assert q_values(np.ones(0, np.float32)).tolist() == []

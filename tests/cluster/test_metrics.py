@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from visir.cluster.metrics import agreement, describe, diagnose, joint_labels, majority
+from visir.cluster.metrics import adjusted_rand_index, describe, diagnose, joint_labels, majority
 
 
 def healthy(people=10, images=8):
@@ -17,11 +17,12 @@ def test_agreement_is_the_adjusted_rand_index_of_what_was_clustered_twice():
         one, other = rng.integers(-1, 5, 80), rng.integers(-1, 4, 80)
         both = (one >= 0) & (other >= 0)
         expected = adjusted_rand_score(one[both], other[both])
-        assert agreement(one, other) == pytest.approx(expected)
-        assert agreement(one + 1, other + 1) != pytest.approx(expected)  # outliers do not count
+        assert adjusted_rand_index(one, other) == pytest.approx(expected)
+        outliers_too = adjusted_rand_index(one + 1, other + 1)
+        assert outliers_too != pytest.approx(expected)  # they do not count
     renamed = (healthy() + 3) % 10
-    assert agreement(healthy(), renamed) == 1
-    assert agreement(np.full(4, -1), healthy()[:4]) == 0
+    assert adjusted_rand_index(healthy(), renamed) == 1
+    assert adjusted_rand_index(np.full(4, -1), healthy()[:4]) == 0
 
 
 def test_numbers_of_a_clustering():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visir.cluster.matches import Side
+from visir.cluster.matches import Side, mutual
 from visir.cluster.unpaired import unpaired
 from visir.core.types import Modality
 
@@ -49,6 +49,14 @@ def test_unsure_matches_say_that_nothing_is_known():
     """Where images hardly show who they are, everybody may be unpaired."""
     for between in unpaired(*sides(0.0, noise=1.5)).values():
         assert between.most >= 0.6
+
+
+def test_a_second_cluster_of_a_matched_person_is_not_of_one_modality():
+    vis, ir = sides(0.0)
+    halves = vis.labels + PEOPLE * (np.arange(len(vis.labels)) % IMAGES < IMAGES // 2)
+    split = Side(vis.features, halves)
+    assert not mutual(split, ir, 5, 0.1).vis_to_ir.any(axis=1).all()
+    assert unpaired(split, ir)[Modality.VISIBLE].least <= 0.01
 
 
 def test_larger_clusters_count_more():

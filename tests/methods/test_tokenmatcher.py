@@ -9,10 +9,10 @@ from scipy import sparse
 from torch.nn import functional as F
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import sharers
+from visir.cluster.associate import mates_of
 from visir.cluster.cameras import camera_filter
 from visir.cluster.matches import Association
-from visir.cluster.memory import Memory, Read, loss_of, released
+from visir.cluster.memory import Memory, Read, loss_of, script_losses
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.core.types import InputError, Modality
 from visir.methods.losses import diversity
@@ -114,10 +114,10 @@ def test_mates_share_a_partner_and_look_one_way_an_epoch():
     partner = np.array([1, 0, 1, 2])
     shares = np.eye(3)[partner]
     first = np.array([1, 2, 3])  # partner 1 accepted cluster 2 first
-    assert sharers(shares, first, from_first=True).tolist() == [-1, -1, 0, -1]
-    assert sharers(shares, first, from_first=False).tolist() == [2, -1, -1, -1]
+    assert mates_of(shares, first, from_first=True).tolist() == [-1, -1, 0, -1]
+    assert mates_of(shares, first, from_first=False).tolist() == [2, -1, -1, -1]
     three = np.eye(3)[np.array([1, 1, 1, 0])]
-    assert (sharers(three, first, True) == -1).all()
+    assert (mates_of(three, first, True) == -1).all()
 
 
 def test_the_stages_follow_each_other_and_cameras_begin_where_stage_1_ended(method):
@@ -273,7 +273,8 @@ def test_released_losses_have_the_published_gradients_and_updates():
     )
     expected = torch.autograd.grad(total, features)
     memory = Memory(rows, 0.2)
-    losses = released([Read("", 1.0, memory, x, y) for x, y in zip(features, labels, strict=True)])
+    reads = [Read("", 1.0, memory, x, y) for x, y in zip(features, labels, strict=True)]
+    losses = script_losses(reads)
     found = torch.autograd.grad(sum(losses), features)
     assert sum(losses).item() == pytest.approx(total.item(), rel=1e-5)
     for ours, theirs in zip(found, expected, strict=True):

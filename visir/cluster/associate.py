@@ -137,7 +137,7 @@ def _limited(sim: FloatArray, sharers: int) -> tuple[FloatArray, FloatArray]:
     return forward, backward
 
 
-def sharers(shares: np.ndarray, first: IntArray, from_first: bool) -> IntArray:
+def mates_of(shares: np.ndarray, first: IntArray, from_first: bool) -> IntArray:
     """The other cluster with the same partner, its mate (TokenMatcher, homogeneous fusion).
 
     Only if exactly two clusters share a partner, and in one direction: from the one accepted first

@@ -75,7 +75,9 @@ def encode(
         exact_ND: (N, D) features.
         square_N: (N,) squares of their lengths.
         scale_N: (N,) factors of the squared distances from each row.
-        k1: ranks of a neighbourhood, those beyond the row itself; as many as K holds are taken.
+        k1: ranks of a neighbourhood, those beyond the row itself; as many as K holds are taken. So
+            with the K = k1 ranks of `jaccard_graph` it counts the row, while the half
+            neighbourhoods have round(k1 / 2) beyond it: both as in the public scripts.
         k2: rows whose codes are averaged.
         cosines_NK: of each row and its ranks, the first one's is not read; if they are known.
 

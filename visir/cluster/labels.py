@@ -17,6 +17,7 @@ from visir.cluster.memory import prototypes
 from visir.core.types import InputError, IntArray
 
 Algorithm = Literal["dbscan", "hdbscan", "infomap"]
+_BLOCK = 2048  # outliers compared with all clusters at once
 
 
 def dbscan(graph: sparse.csr_array, min_samples: int = 4) -> IntArray:
@@ -126,11 +127,13 @@ def filled(features: Tensor, labels: IntArray, margin: float) -> IntArray:
     outliers = np.flatnonzero(labels < 0)
     if margin == 1 or not len(outliers) or labels.max() < 1:
         return labels
-    sim = features[torch.from_numpy(outliers).to(features.device)] @ prototypes(features, labels).T
-    (first, second), nearest = sim.topk(2, dim=1).values.T, sim.argmax(dim=1)
-    found = np.where((first - second >= margin).cpu(), nearest.cpu(), -1)
+    centres, found = prototypes(features, labels), []
+    for rows in torch.split(torch.from_numpy(outliers).to(features.device), _BLOCK):
+        sim = features[rows] @ centres.T
+        first, second = sim.topk(2, dim=1).values.T
+        found.append(torch.where(first - second >= margin, sim.argmax(dim=1), -1))
     labels = labels.copy()
-    labels[outliers] = found
+    labels[outliers] = torch.cat(found).cpu()
     return labels
 
 

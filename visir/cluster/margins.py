@@ -8,9 +8,12 @@ s1 >= s2 >= s3 ... is exponential, i (s_i - s_i+1) has one distribution for all 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from visir.core.types import FloatArray, Modality
 
@@ -18,6 +21,7 @@ VIS, IR = Modality.VISIBLE, Modality.INFRARED
 _ONE_PERSON = 0.6  # two clusters of a modality with this cosine may show one person
 _LAMBDA = 0.3  # p-values above it are thought to be of margins by chance only (Storey's lambda)
 _NEXT = 64  # largest similarities of a cluster among which those of three people are looked for
+_BLOCK = 512  # clusters compared at once with all of the other modality
 
 
 class Between(NamedTuple):
@@ -27,46 +31,83 @@ class Between(NamedTuple):
     most: float
 
 
-def p_values(
-    sims: FloatArray, visible: FloatArray, infrared: FloatArray
-) -> dict[Modality, FloatArray]:
+def compared(
+    visible: Tensor, infrared: Tensor, modality: Modality
+) -> Iterator[tuple[slice, slice, FloatArray]]:
+    """Cosines of all clusters, block by block, so that memory holds one block of them.
+
+    Args:
+        visible: (V, D) unit prototypes.
+        infrared: (I, D) unit prototypes.
+        modality: whose clusters are in blocks; those of the other one are all in every block.
+
+    Yields:
+        The visible clusters of a block, its infrared ones, and (visible, infrared) cosines.
+    """
+    for start in range(0, len(visible if modality is VIS else infrared), _BLOCK):
+        part, rest = slice(start, start + _BLOCK), slice(None)
+        vis, ir = (part, rest) if modality is VIS else (rest, part)
+        yield vis, ir, np.asarray((visible[vis] @ infrared[ir].T).cpu(), np.float32)
+
+
+def p_values(visible: Tensor, infrared: Tensor) -> dict[Modality, FloatArray]:
     """The p-value of each cluster's margin: how probable one as large is by chance.
 
     Clusters of the other modality that are similar to a better one are passed over, since they may
     show the same person. 1 for a cluster with fewer than three different ones there.
 
     Args:
-        sims: (V, I) cosines of visible and infrared prototypes.
-        visible: (V, V) those within the visible modality.
-        infrared: (I, I) those within the infrared modality.
+        visible: (V, D) unit prototypes.
+        infrared: (I, D) unit prototypes.
 
     Returns:
         (V,) and (I,), by modality.
     """
-    return {VIS: _p_values(sims, infrared), IR: _p_values(sims.T, visible)}
+    found = {}
+    for modality, others in {VIS: infrared, IR: visible}.items():
+        blocks = compared(visible, infrared, modality)
+        sims = (of if modality is VIS else of.T for *_, of in blocks)
+        spacings = [_spacings(of, others) for of in sims]
+        found[modality] = _p_values(np.concatenate([np.empty((0, 2), np.float32), *spacings]))
+    return found
 
 
-def _p_values(sims: FloatArray, others: FloatArray) -> FloatArray:
-    """(C,) by (C, P) cosines to the other modality and (P, P) within it; one null for all rows."""
-    found = np.array([_spacings(row, others) for row in sims], np.float32).reshape(-1, 2)
-    by_chance = np.sort(found[np.isfinite(found[:, 1]), 1])
-    smaller = np.searchsorted(by_chance, found[:, 0])  # NaN is behind all
+def _p_values(spacings: FloatArray) -> FloatArray:
+    """(C,) by the margins and the margins by chance of (C, 2); one null for all rows."""
+    by_chance = np.sort(spacings[np.isfinite(spacings[:, 1]), 1])
+    smaller = np.searchsorted(by_chance, spacings[:, 0])  # NaN is behind all
     p_value = (len(by_chance) - smaller + 1) / (len(by_chance) + 1)
-    return np.where(np.isnan(found[:, 0]), 1.0, p_value).astype(np.float32)
+    return np.where(np.isnan(spacings[:, 0]), 1.0, p_value).astype(np.float32)
 
 
-def _spacings(sims: FloatArray, others: FloatArray) -> tuple[float, float]:
-    """A cluster's margin and a margin by chance: s1 - s2 and 2 (s2 - s3) of different people."""
-    most = min(_NEXT, len(sims))
-    largest = np.argpartition(-sims, most - 1)[:most] if most else np.arange(0)
-    best: list[int] = []
-    for cluster in largest[np.argsort(-sims[largest], kind="stable")].tolist():
-        if (others[cluster, best] < _ONE_PERSON).all():
-            best.append(cluster)
-        if len(best) == 3:
-            first, second, third = sims[best]
-            return float(first - second), float(2 * (second - third))
-    return float("nan"), float("nan")
+def _spacings(sims: FloatArray, others: Tensor) -> FloatArray:
+    """Margins and margins by chance: s1 - s2 and 2 (s2 - s3) of different people.
+
+    Args:
+        sims: (C, P) cosines of clusters to those of the other modality.
+        others: (P, D) unit prototypes there.
+
+    Returns:
+        (C, 2), NaN for a cluster without three different people among its most similar.
+    """
+    if not sims.shape[1]:
+        return np.full((len(sims), 2), np.nan, np.float32)
+    most, rows = min(_NEXT, sims.shape[1]), np.arange(len(sims))
+    nearest = np.argpartition(-np.ascontiguousarray(sims), most - 1, axis=1)[:, :most]
+    order = np.argsort(-np.take_along_axis(sims, nearest, axis=1), axis=1, kind="stable")
+    nearest = np.take_along_axis(nearest, order, axis=1)
+    units = others[torch.from_numpy(nearest).to(others.device)]
+    different = np.ones(nearest.shape, bool)
+    places = [np.zeros(len(sims), np.int64)]
+    for _ in range(2):  # the first that differs from the best, then from the second too
+        person = units[rows, places[-1]]
+        different &= (units @ person[:, :, None])[:, :, 0].cpu().numpy() < _ONE_PERSON
+        different[rows, places[-1]] = False  # a prototype of zeros is not like itself
+        places.append(different.argmax(axis=1))
+    first, second, third = (sims[rows, nearest[rows, place]] for place in places)
+    spacings = np.stack([first - second, 2 * (second - third)], axis=1)
+    spacings[~different.any(axis=1)] = np.nan
+    return spacings
 
 
 def share_by_chance(values: FloatArray, weights: np.ndarray | None = None) -> float:

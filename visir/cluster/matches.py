@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from visir.cluster import margins
+from visir.cluster.margins import IR, VIS, compared, p_values, q_values
 from visir.cluster.memory import prototypes
 from visir.core.types import FloatArray, IntArray, Modality
 
@@ -105,38 +105,58 @@ def mutual(
             kept if one of its two clusters passes, one of one side if the cluster that takes it
             does; 1 for all.
     """
-    sim = similarity(vis, ir)
-    chosen = np.zeros(sim.shape, bool)
-    if not sim.size:
-        return one_to_one(chosen)
-    sure = [np.ones(clusters, bool) for clusters in sim.shape]
+    visible, infrared = prototypes(*vis), prototypes(*ir)
+    shape = len(visible), len(infrared)
+    found = Association(np.zeros(shape, np.float32), np.zeros(shape[::-1], np.float32))
+    if not min(shape):
+        return found
+    sure = {VIS: np.ones(shape[0], bool), IR: np.ones(shape[1], bool)}
     if chance < 1:
-        values = margins.p_values(sim, similarity(vis, vis), similarity(ir, ir))
-        sure = [margins.q_values(of) <= chance for of in values.values()]
-    if scaled:
-        sim = 2 * sim - _nearness(sim, scaled)[:, None] - _nearness(sim.T, scaled)[None]
-    best_ir, best_vis = sim.argmax(axis=1), sim.argmax(axis=0)
-    rows = np.flatnonzero(best_vis[best_ir] == np.arange(len(sim)))
-    rows = rows[sure[0][rows] | sure[1][best_ir[rows]]]
-    chosen[rows, best_ir[rows]] = True
-    if one_sided == 1 or not len(rows):
-        return one_to_one(chosen)
-    least = float(np.quantile(sim[chosen], one_sided))
-    return Association(
-        _with_best(sim, chosen, least, sure[0]), _with_best(sim.T, chosen.T, least, sure[1])
-    )
+        sure = {m: q_values(of) <= chance for m, of in p_values(visible, infrared).items()}
+    best, sims = _best(visible, infrared, scaled)
+    rows = np.flatnonzero(best[IR][best[VIS]] == np.arange(shape[0]))
+    rows = rows[sure[VIS][rows] | sure[IR][best[VIS][rows]]]
+    matched = {VIS: rows, IR: best[VIS][rows]}
+    least = float("inf")
+    if one_sided < 1 and len(rows):
+        least = float(np.quantile(sims[VIS][rows], one_sided))
+    for modality, shares in zip((VIS, IR), found, strict=True):
+        added = sure[modality] & (sims[modality] > least)
+        added[matched[modality]] = False
+        shares[added, best[modality][added]] = 1.0
+        shares[matched[modality], matched[modality.other]] = 1.0
+    return found
 
 
-def _with_best(sim: FloatArray, chosen: np.ndarray, least: float, sure: np.ndarray) -> FloatArray:
-    """The chosen matches, and for sure rows without one the largest similarity above `least`."""
-    best, rows = sim.argmax(axis=1), np.arange(len(sim))
-    added = ~chosen.any(axis=1) & (sim[rows, best] > least) & sure
-    shares = chosen.astype(np.float32)
-    shares[rows[added], best[added]] = 1.0
-    return shares
+def _best(
+    visible: Tensor, infrared: Tensor, scaled: int
+) -> tuple[dict[Modality, IntArray], dict[Modality, FloatArray]]:
+    """The most similar cluster of the other modality, and how similar it is, of every cluster.
+
+    Args:
+        visible: (V, D) unit prototypes.
+        infrared: (I, D) unit prototypes.
+        scaled: number of similarities that others are scaled by, as `mutual` has it.
+    """
+    near = {m: _nearness(visible, infrared, m, scaled) for m in (VIS, IR) if scaled}
+    best, sims = {}, {}
+    for modality, axis in {VIS: 1, IR: 0}.items():
+        found = []
+        for vis, ir, sim in compared(visible, infrared, modality):
+            if scaled:
+                sim = 2 * sim - near[VIS][vis, None] - near[IR][None, ir]
+            found.append((sim.argmax(axis=axis), sim.max(axis=axis)))
+        columns, values = zip(*found, strict=True)
+        best[modality], sims[modality] = np.concatenate(columns), np.concatenate(values)
+    return best, sims
 
 
-def _nearness(sim: FloatArray, count: int) -> FloatArray:
-    """Mean of the largest similarities of each row."""
-    largest = np.sort(sim, axis=1)[:, -count:]
-    return np.asarray(largest.mean(axis=1), np.float32)
+def _nearness(visible: Tensor, infrared: Tensor, modality: Modality, count: int) -> FloatArray:
+    """Mean of the largest similarities of each cluster of a modality."""
+    found = []
+    for *_, sim in compared(visible, infrared, modality):
+        rows = sim if modality is VIS else sim.T
+        kept = min(count, rows.shape[1])
+        largest = np.sort(np.partition(rows, -kept, axis=1)[:, -kept:], axis=1)
+        found.append(largest.mean(axis=1))
+    return np.concatenate(found)

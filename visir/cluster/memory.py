@@ -171,8 +171,8 @@ def loss_of(read: Read) -> Tensor:
     return read.memory.loss(read.features, read.labels)
 
 
-def released(reads: Sequence[Read]) -> list[Tensor]:
-    """The losses as the public scripts differentiate them; also updates the memories.
+def script_losses(reads: Sequence[Read]) -> list[Tensor]:
+    """The losses as the public scripts differentiate them, after which the memories are updated.
 
     In these scripts every loss updates its memory in its backward pass, the last one first. All
     values are computed from the memories before the step; the gradient of each loss reads the rows

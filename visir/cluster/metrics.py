@@ -35,7 +35,7 @@ def purity(labels: IntArray, truth: IntArray) -> float:
     return float(_table(labels, truth).max(axis=1).sum() / kept.sum())
 
 
-def agreement(labels: IntArray, before: IntArray) -> float:
+def adjusted_rand_index(labels: IntArray, before: IntArray) -> float:
     """Adjusted Rand index (Hubert and Arabie, 1985) over the rows clustered both times.
 
     1 if both are equal except for cluster numbers, about 0 by chance; 0 without common rows.
@@ -77,7 +77,7 @@ def describe(
         found[f"median_size_{name}"] = float(np.median(sizes)) if len(sizes) else 0.0
         found[f"largest_{name}"] = _share(sizes.max(initial=0), len(values))
         if before is not None:
-            found[f"agreement_{name}"] = round(agreement(values, before[name]), 4)
+            found[f"agreement_{name}"] = round(adjusted_rand_index(values, before[name]), 4)
         if truth is not None:
             found[f"purity_{name}"] = round(purity(values, truth[name]), 4)
             people = len(np.unique(truth[name]))
@@ -123,8 +123,8 @@ def _of_joint_labels(
     alone = labels < 0
     own = np.where(alone, labels.max(initial=-1) + np.cumsum(alone), labels)
     found = {
-        "ari": round(agreement(own, people), 4),
-        "ari_clustered": round(agreement(labels, people), 4),
+        "ari": round(adjusted_rand_index(own, people), 4),
+        "ari_clustered": round(adjusted_rand_index(labels, people), 4),
     }
     if not matched:
         return found
@@ -205,7 +205,8 @@ def diagnose(
     said = []
     for name, of in labels.items():
         fault = _fault(of)
-        if fault is None and before is not None and agreement(of, before[name]) < _AGREEMENT:
+        former = None if before is None else before[name]
+        if not fault and former is not None and adjusted_rand_index(of, former) < _AGREEMENT:
             fault = (
                 "the clusters have little in common with the last epoch's; lower lr, or raise "
                 "momentum"

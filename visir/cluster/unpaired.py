@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from visir.cluster.margins import IR, VIS, Between, p_values, share_by_chance
-from visir.cluster.matches import Side, mutual, similarity
-from visir.core.types import Modality
+from visir.cluster.matches import Side, mutual
+from visir.cluster.memory import prototypes
+from visir.core.types import IntArray, Modality
 
 _SCALED, _ONE_SIDED = 5, 0.1  # as the method `pairs` matches
+_MAY_BE_ONE = 0.5  # cosine of two clusters of a modality above which both may show one person
 
 
 def unpaired(vis: Side, ir: Side) -> dict[Modality, Between]:
     """Estimate the share of clustered images that show people of one modality only.
 
-    At least those in clusters without a match, be it mutual or of one side (`matches.mutual`). At
-    most the estimated share of clusters whose margin is due to chance (`margins.share_by_chance`).
+    At least those in clusters without a match, be it mutual or of one side (`matches.mutual`), that
+    no matched cluster of their modality is like: that one may show the same person. At most the
+    estimated share of clusters whose margin is due to chance (`margins.share_by_chance`).
 
     Args:
         vis: the visible images.
@@ -23,11 +28,26 @@ def unpaired(vis: Side, ir: Side) -> dict[Modality, Between]:
     """
     matches = mutual(vis, ir, _SCALED, _ONE_SIDED)
     matched = {VIS: matches.vis_to_ir.any(axis=1), IR: matches.ir_to_vis.any(axis=1)}
-    values = p_values(similarity(vis, ir), similarity(vis, vis), similarity(ir, ir))
+    centres = {VIS: prototypes(*vis), IR: prototypes(*ir)}
+    values = p_values(centres[VIS], centres[IR])
     found = {}
     for modality, side in {VIS: vis, IR: ir}.items():
         sizes = np.bincount(side.labels[side.labels >= 0], minlength=side.clusters)
-        least = float(sizes[~matched[modality]].sum() / max(1, sizes.sum()))
+        alone = _unlike(centres[modality], matched[modality])
+        least = float(sizes[alone].sum() / max(1, sizes.sum()))
         most = share_by_chance(values[modality], sizes)
         found[modality] = Between(least, max(least, most))
     return found
+
+
+def _unlike(centres: Tensor, matched: np.ndarray) -> IntArray:
+    """Numbers of the clusters without a match that no matched one is like.
+
+    Args:
+        centres: (C, D) unit prototypes of a modality.
+        matched: (C,) whether a cluster has a match.
+    """
+    alone = np.flatnonzero(~matched)
+    like = centres[torch.from_numpy(alone)] @ centres[torch.from_numpy(matched)].T >= _MAY_BE_ONE
+    unlike: IntArray = alone[~like.any(dim=1).cpu().numpy()]
+    return unlike

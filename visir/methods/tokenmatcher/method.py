@@ -14,7 +14,7 @@ and both modalities are trained with memories that hold both.
 | diverse-token neighbour learning | `agreeing_neighbours`, `visir.cluster.neighbour_loss` |
 | labels inside the cameras, filter | `visir.cluster.cameras.camera_filter` |
 | matching with at most λ sharers, Alg. 1 | `visir.cluster.associate.greedy` |
-| mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.sharers` |
+| mixed memories, cross and mate losses | `TokenMatcher.loss`, `visir.cluster.associate.mates_of` |
 
 Deviations are listed in docs/methods/tokenmatcher.md, with the settings that undo them. Every
 `association` but "greedy" is ours, and so is `split_weight`.
@@ -32,7 +32,7 @@ from scipy import sparse
 from torch import Tensor
 
 from visir.cluster.agreement import agreeing_neighbours
-from visir.cluster.associate import sharers
+from visir.cluster.associate import mates_of
 from visir.cluster.cameras import camera_filter
 from visir.cluster.labels import pseudo_labels
 from visir.cluster.matches import Association
@@ -41,9 +41,9 @@ from visir.cluster.memory import (
     Read,
     loss_of,
     prototypes,
-    released,
     restore_rows,
     rows_of,
+    script_losses,
 )
 from visir.cluster.neighbour_loss import Lists, neighbour_loss
 from visir.cluster.split import SplitMemory
@@ -212,7 +212,7 @@ class TokenMatcher(Method):
             )
             mates = np.full(len(shares[modality]), -1)
             if modality is self.many:
-                mates = sharers(shares[modality], partners[other], self.when.epoch % 2 == 0)
+                mates = mates_of(shares[modality], partners[other], self.when.epoch % 2 == 0)
             self.partners[modality] = torch.from_numpy(partners[modality])
             self.mates[modality] = torch.from_numpy(mates)
 
@@ -267,7 +267,7 @@ class TokenMatcher(Method):
         """Own clusters and token diversity; in stage 2 neighbours, partners and mates too."""
         config = self.config
         reads = self._reads(batch, outputs)
-        losses = released(reads) if config.updates == "between" else map(loss_of, reads)
+        losses = script_losses(reads) if config.updates == "between" else map(loss_of, reads)
         terms: dict[str, Tensor] = {}
         for read, loss in zip(reads, losses, strict=True):
             terms[read.term] = terms.get(read.term, 0) + read.weight * loss
