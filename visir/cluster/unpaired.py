@@ -27,7 +27,7 @@ def unpaired(vis: Side, ir: Side) -> dict[Modality, Between]:
         ir: the infrared images.
     """
     matches = mutual(vis, ir, _SCALED, _ONE_SIDED)
-    matched = {VIS: matches.vis_to_ir.any(axis=1), IR: matches.ir_to_vis.any(axis=1)}
+    matched = {VIS: matches.vis_to_ir.nonzero()[0], IR: matches.ir_to_vis.nonzero()[0]}
     centres = {VIS: prototypes(*vis), IR: prototypes(*ir)}
     values = p_values(centres[VIS], centres[IR])
     found = {}
@@ -40,14 +40,14 @@ def unpaired(vis: Side, ir: Side) -> dict[Modality, Between]:
     return found
 
 
-def _unlike(centres: Tensor, matched: np.ndarray) -> IntArray:
+def _unlike(centres: Tensor, matched: IntArray) -> IntArray:
     """Numbers of the clusters without a match that no matched one is like.
 
     Args:
         centres: (C, D) unit prototypes of a modality.
-        matched: (C,) whether a cluster has a match.
+        matched: numbers of those with a match.
     """
-    alone = np.flatnonzero(~matched)
+    alone = np.setdiff1d(np.arange(len(centres)), matched)
     like = centres[torch.from_numpy(alone)] @ centres[torch.from_numpy(matched)].T >= _MAY_BE_ONE
     unlike: IntArray = alone[~like.any(dim=1).cpu().numpy()]
     return unlike
