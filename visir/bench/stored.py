@@ -16,7 +16,7 @@ from visir.core.types import InputError
 _KEYS = ("schema", "grid", "shown", "tolerance", "tables")
 _FIX = "write it anew with visir bench render"
 _HALF_A_DIGIT = 0.5  # of the last one shown: the tolerance of a column that states none
-_NEVER = ("minutes",)  # columns that differ from run to run, checked only with a stated tolerance
+_UNSTEADY = ("minutes",)  # differ from run to run: checked only with a stated tolerance
 
 
 def as_json(grid: Grid, results: Results) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _row(
 ) -> Iterator[Cell]:
     for title in shown.columns:
         column = known_column(title)
-        if title in _NEVER and title not in limits:
+        if title in _UNSTEADY and title not in limits:
             continue
         limit = limits.get(title, _HALF_A_DIGIT * 10**-column.digits)
         for number in column.picks:

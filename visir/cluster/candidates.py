@@ -3,6 +3,11 @@
 A row holds the columns whose estimate may belong to its best, up to a number. When there is no room
 left, the k-th best estimate and the error bound say which are certainly not among the nearest.
 Where most could be, as among equal features, they are compared in full precision at once.
+
+An estimate e is a product in bf16, held as its bits; `ordered` makes integers of the same order of
+them. For a row of slack s the cosine lies within s + OUTPUT_ROUNDING |e| of e + offset (see
+`visir.cluster.estimates`). A row's floor is the lowest ordered estimate that may still be among its
+nearest: `reach` gives it by a cosine that must be reached, `_certain` by another column's estimate.
 """
 
 from __future__ import annotations
@@ -77,7 +82,7 @@ def raise_floors(
 
 @compiled
 def _certain(order: np.int16, slack: float) -> np.int16:
-    """The lowest estimate that may be of a cosine as high as that of another one."""
+    """The floor by another column's estimate: what may be as near as that one at its least."""
     number = np.array([np.int32(ordered(order)) << 16], np.int32).view(np.float32)
     estimate = np.float64(number[0])
     return np.int16(reach(estimate - slack - OUTPUT_ROUNDING * abs(estimate), slack))
@@ -144,7 +149,7 @@ def _to_columns(
     columns, values = held.columns_RC[first:], held.bits_RC[first:]
     for left in range(0, len(bits_M), SCANNED):
         right = min(left + SCANNED, len(bits_M))
-        reached = np.int16(-1)
+        reached = np.int16(-1)  # 0 if an estimate reaches its floor; without a branch, as a vector
         for m in range(left, right):
             reached = max(reached, np.int16(-(ordered(bits_M[m]) < floor[m])))
         m = left if reached == 0 else right
@@ -243,7 +248,7 @@ def _largest(values: ShortArray, k: int) -> np.int16:
 
 @compiled
 def reach(worst: float, slack: float) -> np.int32:
-    """The lowest ordered product that may stand for one of `worst` or more."""
+    """The floor by a cosine less the offset: the lowest ordered estimate of `worst` or more."""
     if worst == -np.inf:
         return np.int32(-32768)
     limit = worst - slack

@@ -66,7 +66,7 @@ class Config:
     size: tuple[int, int] = (96, 48)  # input height, width in pixels
     network: NetworkName = "resnet-mini"  # that of the ready model
     class_tokens: int = 1  # of a transformer; its embedding joins them
-    diversity_weight: float = 1.0  # of what keeps them different from each other
+    diversity_weight: float = 1.0  # of the loss that keeps the tokens different
     epochs: int = 10
     iterations: int = 40  # batches per epoch
     visible_clusters: int = 8  # per batch, with two views of each image
@@ -77,12 +77,12 @@ class Config:
     min_samples: int = 4  # neighbours of a core point
     k1: int = 16  # k-reciprocal neighbourhood; that of infrared images is five eighths of it
     k2: int = 4  # query expansion
-    fill: Share = 0.05  # by how much a cluster must be nearer than others to take an outlier
+    fill: Share = 0.05  # by which cosine a cluster must be nearer than others to take an outlier
     center_cameras: bool = True  # cluster and match features without their camera's mean
     association: AssociationName = "mutual-scaled"  # of visible and infrared clusters
-    scaled: CountFrom0 = 5  # nearest clusters that similarities are scaled by; 0 for not at all
-    one_sided: Share = 0.1  # share of the mutual matches that a match of one side must exceed
-    chance: Share = 0.3  # largest estimated share of matches that chance explains
+    scaled: CountFrom0 = 5  # largest similarities that others are scaled by (CSLS); 0 for none
+    one_sided: Share = 0.1  # quantile of mutual matches that one of one side exceeds; 1: never
+    chance: Share = 0.3  # largest estimated share of matches by chance (q-value)
     least_matched: Share = 0.25  # of the clusters; with fewer mutual matches the start is kept
     together: bool = True  # a batch holds the matches of its visible clusters
     temperature: Positive = 0.05  # of the prototypes
