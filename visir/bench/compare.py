@@ -36,8 +36,8 @@ class Compared:
 
     first and second: what they are; measure: what is compared; protocol: its full name; seeds: that
     both have; left_out: that only one has; trials: of a seed; means: of first and second, in
-    percent; difference: over seeds, or over trials if there is one seed; needed: seeds for 80 %
-    power at the observed difference; at_effect: at the stated one; paired: whether seed by seed.
+    percent; difference: over seeds, or over trials if there is one seed; effect: the difference, in
+    percent points, for which seeds are counted too, if one is stated; paired: whether seed by seed.
     """
 
     first: str

@@ -175,8 +175,8 @@ def _legend(grid: Grid, shown: Shown, results: Results) -> str:
     if "difference" in shown.columns:
         how = "paired over seeds" if shown.paired else "of independent samples (Welch)"
         label = shown.rows[str(shown.control)]
-        interval = ", with a 95 % t interval" if len(seeds) > 1 else ""
-        said.append(f'The control is "{label}"; differences are {how}{interval}.')
+        taken = f"; differences are {how}, with a 95 % t interval" if len(seeds) > 1 else ""
+        said.append(f'The control is "{label}"{taken}.')
     names = [scores_of(result, shown.protocol)["protocol"] for result in results.values()]
     said.append(f"Scores: {'; '.join(dict.fromkeys(names))}; last epoch.")
     missing = len(grid.scored) * len(shown.rows) * len(grid.seeds) - len(
