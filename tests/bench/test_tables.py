@@ -104,6 +104,13 @@ def test_missing_trainings_are_said_and_pairs_are_those_that_both_have(store, gr
     assert "2 trainings are not finished." in text
 
 
+def test_one_seed_has_no_interval(tmp_path):
+    grid = write_grid(tmp_path, seeds=[0], table={"control": "control", "columns": COLUMNS})
+    text = render(write_results(tmp_path, grid, MEANS).out).text
+    assert "+10.0 (one seed)" in text and 'The control is "control".' in text
+    assert "interval" not in text
+
+
 def test_independent_seeds_are_compared_by_welch(tmp_path):
     grid = write_grid(tmp_path, seeds=[0, 1, 2], paired=False)
     text = render(write_results(tmp_path / "out", grid, MEANS).out).text
