@@ -205,7 +205,16 @@ def test_the_start_is_kept_where_few_clusters_match(method, monkeypatch):
     assert method._too_few_matches() == ""
     method.config = replace(CONFIG, least_matched=0.7)
     said = method._too_few_matches()
-    assert said.startswith("1 of 3 clusters have a mutual match in the other modality, fewer than")
+    assert said.startswith(
+        "1 of 3 clusters have a mutual match in the other modality, fewer than 70%; with fewer "
+        "than 30 hardly any match can be sure: matches are too uncertain"
+    )
+    tested = replace(method.config, chance=0.3)
+    monkeypatch.setattr(method, "config", tested)
+    assert " have a mutual match in the other modality that chance does not" in (
+        method._too_few_matches()
+    )
+    method.config = replace(tested, chance=1.0)
     monkeypatch.setattr(Pairs, "_match", lambda *arguments: None)
     first = method.plan(0)
     assert not first.trains and first.warnings == [said]

@@ -284,21 +284,26 @@ def test_every_associating_method_trains_with_every_association(method, name, pe
     assert load_yaml(done.config)["settings"]["association"] == name
 
 
-def test_a_start_that_is_kept_is_saved_as_it_is(people, undisturbed, tmp_path, monkeypatch):
+def test_a_start_that_is_kept_is_saved_as_it_is(people, undisturbed, tmp_path, monkeypatch, capsys):
     def nothing(name, vis, ir, options):
         shares = np.zeros((vis.clusters, ir.clusters), np.float32)
         return Association(shares, shares.T)
 
     monkeypatch.setattr("visir.methods.clustering.associate", nothing)
     start = undisturbed("pairs")
-    kept = run(
-        people, tmp_path / "run", "pairs", start=start.folder, settings={"least_matched": "0.1"}
+    capsys.readouterr()
+    settings = {"least_matched": "0.1"}
+    kept = train(
+        "pairs", people, tmp_path / "run", preset="smoke", start=start.folder, settings=settings
     )
     assert same(weights(kept), weights(start))
     lines = kept.read_metrics()
     assert [line["stage"] for line in lines if line["kind"] == "epoch"] == ["start kept"] * 3
     said = next(line["warnings"] for line in lines if line["kind"] == "plan")
     assert any(one.startswith("0 of ") and "so the start is kept" in one for one in said)
+    shown = [of for of in capsys.readouterr().err.splitlines() if of.startswith("start kept")]
+    assert len(shown) == 1 and "epoch   1/3  clusters" in shown[0]
+    assert "loss" not in shown[0] and "views/s" not in shown[0]
 
 
 def test_a_missing_training_image_is_warned_of_without_reading_the_data_set_again(

@@ -57,6 +57,7 @@ from visir.nets.build import Features, NetworkName, VitName, build
 
 VIS, IR = Modality.VISIBLE, Modality.INFRARED
 _KEPT = "start kept"
+_SMALL = 30  # clusters, below which the test of matches finds hardly any, right or wrong
 
 
 @dataclass(frozen=True)
@@ -219,10 +220,12 @@ class Pairs(Method):
         matched = int((back[there[there >= 0]] == np.flatnonzero(there >= 0)).sum())
         if matched >= least * few:
             return ""
+        sure = " that chance does not explain" if self.config.chance < 1 else ""
+        small = f"; with fewer than {_SMALL} hardly any match can be sure" if few < _SMALL else ""
         return (
-            f"{matched} of {few} clusters have a mutual match in the other modality, fewer than "
-            f"{least:.0%}: matches are too uncertain to learn from, so the start is kept; set "
-            "chance=1 and least_matched=0 to train on all matches all the same"
+            f"{matched} of {few} clusters have a mutual match in the other modality{sure}, fewer "
+            f"than {least:.0%}{small}: matches are too uncertain to learn from, so the start is "
+            "kept; set chance=1 and least_matched=0 to train on all matches all the same"
         )
 
     def steps(self, epoch: int) -> int:

@@ -58,7 +58,7 @@ class Progress:
                 self.board.add_scalar(name, value, epoch + 1)
         self.board.flush()
         self._warn(warnings)
-        if self.show:
+        if self.show and (plan.trains or clusters):  # epochs after a kept start have nothing to say
             line = _line(epoch, self.epochs, plan, clusters, log)
             after = f"  about {in_words(left)} left" if epoch + 1 < self.epochs else ""
             tqdm.write(line + after, file=sys.stderr)
@@ -103,7 +103,9 @@ class Progress:
 def _line(
     epoch: int, epochs: int, plan: Plan, clusters: Mapping[str, float], log: Mapping[str, Any]
 ) -> str:
-    words = [f"{plan.stage}  epoch {epoch + 1:>3}/{epochs}  loss {log['loss']:.3f}"]
+    words = [f"{plan.stage}  epoch {epoch + 1:>3}/{epochs}"]
+    if plan.trains:
+        words.append(f"loss {log['loss']:.3f}")
     if clusters:
         words.append(f"clusters {clusters['clusters_visible']}+{clusters['clusters_infrared']}")
         words.append(
@@ -116,7 +118,8 @@ def _line(
     if "pairs_matched" in clusters:
         right = f" ({clusters['pairs_correct']:.0%} right)" if "pairs_correct" in clusters else ""
         words.append(f"pairs {clusters['pairs_matched']}{right}")
-    words.append(f"{log['views_per_second']:.0f} views/s")
+    if plan.trains:
+        words.append(f"{log['views_per_second']:.0f} views/s")
     return "  ".join(words)
 
 
