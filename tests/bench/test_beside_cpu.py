@@ -1,4 +1,4 @@
-"""The benchmark of true labels: beside the packaged grid `cpu`, labels are all that differs."""
+"""Grids beside the packaged grid `cpu` differ from it in labels or seeds alone."""
 
 from pathlib import Path
 
@@ -45,3 +45,16 @@ def test_the_arm_of_identity_labels_sees_as_many_images(grids):
     views = identity["people"] * identity["images"]  # of each modality in a batch
     assert views == pairs["infrared_clusters"] * pairs["instances"]
     assert views == 2 * pairs["visible_clusters"] * pairs["instances"]
+
+
+def test_the_grid_of_other_seeds_has_the_arms_of_cpu(grids):
+    (_, (cpu, settings)), fresh = grids, read_grid(str(BENCHMARKS / "fresh.yaml"))
+    assert not set(fresh.seeds) & set(cpu.seeds)
+    for name in ("data", "start", "protocols"):
+        assert getattr(fresh, name) == getattr(cpu, name), name
+    own = {key: vars(of) for key, of in require_usable(fresh).settings.items()}
+    assert {key: own[key] for key in ("tokenmatcher", "pairs", "cmag")} == {
+        key: settings[key] for key in ("tokenmatcher", "pairs", "cmag")
+    }
+    changed = {key for key, of in own["matched"].items() if of != own["tokenmatcher"][key]}
+    assert changed == {"association", "center_cameras"}
