@@ -140,9 +140,12 @@ class Tried(Pairs):
             vis, ir = (majority(labels[m], self.before[m]) for m in (VIS, IR))
             same = vis[:, None] == ir[None]
             kept = Association(found.vis_to_ir * same, found.ir_to_vis * same.T)
-        for modality, of in found.people().items():
+        people = found.people()
+        number = 1 + max(int(of.max(initial=-1)) for of in people.values())
+        for modality, of in people.items():
             own = labels[modality]
-            alone = -1 - np.arange(len(own)) - len(own) * (modality is IR)  # an outlier's number
+            alone = number + np.arange(len(own))  # every outlier has a number of its own
+            number += len(own)
             self.before[modality] = np.where(own >= 0, of[own], alone)
         return kept
 

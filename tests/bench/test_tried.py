@@ -88,6 +88,9 @@ def test_matches_of_one_epoch_only_are_dropped(tried, people):
     assert (method._as_before(Association(straight, straight), labels).vis_to_ir == straight).all()
     assert not method._as_before(Association(crossed, crossed), labels).vis_to_ir.any()
     assert (method._as_before(Association(crossed, crossed), labels).vis_to_ir == crossed).all()
+    later = {VIS: np.array([-1, -1, 1, -1, 0]), IR: labels[IR]}  # what was an outlier is a cluster
+    found = method._as_before(Association(crossed, crossed), later).vis_to_ir
+    assert found.tolist() == [[0, 0], [1, 0]]
 
 
 @pytest.mark.parametrize("name", ["tried", "tried-ready"])
