@@ -11,7 +11,7 @@ few clusters match before the first epoch, nothing is trained and the start is k
 | part | setting that turns it off |
 |---|---|
 | matches scaled by nearness (CSLS; Conneau et al., ICLR 2018) | `scaled=0` |
-| matches by chance left out (`visir.cluster.leads`) | `chance=1` |
+| matches by chance left out (`visir.cluster.margins`) | `chance=1` |
 | matches of one side only, if they are strong | `one_sided=1` |
 | outliers join a cluster that is clearly the nearest | `fill=1` |
 | prototypes of matched clusters | `cross_weight=0` |
