@@ -1,11 +1,14 @@
 """Progress where there is no terminal: lines at a measured rate, and none where it is quick."""
 
+import os
+import signal
+import threading
 import time
 
 import pytest
 
 from visir.core import progress
-from visir.core.progress import bar, beating, in_words
+from visir.core.progress import Bar, bar, beating, in_words
 
 
 @pytest.fixture
@@ -34,6 +37,38 @@ def test_what_is_quick_says_nothing(said):
     assert list(bar(range(5), "decoding", unit="images", show=True)) == [0, 1, 2, 3, 4]
     assert list(bar(slowly(20), "decoding", 20, unit="images", show=False)) == list(range(20))
     assert said() == ""
+
+
+def made_in_time():
+    """Whether a bar can be made; what waits for a lock for ever is left behind."""
+    thread = threading.Thread(
+        target=lambda: list(bar(range(2), "", unit="images", show=False)), daemon=True
+    )
+    thread.start()
+    thread.join(10)
+    return not thread.is_alive()
+
+
+def test_a_process_that_is_killed_while_it_writes_stops_no_other_one():
+    reading, channel = os.pipe()
+    child = os.fork()
+    if not child:
+        with Bar.get_lock():
+            os.write(channel, b"held")
+            time.sleep(60)
+        os._exit(1)
+    assert os.read(reading, 4) == b"held"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert made_in_time()
+
+
+def test_a_process_forked_while_another_thread_writes_can_write():
+    with Bar.get_lock():
+        child = os.fork()
+        if not child:
+            os._exit(0 if made_in_time() else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_an_unknown_total_is_not_named(said):

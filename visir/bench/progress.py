@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tqdm import tqdm
-
 from visir.bench.jobs import Job
 from visir.bench.schedule import Running
 from visir.bench.store import Store
+from visir.core.progress import say
 from visir.core.run import Run
 from visir.core.types import InputError
 
@@ -123,7 +122,7 @@ class Lines:
         left = self.estimate.left(waiting, busy, self.devices)
         rest = "" if left is None else f", about {spelt(left)} left"
         line = f"[{len(self.over)} of {len(self.jobs)} done{rest}] {text}"
-        tqdm.write(line, file=sys.stderr)
+        say(line)
         sys.stderr.flush()
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from visir.bench.build import this_build
 from visir.bench.grid import Grid, read_grid
@@ -15,6 +12,7 @@ from visir.bench.jobs import Job, jobs_of
 from visir.bench.progress import Lines, last_line
 from visir.bench.schedule import Launch, Outcome, chosen_devices, in_processes, run_jobs
 from visir.bench.store import Store
+from visir.core.progress import say
 from visir.core.types import InputError
 
 
@@ -136,10 +134,7 @@ def _checked(store: Store, grid: Grid, jobs: Sequence[Job], other: bool) -> Stor
 def _warn_without_control(grid: Grid) -> None:
     """A table without differences is rarely meant."""
     if grid.table.control is None and len(grid.arms) > 1:
-        tqdm.write(
-            f"warning: {grid.path}: table names no control, so no differences are shown",
-            file=sys.stderr,
-        )
+        say(f"warning: {grid.path}: table names no control, so no differences are shown")
 
 
 def _after(job: Job) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
@@ -14,6 +15,33 @@ EVERY = 30.0
 """Seconds between two lines where there is no terminal, as in the log of a batch system."""
 _LINE = "{desc}: {n_fmt} of {total_fmt} {unit}{postfix}"
 _UNKNOWN = "{desc}: {n_fmt} {unit}{postfix}"
+
+
+if TYPE_CHECKING:
+    _Tqdm = tqdm[Any]
+else:
+    _Tqdm = tqdm  # takes no arguments when the program runs
+
+
+class Bar(_Tqdm):
+    """A bar with a lock of this process alone.
+
+    tqdm's own lock is shared with forked processes. One that is killed while it holds it would stop
+    all the others for good.
+    """
+
+
+def _own_lock() -> None:
+    Bar.set_lock(threading.RLock())
+
+
+_own_lock()
+os.register_at_fork(after_in_child=_own_lock)  # another thread may have held it
+
+
+def say(line: str) -> None:
+    """Write a line on standard error, above a bar that is shown there."""
+    Bar.write(line, file=sys.stderr)
 
 
 class _Lines:
@@ -55,11 +83,11 @@ def bar(
         initial: number of things that were done before.
     """
     if not show or sys.stderr.isatty():
-        return tqdm(
+        return Bar(
             over, description, total, unit=unit, leave=leave, initial=initial, disable=not show
         )
     how: dict[str, Any] = {"mininterval": EVERY, "maxinterval": EVERY, "miniters": 1}
-    return tqdm(
+    return Bar(
         over,
         description,
         total,
@@ -84,7 +112,7 @@ def beating(text: str, show: bool) -> Iterator[None]:
     def beat() -> None:
         seconds = EVERY
         while not done.wait(EVERY):
-            tqdm.write(f"{text}, for {in_words(seconds)} so far", file=sys.stderr)
+            say(f"{text}, for {in_words(seconds)} so far")
             seconds += EVERY
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -17,7 +17,6 @@ from multiprocessing.process import BaseProcess
 from typing import Literal, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from visir.core.device import resolve_device
 from visir.core.ranks import LostError
@@ -165,7 +164,6 @@ def _child(place: tuple[int, int, int], pipe: Connection, work: Callable[[], obj
     number, count, port = place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    tqdm.set_lock(threading.RLock())  # its own is one between processes, which a kill leaves behind
     os.environ |= {
         "RANK": str(number),
         "LOCAL_RANK": str(number),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -22,10 +21,9 @@ from itertools import islice
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from visir.core import ranks
-from visir.core.progress import bar, beating, in_words
+from visir.core.progress import bar, beating, in_words, say
 from visir.core.run import DamageWarning, Run, write_json, write_text
 from visir.core.timing import Timing, each, part, timing
 from visir.core.types import Benchmark, InputError
@@ -218,7 +216,7 @@ class Loop:
             shown.set_postfix_str(f"about {left} left", refresh=False)
             if epoch == first and done.step - start == FIRST and self.show:
                 said = f"about {left} left for {self.method.epochs - epoch} epochs"
-                tqdm.write(f"{said}, estimated from {FIRST} batches", file=sys.stderr)
+                say(f"{said}, estimated from {FIRST} batches")
             if self.save_every and done.step % self.save_every == 0 and done.step < plan.steps:
                 done.seconds = time.perf_counter() - began
                 self._save_within(epoch, plan, done)

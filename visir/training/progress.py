@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from visir.cluster.metrics import describe, diagnose, true_identities, without_numbers
-from visir.core.progress import in_words
+from visir.core.progress import in_words, say
 from visir.core.run import Run
 from visir.core.types import Benchmark, IntArray, Modality
 from visir.data.dataset import TrainingSet
@@ -61,10 +59,10 @@ class Progress:
         if self.show and (plan.trains or clusters):  # epochs after a kept start have nothing to say
             line = _line(epoch, self.epochs, plan, clusters, log)
             after = f"  about {in_words(left)} left" if epoch + 1 < self.epochs else ""
-            tqdm.write(line + after, file=sys.stderr)
+            say(line + after)
             if shares:
                 parts = "  ".join(f"{name} {value:.0%}" for name, value in log["shares"].items())
-                tqdm.write(f"time: {parts}", file=sys.stderr)
+                say(f"time: {parts}")
 
     def state(self) -> Tensor | None:
         """The last epoch's labels, for comparison with the next one's."""
@@ -96,7 +94,7 @@ class Progress:
         for line in warnings:
             kind = without_numbers(line)
             if self.show and kind not in self.said:
-                tqdm.write(f"warning: {line}", file=sys.stderr)
+                say(f"warning: {line}")
             self.said.add(kind)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -12,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from visir.core import ranks
 from visir.core.config import dump_yaml, to_mapping
 from visir.core.device import resolve_device
 from visir.core.lock import LOCK, locked
+from visir.core.progress import say
 from visir.core.run import Run, sweep, write_text
 from visir.core.types import Benchmark, ByteArray, InputError, IntArray, Modality
 from visir.core.version import __version__
@@ -130,7 +129,7 @@ def train(
         if built.method.stage_start == "test-best" and on_epoch is None:
             raise InputError(NEEDS_SCORES)
         if progress:
-            tqdm.write(f"training: {_outlook(built, run)}", file=sys.stderr)
+            say(f"training: {_outlook(built, run)}")
         if ranks.rank() == 0:
             _hold(run, resume, stack)
         loop, saved = _prepared(
@@ -331,11 +330,11 @@ def _prepared(
     return loop, saved
 
 
-def _keep(run: Run, setting: RunSettings, benchmark: Benchmark, say: bool) -> None:
+def _keep(run: Run, setting: RunSettings, benchmark: Benchmark, show: bool) -> None:
     """Write what determines the run; say so if real people are trained on with a small preset."""
     write_text(run.config, dump_yaml(to_mapping(setting)))
-    if say and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
-        tqdm.write(TINY, file=sys.stderr)
+    if show and setting.preset == "tiny" and not benchmark.name.startswith("synthetic"):
+        say(TINY)
 
 
 def _identities(setting: RunSettings, benchmark: Benchmark) -> IntArray | None:
@@ -356,10 +355,10 @@ def _start(method: Method, named: Path, progress: bool) -> None:
         path = imagenet_file(method.model)
     loaded = start_from(method.model, Run(path).weights if path.is_dir() else path)
     if progress:
-        tqdm.write(f"start: {named if shipped else path}: {loaded}", file=sys.stderr)
+        say(f"start: {named if shipped else path}: {loaded}")
         card = card_of(read_about(shipped)) if shipped else None
         if card is not None:
-            tqdm.write(f"start: {card.warning(method.config.size)}", file=sys.stderr)
+            say(f"start: {card.warning(method.config.size)}")
 
 
 def _open(setting: RunSettings) -> Benchmark:
@@ -386,4 +385,4 @@ def _open(setting: RunSettings) -> Benchmark:
 def _warn_of_missing(benchmark: Benchmark, layout: str | None) -> None:
     """Warn of an incomplete copy of a public data set."""
     for line in missing_in_training(benchmark, layout):
-        tqdm.write(f"warning: {benchmark.root}: {line} (see `visir check`)", file=sys.stderr)
+        say(f"warning: {benchmark.root}: {line} (see `visir check`)")
