@@ -23,7 +23,7 @@ from visir.bench.grid import read_grid
 from visir.core.types import Benchmark, Modality, Record
 from visir.data.protocols import two_directions
 from visir.data.registry import open_benchmark
-from visir.embedding.pytorch import load
+from visir.embedding.pytorch import Embedder, load
 from visir.evaluation.evaluate import evaluate
 from visir.nets.shipped import BUILTIN, ShippedWarning
 
@@ -84,12 +84,16 @@ def of_both(benchmark: Benchmark, part: Sequence[Record]) -> Benchmark:
     return replace(benchmark, test=test, protocols=protocols)
 
 
-def scored(arm: str, run: Path, benchmark: Benchmark) -> float:
-    """Mean average precision of the last epoch, 0 to 1."""
+def network_of(arm: str, run: Path) -> Embedder:
+    """The ready model for the arm `start`, and the network of the run for others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ShippedWarning)
-        network = load(BUILTIN if arm == "start" else run)
-    return evaluate(network, benchmark, [PROTOCOL]).results[PROTOCOL].mean.mAP
+        return load(BUILTIN if arm == "start" else run)
+
+
+def scored(arm: str, run: Path, benchmark: Benchmark) -> float:
+    """Mean average precision of the last epoch, 0 to 1."""
+    return evaluate(network_of(arm, run), benchmark, [PROTOCOL]).results[PROTOCOL].mean.mAP
 
 
 if __name__ == "__main__":

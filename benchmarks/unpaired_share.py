@@ -10,17 +10,15 @@ and by `pairs` after its last epoch. Their identities, which nothing has used, t
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from own_people import network_of
 
 from visir.bench.grid import read_grid
 from visir.core.types import Modality, Record
 from visir.data.registry import open_benchmark
-from visir.embedding.pytorch import load
-from visir.nets.shipped import BUILTIN, ShippedWarning
 from visir.report.health import examine
 
 TABLE = Path(__file__).parent.parent / "docs" / "tables" / "unpaired_share.md"
@@ -42,12 +40,8 @@ def main() -> None:
     for data in grid.data:
         images = {s: open_benchmark(runs / "data" / data / str(s) / "images") for s in grid.seeds}
         for arm, name in ARMS.items():
-            found = [
-                shares(
-                    BUILTIN if arm == "start" else runs / "arms" / data / arm / str(seed), of.train
-                )
-                for seed, of in images.items()
-            ]
+            folder = runs / "arms" / data / arm
+            found = [shares(arm, folder / str(seed), of.train) for seed, of in images.items()]
             print(data, arm, found, flush=True)
             lines.append(f"| `{data}` | {name} | {' | '.join(cells(found))} |")
     text = "\n".join(
@@ -65,12 +59,9 @@ def main() -> None:
     TABLE.write_text(text, encoding="utf-8")
 
 
-def shares(run: Path | str, records: Sequence[Record]) -> dict[Modality, Range]:
+def shares(arm: str, run: Path, records: Sequence[Record]) -> dict[Modality, Range]:
     """The truth and the estimate of each modality, 0 to 1."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ShippedWarning)
-        network = load(run)
-    grouping = examine(records, network.embed_records(records)).grouping
+    grouping = examine(records, network_of(arm, run).embed_records(records)).grouping
     assert grouping is not None
     people = {m: [r.pid for r in records if r.modality is m] for m in Modality}
     found = {}

@@ -15,7 +15,7 @@ from visir.bench.statistics import (
     seeds_needed,
     unpaired_difference,
 )
-from visir.bench.store import read_json, read_result
+from visir.bench.store import read_collected, read_json, read_result
 from visir.core.config import did_you_mean
 from visir.core.run import Run
 from visir.core.run_config import read_config
@@ -200,8 +200,7 @@ def read_scores(path: Path) -> dict[Name, Scores]:
 
 def _results(path: Path) -> Iterable[tuple[Name, int, Mapping[str, Any]]]:
     if path.is_file():
-        whole = read_json(path, ("schema", "results"), "collect it anew with visir bench run")
-        results = whole["results"]
+        results = read_collected(path)["results"]
     else:
         results = [read_result(file) for file in sorted(path.rglob("result.json"))]
     scored = [result for result in results if result["job"]["kind"] != "data"]

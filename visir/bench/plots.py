@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from visir.bench.columns import COLUMNS
 from visir.bench.grid import Grid
 from visir.bench.statistics import mean_interval
-from visir.bench.tables import Results, Shown
+from visir.bench.store import Results
+from visir.bench.tables import Shown
 from visir.core.run import atomic_write
 
 if TYPE_CHECKING:

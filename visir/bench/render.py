@@ -7,7 +7,7 @@ from pathlib import Path
 
 from visir.bench.grid import Grid, profile_names, read_grid
 from visir.bench.plots import draw
-from visir.bench.store import Store, Trained, read_results
+from visir.bench.store import Results, Store, read_results
 from visir.bench.stored import as_json
 from visir.bench.tables import markdown
 from visir.core.run import write_json, write_text
@@ -52,7 +52,7 @@ def render(results: Path, out: Path | None = None, grid: str | None = None) -> R
     return Rendered(files[0], files[1], files[2], text)
 
 
-def _grid_and_results(results: Path, named: str | None) -> tuple[Grid, Trained]:
+def _grid_and_results(results: Path, named: str | None) -> tuple[Grid, Results]:
     """The grid to render, and the results of its trainings."""
     if results.is_file():
         name, found = read_results(results)

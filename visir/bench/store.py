@@ -29,8 +29,8 @@ OF_JOB = ("schema", "job", "spec", "build")
 _OF_TRAINING = ("torch", "processor", "minutes", "epochs", "scores", "labels")
 _NAME = "# name: "
 _PATIENCE = 5.0  # seconds in which processes of a killed run end
-Trained = dict[tuple[str, str, int], Mapping[str, Any]]
-"""Results by data set, start or arm, and seed."""
+Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
+"""The result of each training by data set, start or arm, and seed."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Store:
         keys = [job.key for job in jobs if self.result(job.key).exists()]
         return {key: read_result(self.result(key)) for key in keys}
 
-    def trained(self, grid: Grid) -> Trained:
+    def trained(self, grid: Grid) -> Results:
         """The results of a grid's finished trainings, by data set, start or arm, and seed.
 
         Raises:
@@ -200,6 +200,7 @@ def read_json(
     return found
 
 
+_COLLECT = "collect it anew with visir bench run"
 _AGAIN = "remove the file and run the grid again: a finished training is only scored anew"
 
 
@@ -231,7 +232,7 @@ def _require_result(found: Mapping[str, Any], where: str, fix: str) -> None:
             raise InputError(f"{where}: scores of {protocol!r} are damaged; {fix}")
 
 
-def read_results(path: Path) -> tuple[str, Trained]:
+def read_results(path: Path) -> tuple[str, Results]:
     """The name of a grid, and the results of its finished trainings.
 
     Args:
@@ -244,22 +245,37 @@ def read_results(path: Path) -> tuple[str, Trained]:
         store = Store(path)
         grid = store.read_grid()
         return grid.name, store.trained(grid)
-    fix = "collect it anew with visir bench run"
-    whole = read_json(path, ("schema", "grid", "results"), fix)
-    if not isinstance(whole["results"], list):
-        raise InputError(f"{path}: key 'results' is not a list; {fix}")
-    found: Trained = {}
+    whole = read_collected(path, ("schema", "grid", "results"))
+    found = {}
     for number, result in enumerate(whole["results"], 1):
-        where = f"{path}: result {number}"
-        if not isinstance(result, dict) or "job" not in result:
-            raise InputError(f"{where}: key 'job' is missing; {fix}")
-        _require_result(result, where, fix)
         try:
             job = result["job"]
             found[job["data"], job["name"], job["seed"]] = result
         except (KeyError, TypeError) as error:
-            raise InputError(f"{where}: key 'job' is damaged ({error!r}); {fix}") from None
+            where = f"{path}: result {number}"
+            raise InputError(f"{where}: key 'job' is damaged ({error!r}); {_COLLECT}") from None
     return str(whole["grid"]), found
+
+
+def read_collected(path: Path, keys: tuple[str, ...] = ("schema", "results")) -> dict[str, Any]:
+    """A results.json: `results` is the list of them, `grid` the name of their grid.
+
+    Args:
+        path: the file.
+        keys: that it must have.
+
+    Raises:
+        InputError: the file or a result is damaged.
+    """
+    whole = read_json(path, keys, _COLLECT)
+    if not isinstance(whole["results"], list):
+        raise InputError(f"{path}: key 'results' is not a list; {_COLLECT}")
+    for number, result in enumerate(whole["results"], 1):
+        where = f"{path}: result {number}"
+        if not isinstance(result, dict) or "job" not in result:
+            raise InputError(f"{where}: key 'job' is missing; {_COLLECT}")
+        _require_result(result, where, _COLLECT)
+    return whole
 
 
 def _require_same(path: Path, job: Job, build: Build, other: bool) -> None:

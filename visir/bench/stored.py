@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from visir.bench.grid import Grid
-from visir.bench.store import SCHEMA, read_json, read_results
-from visir.bench.tables import Results, Row, Shown, known_column, rows_of
+from visir.bench.store import SCHEMA, Results, read_json, read_results
+from visir.bench.tables import Row, Shown, known_column, rows_of
 from visir.core.config import did_you_mean
 from visir.core.types import InputError
 
@@ -165,11 +165,11 @@ def _row(
     shown: Shown,
     limits: Mapping[str, float],
 ) -> Iterator[Cell]:
-    for title in shown.columns:
-        column = known_column(title)
-        if title in _UNSTEADY and title not in limits:
+    for key in shown.columns:
+        column = known_column(key)
+        if key in _UNSTEADY and key not in limits:
             continue
-        limit = limits.get(title, _HALF_A_DIGIT * 10**-column.digits)
+        limit = limits.get(key, _HALF_A_DIGIT * 10**-column.digits)
         for number in column.picks:
             if number in numbers:
                 mean = row[number].mean if number in row else None

@@ -9,10 +9,8 @@ from typing import Any
 from visir.bench.columns import Column, Pick, column, scores_of
 from visir.bench.grid import Grid
 from visir.bench.statistics import Interval, paired_difference, unpaired_difference
+from visir.bench.store import Results
 from visir.core.types import InputError
-
-Results = Mapping[tuple[str, str, int], Mapping[str, Any]]
-"""The result of each training by data set, start or arm, and seed."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ s1 >= s2 >= s3 ... is exponential, i (s_i - s_i+1) has one distribution for all 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +21,6 @@ _ONE_PERSON = 0.6  # two clusters of a modality with this cosine may show one pe
 _LAMBDA = 0.3  # p-values above it are thought to be of margins by chance only (Storey's lambda)
 _NEXT = 64  # largest similarities of a cluster among which those of three people are looked for
 _BLOCK = 512  # clusters compared at once with all of the other modality
-
-
-class Between(NamedTuple):
-    """Two shares, 0 to 1; the truth is thought to lie between them."""
-
-    least: float
-    most: float
 
 
 def compared(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from visir.cluster.margins import IR, VIS, Between, p_values, share_by_chance
+from visir.cluster.margins import IR, VIS, p_values, share_by_chance
 from visir.cluster.matches import Side, mutual
 from visir.cluster.memory import prototypes
 from visir.core.types import IntArray, Modality
 
 _SCALED, _ONE_SIDED = 5, 0.1  # as the method `pairs` matches
 _MAY_BE_ONE = 0.5  # cosine of two clusters of a modality above which both may show one person
+
+
+class Between(NamedTuple):
+    """Two shares, 0 to 1; the truth is thought to lie between them."""
+
+    least: float
+    most: float
 
 
 def unpaired(vis: Side, ir: Side) -> dict[Modality, Between]:

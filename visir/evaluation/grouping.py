@@ -11,10 +11,9 @@ from torch import Tensor
 
 from visir.cluster.cameras import centred
 from visir.cluster.labels import pseudo_labels
-from visir.cluster.margins import Between
 from visir.cluster.matches import Side, mutual, similarity
 from visir.cluster.memory import prototypes
-from visir.cluster.unpaired import unpaired
+from visir.cluster.unpaired import Between, unpaired
 from visir.core.types import FloatArray, IntArray, Modality, Record
 from visir.methods.clustering import cluster_training
 

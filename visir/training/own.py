@@ -20,12 +20,12 @@ from visir.methods import METHODS
 from visir.methods.contract import Method
 from visir.nets.build import build
 from visir.nets.cost import cost
-from visir.nets.shipped import BUILTIN, PERSON, start_file
+from visir.nets.shipped import BUILTIN, NETWORKS, PERSON, start_file
 from visir.nets.weights import read_about
 
 OWN = "own"
 START = "person"
-_READY = "resnet-mini"  # the network of the ready model
+_READY = NETWORKS[BUILTIN]
 _NETWORK = "hybrid-micro"  # the shipped start of the transformers
 _BACKBONES = {"cpu": "micro", "cuda": "small"}  # `visir pretrain` writes no hybrid
 _MEMORY_SHARE = 0.5  # of the device's memory, for what `Cost.memory` counts
