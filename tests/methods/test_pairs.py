@@ -205,16 +205,19 @@ def test_the_start_is_kept_where_few_clusters_match(method, monkeypatch):
     assert method._too_few_matches() == ""
     method.config = replace(CONFIG, least_matched=0.7)
     said = method._too_few_matches()
-    assert said.startswith(
-        "1 of 3 clusters have a mutual match in the other modality, fewer than 70%; with fewer "
-        "than 30 hardly any match can be sure: matches are too uncertain"
+    assert said == (
+        "1 of 3 clusters have a mutual match in the other modality, fewer than 70%: matches are "
+        "too uncertain to learn from, so the start is kept; set least_matched=0 to train on all "
+        "matches all the same"
     )
-    tested = replace(method.config, chance=0.3)
-    monkeypatch.setattr(method, "config", tested)
-    assert " have a mutual match in the other modality that chance does not" in (
-        method._too_few_matches()
+    monkeypatch.setattr(method, "config", replace(method.config, chance=0.3))
+    assert method._too_few_matches() == (
+        "1 of 3 clusters have a mutual match in the other modality that chance does not explain, "
+        "fewer than 70%; with fewer than 30 hardly any match can be sure: matches are too "
+        "uncertain to learn from, so the start is kept; set chance=1 and least_matched=0 to train "
+        "on all matches all the same"
     )
-    method.config = replace(tested, chance=1.0)
+    method.config = replace(method.config, chance=1.0)
     monkeypatch.setattr(Pairs, "_match", lambda *arguments: None)
     first = method.plan(0)
     assert not first.trains and first.warnings == [said]

@@ -220,12 +220,15 @@ class Pairs(Method):
         matched = int((back[there[there >= 0]] == np.flatnonzero(there >= 0)).sum())
         if matched >= least * few:
             return ""
-        sure = " that chance does not explain" if self.config.chance < 1 else ""
-        small = f"; with fewer than {_SMALL} hardly any match can be sure" if few < _SMALL else ""
+        sure, small, fix = "", "", "least_matched=0"
+        if self.config.chance < 1:
+            sure, fix = " that chance does not explain", "chance=1 and least_matched=0"
+            if few < _SMALL:
+                small = f"; with fewer than {_SMALL} hardly any match can be sure"
         return (
             f"{matched} of {few} clusters have a mutual match in the other modality{sure}, fewer "
             f"than {least:.0%}{small}: matches are too uncertain to learn from, so the start is "
-            "kept; set chance=1 and least_matched=0 to train on all matches all the same"
+            f"kept; set {fix} to train on all matches all the same"
         )
 
     def steps(self, epoch: int) -> int:
