@@ -42,6 +42,14 @@ def test_names_say_identity_and_camera_and_junk_is_left_out(market):
     assert (1, 1) in protocol.exclusion.cam_pairs
 
 
+def test_names_with_one_ending_are_images_of_their_own(market, make_image):
+    # findings/name-ending.sh
+    for pid in ("0002", "0007"):
+        make_image(market / "bounding_box_train" / f"{pid}_c2s1_000001_00_day.jpg")
+    found = [(record.pid, record.cam) for record in open_benchmark(market).train]
+    assert sorted(found) == [(2, 1), (2, 2), (7, 2), (7, 3)]
+
+
 def test_one_folder_of_a_tree_is_read_by_its_names(market, make_image):
     items = gallery_items(market / "bounding_box_test", Modality.INFRARED)
     assert [(item.record.pid, item.camera) for item in items] == [

@@ -135,6 +135,17 @@ def test_by_hand():
     assert got.cmc.tolist() == [1, 1, 1, 1, 1, 1]
 
 
+# findings/cut-list.sh
+@pytest.mark.parametrize("max_rank", [10, 20])
+def test_map_is_that_of_the_whole_list(max_rank):
+    """One of a person's ten images is first, the others at ranks 11 to 19 of 20."""
+    ranks = np.array([1, *range(11, 20)])
+    pids = np.isin(np.arange(1, 21), ranks)
+    sim = np.linspace(1, 0, 20, dtype=np.float32)[None]
+    got = score(sim, [1], pids.astype(int), [3], [1] * 20, NOTHING, False, max_rank)
+    assert got.mAP == pytest.approx(np.mean(np.arange(1, 11) / ranks), abs=1e-15)
+
+
 def test_a_rank_can_be_an_identity():
     """Two images of one other identity come first: rank 2 among identities, 3 among images."""
     sim = np.array([[0.9, 0.8, 0.7]], np.float32)
