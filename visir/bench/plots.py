@@ -114,6 +114,7 @@ def _pairs(axes: Axes, results: Results, data: str, shown: Shown) -> None:
             x, y = zip(*points, strict=True)
             colour, marker = _style(name, shown)
             axes.scatter(x, y, s=24, color=colour, marker=marker)
+    axes.set_xlim(-3, 103)
     axes.set_xlabel("right pairs of the last epoch, %", fontsize=9)
     axes.set_ylabel("mAP, %", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
