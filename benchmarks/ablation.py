@@ -6,7 +6,7 @@ is CMAG), each module alone on TokenMatcher, other interpretations of some modul
 without each of its own parts, and, as the control, the first stage continued for as long. Results
 are those of the last epoch; the scored people are neither trained on nor used for any choice.
 
-    python benchmarks/ablation.py            # about two hours on two cores; resumes if stopped
+    python benchmarks/ablation.py            # resumes if stopped
 """
 
 from __future__ import annotations

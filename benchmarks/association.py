@@ -4,7 +4,7 @@ A share of the training people is seen in one modality only. Short second stages
 first stage of ADCA and differ only in the association. Results are those of the last epoch; the
 scored people are seen in both modalities and neither trained on nor used for any choice.
 
-    python benchmarks/association.py            # about 70 minutes on two cores; resumes if stopped
+    python benchmarks/association.py            # resumes if stopped
 """
 
 from __future__ import annotations

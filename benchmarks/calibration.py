@@ -4,7 +4,7 @@ The runs of the demo are calibrated in four ways: on the training people and on 
 people, by labels and by clusters. Then galleries with and without each person of the remaining half
 are searched for this person, and the results are compared with the truth.
 
-    python benchmarks/calibration.py            # about five minutes on two cores, after demo.py
+    python benchmarks/calibration.py            # after demo.py
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ learn from and 96 others for the scores. An arm and the others of its start have
 loss, batches and number of steps; only the labels differ (`ceiling_method.py`). The grid is
 `ceiling.yaml`; `visir bench` runs it, so it can be stopped, resumed and run in parts.
 
-    python benchmarks/ceiling.py                   # 288 trainings: hours on two cores
+    python benchmarks/ceiling.py                   # hours on two cores
     python benchmarks/ceiling.py --minutes 60      # begins no training after an hour
     python benchmarks/ceiling.py --stored          # goes on from docs/tables/ceiling-results.json
 """

@@ -6,7 +6,7 @@ unlabelled folder under random names. Results are those of the last epoch; the s
 neither trained on nor used for any choice. With --before, the demo of an older build runs right
 before this one's, on the first seed.
 
-    python benchmarks/demo.py --before 1684c8a    # half an hour on two cores; resumes if stopped
+    python benchmarks/demo.py --before 1684c8a    # resumes if stopped
 """
 
 from __future__ import annotations

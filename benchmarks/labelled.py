@@ -7,7 +7,7 @@ demo's people. Results are those of the last epoch; the scored people are neithe
 used for any choice: the settings for thermal images were chosen on people outside the table.
 
     visir bench run backbones --out runs/backbones
-    python benchmarks/labelled.py            # about two hours on two cores; resumes if stopped
+    python benchmarks/labelled.py            # resumes if stopped
 """
 
 from __future__ import annotations

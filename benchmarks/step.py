@@ -4,7 +4,7 @@ ViT-B/16 with ICS stems at 384 x 128, 16 visible images in two views and 16 infr
 of SYSU-MM01's size (22,258 + 11,909 images, 690 + 396 clusters) and a full queue; weights and
 features are random, which takes as long. Steps of the backbone only and of CMAG run in turns.
 
-    python benchmarks/step.py            # about five minutes on two cores
+    python benchmarks/step.py
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measure the rendering of people: images per second and core, encoded and written as files.
 
-python benchmarks/synth.py                      # a minute or two
-python benchmarks/synth.py --vs ../visir-before # also beside another checkout, in the same run
+    python benchmarks/synth.py
+    python benchmarks/synth.py --vs ../visir-before  # also beside another checkout, in the same run
 
 Each build renders in a process of its own with one thread. With `--vs` the builds take turns, data
 set by data set, and the table gives the ratio of neighbouring data sets.

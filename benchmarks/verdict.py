@@ -79,7 +79,7 @@ def measured(benchmark: Benchmark, embedder: Embedder) -> dict[str, float]:
         "mAP by chance, %": 100 * scores.chance_mAP,
         "matched clusters, % of those that could": 100 * len(vis) / min(health.grouping.sims.shape),
         "of these right, %": 100 * float(right.mean()) if len(vis) else np.nan,
-        "median lead": float(np.median(leads)) if len(vis) else np.nan,
+        "median margin": float(np.median(leads)) if len(vis) else np.nan,
         "visible images in no cluster, %": 100 * health.measures["outliers_visible"],
         "infrared images in no cluster, %": 100 * health.measures["outliers_infrared"],
         "hubs, % of the images": 100 * len(health.hubs()) / len(records),
@@ -99,7 +99,7 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     lines = ["| | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
     first = next(iter(found.values()))
     for line in first[0]:
-        digits = 2 if line == "median lead" else 1
+        digits = 2 if line == "median margin" else 1
         cells = [spread(np.array([one[line] for one in of]), digits) for of in found.values()]
         lines.append(f"| {line} | " + " | ".join(cells) + " |")
     note = f"{PEOPLE} synthetic people, {len(first)} seeds; ± is the standard deviation."

@@ -70,7 +70,7 @@ def search(
             otherwise the cosine.
         rerank: re-rank the top hits by their neighbours; table and JSON name it.
         mode: exact compares with every image, approx with likely ones only; auto is exact for up to
-            2 million images in a folder, 20,000 in a database.
+            2 million images. A database is searched exactly in every mode.
         out: folder to write search.json and the contact sheet search.png to.
         json: print JSON instead of a table.
         device: where the network runs: cpu, cuda, cuda:1; auto uses a GPU if there is one.
