@@ -248,6 +248,11 @@ def test_boxes_past_the_edge_are_cut_off_and_counted(frames, tmp_path):
             "line 2: the box from 200, 10 to 240, 90 lies outside the frame of 200 x 100 pixels",
         ),
         ("1,2,-99,11,40,80,1", "line 2: the box from -100, 10 to -60, 90 lies outside the frame"),
+        # findings/second-camera.sh
+        (
+            "1,1,101,11,40,80,1",
+            "line 2: track 1 has another box in this frame, .*a: line 1; a track is one person",
+        ),
         ("9,2,21,11,40,80,1", "line 2: frame 9 is not in .*gate; add it or remove the box"),
     ],
 )

@@ -72,7 +72,8 @@ def listed(path: Path, settings: ReadOptions, skip_broken: bool = False) -> List
 
     Raises:
         InputError: the boxes cannot be read or are of other frames; or a box has no size, lies
-            outside its frame, or its frame is missing, and not `skip_broken`.
+            outside its frame, is the second of its track in a frame, or its frame is missing, and
+            not `skip_broken`.
     """
     assert settings.boxes is not None
     require_count(settings)
@@ -91,8 +92,9 @@ def listed(path: Path, settings: ReadOptions, skip_broken: bool = False) -> List
     )
     clipped = 0
     kept: list[_Seen] = []
+    taken: dict[tuple[Path, int, str], Mark] = {}
     for each in seen:
-        fault = _fault(each)
+        fault = _fault(each) or _repeated(each, taken)
         if fault:
             faults.append(_faulty(each.mark, each.still, fault))
         else:
@@ -239,6 +241,20 @@ def _fault(seen: _Seen) -> str:
     return (
         f"{where}: the box from {box.left:g}, {box.top:g} to {box.right:g}, {box.bottom:g} lies "
         f"outside the frame of {width} x {height} pixels; correct or remove it"
+    )
+
+
+def _repeated(seen: _Seen, taken: dict[tuple[Path, int, str], Mark]) -> str:
+    """Why a box is not the only one of its track in a frame, empty if it is; `taken` gets it."""
+    mark, still = seen.mark, seen.still
+    if mark.track is None:
+        return ""
+    first = taken.setdefault((still.path, still.number, mark.track), mark)
+    if first is mark:
+        return ""
+    return (
+        f"{mark.where}: track {mark.track} has another box in this frame, {first.where}; a track "
+        "is one person, so give this box a track of its own or remove it"
     )
 
 
