@@ -121,8 +121,9 @@ def test_all_together_have_a_most_a_minute_and_few_lines_of_the_log() -> None:
 
 
 @pytest.mark.slow
-def test_wrong_tokens_are_slowed_down_at_the_login_and_at_the_api(serve) -> None:
+def test_wrong_tokens_are_slowed_down_at_the_login_and_at_the_api(serve, monkeypatch) -> None:
     client = serve(TOKEN)
+    monkeypatch.setattr(client.state.rules.throttle, "_clock", Clock())  # no time passes
     client.state.rules.sessions.open()
     page = {**HERE, CSRF: client.state.rules.csrf}
     for _ in range(3):
