@@ -33,7 +33,8 @@ SETTINGS = {
     "hct": {"epochs": "2", "size": "64,32"},  # four strips need as many rows
     "mra": {"epochs": "2", "size": "64,32", "align_offset": "0"},  # a thousand times its term
     "sdcl": {"epochs": "2", "switch": "1", "iterations_after": "2", "cross_from": "0",
-             "visible_clusters": "4", "infrared_clusters": "4", "instances": "2"},
+             "visible_clusters": "4", "infrared_clusters": "4", "instances": "2",
+             "optimizer": "sgd"},
     "simclr": {"epochs": "2", "batch": "8"},
     "tokenmatcher": {"stage_epochs": "1,1", "camera_epochs": "1,1", "camera_iterations": "1",
                      **CLUSTERS},
