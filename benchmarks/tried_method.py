@@ -1,6 +1,6 @@
 """The method `pairs` with parts that were tried for it and left out.
 
-For the grids `tried.yaml` and `tried-ready.yaml` only. All are off by default.
+For the grids `tried.yaml`, `tried-ready.yaml` and `tried-nothing.yaml`. All are off by default.
 
 | part | setting |
 |---|---|
@@ -13,6 +13,8 @@ For the grids `tried.yaml` and `tried-ready.yaml` only. All are off by default.
 | the most similar clusters as soft targets in place of one match | `soft` |
 | similarities at the start count as well when clusters are matched | `prior` |
 | a pull of the weights towards the start (L2-SP: Li et al., ICML 2018) | `pull` |
+| each modality by itself in the first epochs, without matches | `alone` |
+| memories that hold both modalities of matched clusters (TokenMatcher) | `mixed` |
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from torch.nn import functional as F
 from visir.cluster.cameras import centred
 from visir.cluster.labels import filled
 from visir.cluster.matches import Association, Side, similarity
-from visir.cluster.memory import prototypes, towards_all
+from visir.cluster.memory import Memory, prototypes, towards_all
 from visir.cluster.metrics import majority
 from visir.core.bounds import CountFrom0, Share
 from visir.core.types import Batch, IntArray, Modality
@@ -55,6 +57,8 @@ class Config(PairsConfig):
     soft: float = 0.0  # temperature of the targets; 0 for one match
     prior: Share = 0.0  # weight of the similarities at the start
     pull: float = 0.0
+    alone: CountFrom0 = 0  # epochs
+    mixed: Share = 0.0  # weight of the old prototype; 0 for memories of one modality
 
 
 class Parts(nn.Module):
@@ -90,6 +94,8 @@ class Tried(Pairs):
         plan = super().plan(epoch)
         if config.proxy_weight:
             self.proxies = {m: self._proxies(m, plan.labels) for m in Modality}
+        if config.mixed and epoch >= config.alone:
+            self.memories = self._mixed(plan.labels)
         return plan
 
     def _features(self, parts: int) -> dict[Modality, Tensor]:
@@ -117,6 +123,10 @@ class Tried(Pairs):
         self, compared: dict[Modality, Tensor], labels: dict[Modality, IntArray]
     ) -> Association:
         config, features = self.config, self.wanted
+        if self.epoch < config.alone:
+            visible, infrared = (int(labels[m].max(initial=-1)) + 1 for m in (VIS, IR))
+            none = np.zeros((visible, infrared), np.float32)
+            return Association(none, none.T)
         if config.prior:  # cosines of both, weighted
             now, then = (1 - config.prior) ** 0.5, config.prior**0.5
             features = {
@@ -148,6 +158,20 @@ class Tried(Pairs):
             number += len(own)
             self.before[modality] = np.where(own >= 0, of[own], alone)
         return kept
+
+    def _mixed(self, joined: IntArray) -> dict[Modality, Memory]:
+        """A memory of each modality's clusters, each with the images of its match as well."""
+        features = embed_training(self.model, self.data, self.device, self.config.precision)
+        labels = {m: joined[self.data.rows(m)] for m in Modality}
+        found = {}
+        for m in Modality:
+            back = self.matches[m.other].cpu().numpy()
+            across = np.where(labels[m.other] >= 0, back[labels[m.other]], -1)
+            rows = prototypes(
+                torch.cat([features[m], features[m.other]]), np.concatenate([labels[m], across])
+            )
+            found[m] = Memory(rows, self.config.mixed, self.config.temperature)
+        return found
 
     def _proxies(self, modality: Modality, joined: IntArray) -> tuple[Tensor, Tensor]:
         """Prototypes of the images of each cluster and camera, and the clusters they are of."""

@@ -19,6 +19,7 @@ SMALL = {"size": (32, 16), "eps": (0.8, 0.8), "average": 0.0, "chance": 1.0, "lr
 PARTS = [
     {"proxy_weight": 0.5}, {"parts": 2}, {"deviation": True}, {"subset": 0.67},
     {"over_epochs": True}, {"over_parts": 2}, {"soft": 0.05}, {"prior": 1.0}, {"pull": 0.1},
+    {"alone": 2}, {"mixed": 0.8},
 ]  # fmt: skip
 
 
@@ -93,7 +94,28 @@ def test_matches_of_one_epoch_only_are_dropped(tried, people):
     assert found.tolist() == [[0, 0], [1, 0]]
 
 
-@pytest.mark.parametrize("name", ["tried", "tried-ready"])
+def test_no_cluster_has_a_match_in_epochs_alone(tried, people):
+    method = made(tried.Tried, small(tried, alone=1), people)
+    assert set(method.plan(0).partners) == {-1}
+    assert not set(method.people[VIS].tolist()) & set(method.people[IR].tolist())
+    assert max(method.plan(1).partners) >= 0
+
+
+def test_a_mixed_prototype_is_that_of_all_images_of_a_match(tried, people):
+    method = made(tried.Tried, small(tried, mixed=0.8), people)
+    plan = method.plan(0)
+    features = tried.embed_training(method.model, people, torch.device("cpu"), "fp32")
+    labels = {m: plan.labels[people.rows(m)] for m in Modality}
+    visible = next(of for of, match in enumerate(plan.partners) if match >= 0)
+    matched = [of for of, match in enumerate(method.matches[IR].tolist()) if match == visible]
+    total = features[VIS][labels[VIS] == visible].sum(0)
+    total = total + features[IR][np.isin(labels[IR], matched)].sum(0)
+    memory = method.memories[VIS]
+    assert matched and memory.momentum == 0.8
+    assert torch.allclose(memory.rows_CD[visible], total / total.norm(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tried", "tried-ready", "tried-nothing"])
 def test_the_grids_try_every_part_once(tried, name):
     grid = read_grid(str(BENCHMARKS / f"{name}.yaml"))
     require_usable(grid)
