@@ -3,16 +3,23 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from declared import ADCA, IDENTITY, POOL, SMALL, with_pool, write_grid
 
 from visir.bench.grid import profile_names, read_grid
 from visir.bench.jobs import jobs_of
+from visir.bench.usable import require_usable
 from visir.core.run import sha256
 from visir.core.types import InputError
-from visir.nets.shipped import FOLDER
+from visir.data.dataset import TrainingSet
+from visir.methods import METHODS
+from visir.nets.shipped import FOLDER, STARTS, start_file
+from visir.nets.weights import start_from
 
 PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -26,6 +33,19 @@ def test_every_profile_can_be_run(name):
     for job in jobs:
         assert done.issuperset(job.needs)
         done.add(job.key)
+
+
+@pytest.mark.parametrize("name", [*profile_names(), *sorted(map(str, BENCHMARKS.glob("*.yaml")))])
+def test_every_shipped_start_fits_the_networks_that_begin_from_it(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    grid = read_grid(name)
+    rows = np.arange(1024)  # CMAG's queue needs many
+    people = TrainingSet(np.zeros((1024, 2, 1, 3), np.uint8), rows % 2 == 1, rows % 4, rows // 8)
+    for key, config in require_usable(grid).settings.items():
+        start = grid.start_of(key)
+        if start in STARTS:
+            made = METHODS.find(grid.trainings[key].method)(config, people, torch.device("cpu"), 0)
+            start_from(made.model, start_file(start, made.model.described["size"]))
 
 
 def test_the_grid_of_the_documentation_can_be_run(tmp_path):

@@ -192,6 +192,44 @@ def test_own_files_come_back_whole(net, tmp_path):
     )
 
 
+def stored(net, path):
+    save_weights(path, net, {"net": {**net.described, "image_size": [64, 32]}})
+    return net.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("settings", "unused", "kept"),
+    [
+        ({"non_local": "published"}, set(), {"non_local"}),
+        ({"share_net": 2, "strips": 4}, {"bottleneck"}, {"strip_heads"}),
+        ({"share_net": 5}, set(), set()),
+    ],
+)
+def test_own_files_start_networks_with_other_heads(settings, unused, kept, net, tmp_path):
+    """Both streams begin with what the file's share, and heads of another kind stay as they are."""
+    before = stored(net, tmp_path / "a.safetensors")
+    other = build("resnet-micro", (64, 32), **settings)
+    heads = {name: value.clone() for name, value in other.state_dict().items()}
+    loaded = start_from(other, tmp_path / "a.safetensors")
+    assert {name.partition(".")[0] for name in loaded.unused} == unused
+    assert {name.partition(".")[0] for name in loaded.kept} == kept
+    assert loaded.used == len(before) - len(loaded.unused)
+    for name, value in other.state_dict().items():
+        source = name if name in before else name.replace("vis_stem", "layers")
+        source = source if source in before else name.replace("ir_stem", "layers")
+        assert torch.equal(value, heads[name] if name in loaded.kept else before[source]), name
+
+
+def test_other_strips_begin_anew_and_streams_of_their_own_are_not_merged(net, tmp_path):
+    path = tmp_path / "strips.safetensors"
+    stored(build("resnet-micro", (64, 32), share_net=2, strips=2), path)
+    four = build("resnet-micro", (64, 32), share_net=2, strips=4)
+    assert all(name.startswith("strip_heads.") for name in start_from(four, path).kept)
+    assert sum(name.endswith("0.weight") for name in start_from(four, path).kept) == 4
+    with pytest.raises(InputError, match=r"ir_stem\.layer1\.0\..* has no place"):
+        start_from(net, path)
+
+
 class Unsafe:
     """Runs a command when unpickled."""
 

@@ -18,9 +18,12 @@ from visir.core.run import atomic_write
 from visir.core.types import InputError
 from visir.nets.build import Network, build
 from visir.nets.description import naming, parsed, require_shapes
-from visir.nets.foreign import SAME, describe, translate
+from visir.nets.foreign import SAME, Translation, describe, translate
 from visir.nets.pickles import read_checkpoint
 from visir.nets.vit import Vit
+
+_HEADS = {"strip_heads.": "strips", "bottleneck.": "strips", "non_local.": "non_local"}
+"""Tensors of a two-stream network that depend on a setting, beside its layers."""
 
 
 def save_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
@@ -152,23 +155,48 @@ def start_from(net: Network, path: Path) -> Loaded:
 
     Files are visir's own (.safetensors), or checkpoints that `visir.nets.foreign` supports. Tensors
     they lack, such as the bottlenecks of a network trained for another task, keep their initial
-    values. A transformer's positions are resized to the size of its images.
+    values. A transformer's positions are resized to the size of its images. Of a two-stream network
+    of visir with other strips or non-local blocks these are left out, and layers that both
+    modalities share there start both streams where each has its own.
 
     Raises:
         InputError: a tensor is missing, unexpected, or of another shape; the message names it.
     """
     if path.suffix == ".safetensors":
-        about = read_about(path).get("net", {})
         whole = safetensors.torch.load_file(path)
-        same = about.get("size") == net.described["size"]  # otherwise `_fill` says what differs
-        size = about.get("image_size") if same else None
-        state = net.complete(whole, size) if isinstance(net, Vit) else whole
-        return Loaded(len(whole), (), _fill(net, path, state))
-    whole = read_checkpoint(path)
-    with naming(path):
-        found = translate(whole, net)
+        found = _fitted(whole, read_about(path).get("net", {}), net)
+    else:
+        whole = read_checkpoint(path)
+        with naming(path):
+            found = translate(whole, net)
     kept = _fill(net, path, found.state, found.may_stay)
     return Loaded(len(whole) - len(found.unused), found.unused, kept)
+
+
+def _fitted(whole: dict[str, Tensor], about: Mapping[str, Any], net: Network) -> Translation:
+    """The tensors of a file of visir, as far as a network of the same size has a place for them.
+
+    Args:
+        whole: the file's tensors.
+        about: the arguments of `build` that the file names.
+        net: the network.
+    """
+    same = about.get("size") == net.described["size"]
+    if isinstance(net, Vit):
+        return Translation(net.complete(whole, about.get("image_size") if same else None), ())
+    if not same:
+        return Translation(whole, ())  # `_fill` says what differs
+    own = net.state_dict().keys()
+    other = tuple(prefix for prefix, key in _HEADS.items() if about.get(key) != net.described[key])
+    state: dict[str, Tensor] = {}
+    for name, value in whole.items():
+        inside = name.removeprefix("layers.")
+        stems = [f"vis_stem.{inside}", f"ir_stem.{inside}"]
+        apart = name not in own and stems[0] in own
+        if not name.startswith(other):
+            state |= dict.fromkeys(stems if apart else [name], value)
+    unused = tuple(name for name in whole if name.startswith(other))
+    return Translation(state, unused, other)
 
 
 def _fill(
