@@ -167,6 +167,7 @@ PRESETS["smoke"] = replace(  # seconds on a CPU, for tests
     cross_from=1,
     ranked=4,
     smoothing=2,
+    optimizer="sgd",
     precision="fp32",
 )
 
