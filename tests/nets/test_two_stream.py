@@ -220,6 +220,13 @@ def test_own_files_start_networks_with_other_heads(settings, unused, kept, net, 
         assert torch.equal(value, heads[name] if name in loaded.kept else before[source]), name
 
 
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 200])
+def test_a_damaged_own_file_is_no_start(content, net, tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.safetensors: not a readable safetensors file"):
+        start_from(net, tmp_path / "a.safetensors")
+
+
 def test_other_strips_begin_anew_and_streams_of_their_own_are_not_merged(net, tmp_path):
     path = tmp_path / "strips.safetensors"
     stored(build("resnet-micro", (64, 32), share_net=2, strips=2), path)
@@ -228,6 +235,14 @@ def test_other_strips_begin_anew_and_streams_of_their_own_are_not_merged(net, tm
     assert sum(name.endswith("0.weight") for name in start_from(four, path).kept) == 4
     with pytest.raises(InputError, match=r"ir_stem\.layer1\.0\..* has no place"):
         start_from(net, path)
+
+
+def test_heads_come_back_where_the_file_does_not_name_their_setting(net, tmp_path):
+    about = {"net": {"size": "resnet-micro", "image_size": [64, 32]}}
+    save_weights(tmp_path / "a.safetensors", net, about)
+    again = build("resnet-micro", (64, 32))
+    assert start_from(again, tmp_path / "a.safetensors").unused == ()
+    assert torch.equal(again.bottleneck.weight, net.bottleneck.weight)
 
 
 class Unsafe:

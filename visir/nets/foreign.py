@@ -12,7 +12,7 @@ from torch import Tensor
 from visir.core.types import InputError
 from visir.nets.build import Network
 from visir.nets.imagenet import MOBILENETS, from_mobilenet, is_mobilenet
-from visir.nets.two_stream import LAYERS, TwoStream
+from visir.nets.two_stream import HEADS, LAYERS, TwoStream
 from visir.nets.vit import SIZES, Vit, resize_positions
 
 SAME = "use the size, class_tokens, share_net, non_local and strips of the file's network"
@@ -28,7 +28,6 @@ _TWO_STREAM = {
     "bottleneck.": "bottleneck.",
     "strip_heads.": "local_conv_list.",
 }
-_OWN_HEADS = ("bottleneck.", "non_local.", "strip_heads.")  # what ImageNet's files lack
 _TRAINING_ONLY = ("classifier.", "fc_list.", "mem_rep.", "bn.")
 
 
@@ -197,13 +196,23 @@ def grid_of(positions: int) -> tuple[int, int]:
     )
 
 
-def _renamed(
+def renamed(
     whole: Mapping[str, Tensor],
     sources: Mapping[str, str],
     spare: tuple[str, ...],
     may_stay: tuple[str, ...] = (),
 ) -> Translation:
-    """Translate by names only; tensors with a prefix in `spare` may remain unused."""
+    """Translate by names only; tensors with a prefix in `spare` may remain unused.
+
+    Args:
+        whole: the file's tensors.
+        sources: name in the file by the name in the network.
+        spare: prefixes of names in the file.
+        may_stay: prefixes of the network's tensors that may be missing in the file.
+
+    Raises:
+        InputError: another tensor of the file is in no source.
+    """
     unused = sorted(whole.keys() - sources.values())
     left_over = [name for name in unused if not name.startswith(spare)]
     if left_over:
@@ -219,7 +228,7 @@ def _from_imagenet(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
         part, _, rest = name.partition(".")
         if part in ("vis_stem", "ir_stem", "layers") and rest in whole:
             sources[name] = rest
-    return _renamed(whole, sources, ("fc.",), _OWN_HEADS)
+    return renamed(whole, sources, ("fc.",), tuple(HEADS))
 
 
 def _from_mobilenet(whole: Mapping[str, Tensor], net: Network) -> Translation:
@@ -232,11 +241,11 @@ def _from_mobilenet(whole: Mapping[str, Tensor], net: Network) -> Translation:
         )
     sources = from_mobilenet(whole, net.state_dict())
     if isinstance(net, TwoStream):
-        return _renamed(whole, sources, ("classifier.",), _OWN_HEADS)
+        return renamed(whole, sources, ("classifier.",), tuple(HEADS))
     own = ("cls_token", "pos_embed", "blocks.", "norm.", "bottlenecks.", "shallow.")
     stems = tuple(f"{stem}.proj." for stem in ("vis_stem", "ir_stem"))
     unused = ("classifier.", *(f"features.{number}." for number in range(14, 19)))
-    return _renamed(whole, sources, unused, (*own, *stems))
+    return renamed(whole, sources, unused, (*own, *stems))
 
 
 def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation:
@@ -255,7 +264,7 @@ def _from_two_stream(whole: Mapping[str, Tensor], net: TwoStream) -> Translation
         if source in whole:
             sources[name] = source
     spare = (*_TRAINING_ONLY, *_BACKBONES)
-    return _renamed(whole, sources, (*spare, "bottleneck.") if net.strips else spare)
+    return renamed(whole, sources, (*spare, "bottleneck.") if net.strips else spare)
 
 
 def _two_stream_name(name: str, attended: Sequence[str]) -> str:
@@ -287,7 +296,7 @@ def _from_tokenmatcher(whole: Mapping[str, Tensor], net: Vit) -> Translation:
             continue
         prefix = next((prefix for prefix in moved if name.startswith(prefix)), "")
         sources[moved.get(prefix, "") + name.removeprefix(prefix)] = name
-    return _renamed(whole, sources, replaced)
+    return renamed(whole, sources, replaced)
 
 
 def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
@@ -308,7 +317,7 @@ def _from_transreid(whole: Mapping[str, Tensor], net: Vit) -> Translation:
             "give the run folder of its training"
         )
     spare = ("head", "dist", "pre_logits", "fc.", "classifier", "bottleneck")
-    found = _renamed(whole, sources, spare, ("bottlenecks.",))
+    found = renamed(whole, sources, spare, ("bottlenecks.",))
     state, tokens = found.state, net.class_tokens
     state["cls_token"] = state["cls_token"].expand(-1, tokens, -1)
     own, source = net.pos_embed.detach(), state["pos_embed"]

@@ -27,6 +27,8 @@ LAYERS = ("layer1", "layer2", "layer3", "layer4")
 STRIDE = 16  # pixels per position of the last map
 STRIP_DIM = 256  # width of a strip's feature
 Width = Literal["off", "published", "intended"]
+HEADS = {"bottleneck.": "strips", "non_local.": "non_local", "strip_heads.": "strips"}
+"""Prefixes of the tensors beside the layers, and the argument that they depend on."""
 _ATTENDED = {"layer2": 2, "layer3": 3}  # last blocks of a layer that a non-local block follows
 
 

@@ -18,12 +18,10 @@ from visir.core.run import atomic_write
 from visir.core.types import InputError
 from visir.nets.build import Network, build
 from visir.nets.description import naming, parsed, require_shapes
-from visir.nets.foreign import SAME, Translation, describe, translate
+from visir.nets.foreign import SAME, Translation, describe, renamed, translate
 from visir.nets.pickles import read_checkpoint
+from visir.nets.two_stream import HEADS
 from visir.nets.vit import Vit
-
-_HEADS = {"strip_heads.": "strips", "bottleneck.": "strips", "non_local.": "non_local"}
-"""Tensors of a two-stream network that depend on a setting, beside its layers."""
 
 
 def save_weights(path: Path, net: nn.Module, about: dict[str, Any]) -> None:
@@ -163,8 +161,10 @@ def start_from(net: Network, path: Path) -> Loaded:
         InputError: a tensor is missing, unexpected, or of another shape; the message names it.
     """
     if path.suffix == ".safetensors":
+        about = read_about(path).get("net", {})
         whole = safetensors.torch.load_file(path)
-        found = _fitted(whole, read_about(path).get("net", {}), net)
+        with naming(path):
+            found = _fitted(whole, about, net)
     else:
         whole = read_checkpoint(path)
         with naming(path):
@@ -186,17 +186,14 @@ def _fitted(whole: dict[str, Tensor], about: Mapping[str, Any], net: Network) ->
         return Translation(net.complete(whole, about.get("image_size") if same else None), ())
     if not same:
         return Translation(whole, ())  # `_fill` says what differs
-    own = net.state_dict().keys()
-    other = tuple(prefix for prefix, key in _HEADS.items() if about.get(key) != net.described[key])
-    state: dict[str, Tensor] = {}
-    for name, value in whole.items():
-        inside = name.removeprefix("layers.")
-        stems = [f"vis_stem.{inside}", f"ir_stem.{inside}"]
-        apart = name not in own and stems[0] in own
-        if not name.startswith(other):
-            state |= dict.fromkeys(stems if apart else [name], value)
-    unused = tuple(name for name in whole if name.startswith(other))
-    return Translation(state, unused, other)
+    described = {**net.described, **about}
+    other = tuple(head for head, key in HEADS.items() if described[key] != net.described[key])
+    sources = {}
+    for name in net.state_dict():
+        source = name if name in whole else f"layers.{name.partition('.')[2]}"
+        if source in whole and not name.startswith(other):
+            sources[name] = source
+    return renamed(whole, sources, other, other)
 
 
 def _fill(
